@@ -1,0 +1,70 @@
+"""What the configs share: every setting of a run, with the Keras example's values."""
+
+from ml_collections import ConfigDict
+
+
+def keras_example(model: str, learning_rate: float) -> ConfigDict:
+    """The Keras example's experiment on CIFAR-100 with one of its three models."""
+    return ConfigDict(
+        {
+            "seed": 0,
+            "num_epochs": 50,
+            "batch_size": 128,
+            "steps_per_dispatch": 32,
+            "data": {"source": "cifar100", "data_dir": None, "cache_dir": None},
+            "augment": {"flip_probability": 0.5, "zoom": 0.2},
+            "model": {
+                "name": model,
+                "image_size": 64,
+                # None: as the preset has it.
+                "patch_size": None,
+                "width": None,
+                "num_blocks": None,
+                "tokens_hidden_dim": None,
+                "channels_hidden_dim": None,
+                "hidden_dim": None,
+                "dropout_rate": None,
+                "stochastic_depth_rate": None,
+                "dtype": None,
+                "param_dtype": None,
+                "remat": None,
+                "scan": None,
+            },
+            "optimizer": {
+                "learning_rate": learning_rate,
+                "weight_decay": 1e-4,
+                "b1": 0.9,
+                "b2": 0.999,
+                "epsilon": 1e-7,
+                "label_smoothing": 0.0,
+            },
+            "reduce_on_plateau": {"factor": 0.5, "patience": 5, "min_delta": 1e-4},
+            "early_stopping": {"patience": 10},
+        }
+    )
+
+
+def digits(config: ConfigDict) -> ConfigDict:
+    """Scikit-learn's embedded digits, 8 x 8 grey pixels: a small model and a short run."""
+    config.data.source = "digits"
+    config.augment.flip_probability = 0.0  # a mirrored digit is another sign
+    config.num_epochs = 60
+    config.batch_size = 32
+    config.model.image_size = 16
+    config.model.patch_size = 2
+    config.model.width = 64
+    config.model.num_blocks = 2
+    config.model.dropout_rate = 0.1
+    config.optimizer.learning_rate = 3e-3
+    return config
+
+
+def variant(config: ConfigDict, name: str) -> ConfigDict:
+    """The config as its variant has it: "" (as it is), "paper" or "digits"."""
+    if name == "digits":
+        return digits(config)
+    if name == "paper":
+        config.model.name = config.model.name.replace("keras", "paper")
+    elif name:
+        raise ValueError(f"there is no variant {name!r}; there are paper and digits.")
+    return config

@@ -1,0 +1,113 @@
+"""Trains or evaluates a classifier.
+
+python launch.py --config=configs/mixer.py
+python launch.py --config=configs/mixer.py:digits --config.optimizer.learning_rate=0.003
+python launch.py --workdir=runs/mixer --mode=evaluate
+"""
+
+import importlib.util
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from mlpvis_jax.config import RunConfig, override
+from mlpvis_jax.errors import InputError
+from mlpvis_jax.run_folder import RunFolder, read_json
+
+_MODES = ("train", "evaluate")
+_CONFIG = flags.DEFINE_string(
+    "config",
+    None,
+    "Settings: a Python file that defines get_config(variant), as FILE or FILE:VARIANT, or a "
+    "run's config.json. --config.KEY=VALUE changes one, such as --config.optimizer.weight_decay=0.",
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run; by default a new one under runs/."
+)
+_MODE = flags.DEFINE_string(
+    "mode", "train", "train: a new run. evaluate: test the best weights of the run in --workdir."
+)
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command line; returns the exit status: 0, or 2 for unusable input."""
+    try:
+        overrides = _parse(arguments)
+        values, name = _read_config()
+        for path, text in overrides:
+            override(values, path, text)
+        config = RunConfig.from_mapping(values)
+        _run(config, RunFolder(_WORKDIR.value or _new_folder(name)))
+    except InputError as error:
+        print(f"launch.py: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parse(arguments: list[str]) -> list[tuple[str, str]]:
+    """Sets the flags; returns the --config.KEY=VALUE arguments as pairs."""
+    try:
+        rest = flags.FLAGS(arguments, known_only=True)[1:]
+    except flags.Error as error:
+        raise InputError(str(error)) from error
+    overrides = []
+    for argument in rest:
+        key, equals, value = argument.partition("=")
+        if not key.startswith("--config."):
+            known = ["--config", "--workdir", "--mode", "--config.KEY=VALUE"]
+            raise InputError(f"Unknown argument {argument!r}; there are {', '.join(known)}.")
+        if not equals:
+            raise InputError(f"{key} needs a value: {key}=VALUE.")
+        overrides.append((key.removeprefix("--config."), value))
+    if _MODE.value not in _MODES:
+        raise InputError(f"--mode={_MODE.value} is unknown; there are {', '.join(_MODES)}.")
+    return overrides
+
+
+def _read_config() -> tuple[dict[str, Any], str]:
+    """The settings before the command line changes them, and a name for the run."""
+    if _CONFIG.value is None:
+        if _MODE.value == "evaluate" and _WORKDIR.value:
+            return RunFolder(_WORKDIR.value).read_config(), ""
+        needed = "--workdir" if _MODE.value == "evaluate" else "--config=configs/mixer.py"
+        raise InputError(f"--mode={_MODE.value} needs {needed}.")
+    file, _, variant = _CONFIG.value.partition(":")
+    path = Path(file)
+    if not path.is_file():
+        nearby = ", ".join(sorted(str(other) for other in Path("configs").glob("*.py")))
+        raise InputError(f"--config={file} is no file; there are {nearby}.")
+    if path.suffix == ".json":
+        return read_json(path), path.absolute().parent.name
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"--config={file} is neither a Python file nor a JSON file.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise InputError(f"--config={file} defines no get_config(variant).")
+    try:
+        config = module.get_config(variant)
+    except ValueError as error:
+        raise InputError(f"--config={_CONFIG.value}: {error}") from error
+    return config.to_dict(), "-".join(filter(None, (path.stem, variant)))
+
+
+def _new_folder(name: str) -> Path:
+    if _MODE.value == "evaluate":
+        raise InputError("--mode=evaluate needs --workdir, the folder of a run.")
+    return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _run(config: RunConfig, folder: RunFolder) -> None:
+    from mlpvis_jax.train import loop  # JAX starts here, after the settings are known to be good
+
+    results = {"train": loop.train, "evaluate": loop.evaluate}[_MODE.value](config, folder)
+    print(f"Test accuracy: {round(results['test_accuracy'] * 100, 2)}%")
+    print(f"Test top 5 accuracy: {round(results['test_top5_accuracy'] * 100, 2)}%")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

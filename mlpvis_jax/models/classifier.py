@@ -1,0 +1,138 @@
+"""The classifier around a block: patches -> blocks -> mean over tokens -> logits."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from mlpvis_jax.models.layers import (
+    Dropout,
+    Dtype,
+    Initializer,
+    PatchProjection,
+    PositionTable,
+    Rate,
+)
+
+
+class Classifier(nn.Module):
+    """An image classifier of `num_blocks` equal blocks.
+
+    Parameters are named as in the published Mixer's: `stem`, `MixerBlock_0` (the block's class and
+    its index), `pre_head_layer_norm`, `head`.
+
+    Attributes:
+      block: MixerBlock, FNetBlock, GMlpBlock, or any module with their call and common fields
+        (dropout_rate, stochastic_depth_rate, dtype, param_dtype).
+      block_options: the block's other fields.
+      width: channels of a token.
+      dropout_rate: in every block, and before the head where `dropout_before_head` is set.
+      stochastic_depth_rate: of the last block; it rises linearly from 0 at the first.
+      position_init: initialiser of a learned position table, or None for no table.
+      final_norm: LayerNorm before the mean over tokens.
+      remat: recompute each block's activations in the backward pass instead of keeping them.
+      scan: compile one block and loop over it, instead of all of them. The stored parameters, and
+        without dropout the results, are the same; with dropout the masks are other draws.
+    """
+
+    block: type[nn.Module]
+    block_options: Mapping[str, Any]
+    num_classes: int
+    patch_size: int
+    width: int
+    num_blocks: int
+    dropout_rate: Rate = 0.0
+    stochastic_depth_rate: Rate = 0.0
+    position_init: Initializer | None = None
+    final_norm: bool = True
+    dropout_before_head: bool = False
+    kernel_init: Initializer = nn.initializers.lecun_normal()
+    head_kernel_init: Initializer = nn.initializers.zeros
+    epsilon: float = 1e-6
+    remat: bool = False
+    scan: bool = False
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+        """Classifies normalised images.
+
+        Args:
+          images: float [batch, height, width, channels]; the patch must divide height and width.
+          train: apply dropout and stochastic depth, with the random stream "dropout".
+
+        Returns:
+          float32 logits [batch, num_classes].
+        """
+        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        tokens = PatchProjection(
+            self.patch_size, self.width, self.kernel_init, **dtypes, name="stem"
+        )(images)
+        if self.position_init is not None:
+            tokens = PositionTable(self.position_init, **dtypes, name="position_table")(tokens)
+        if self.scan and not self.is_initializing():
+            tokens = self._scan_blocks(tokens, train)
+        else:
+            tokens = self._loop_over_blocks(tokens, train)
+        if self.final_norm:
+            tokens = nn.LayerNorm(self.epsilon, **dtypes, name="pre_head_layer_norm")(tokens)
+        features = tokens.mean(axis=1, dtype=jnp.float32)
+        features = Dropout(self.dropout_rate if self.dropout_before_head else 0.0)(
+            features, not train
+        )
+        return nn.Dense(
+            self.num_classes,
+            kernel_init=self.head_kernel_init,
+            dtype=jnp.float32,
+            param_dtype=self.param_dtype,
+            name="head",
+        )(features)
+
+    def _new_block(self, stochastic_depth_rate: Rate, **module_arguments: Any) -> nn.Module:
+        block = self.block
+        if self.remat:
+            block = nn.remat(block, static_argnums=(2,))  # (self, inputs, deterministic)
+        return block(
+            dropout_rate=self.dropout_rate,
+            stochastic_depth_rate=stochastic_depth_rate,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            **self.block_options,
+            **module_arguments,
+        )
+
+    def _block_name(self, index: int) -> str:
+        return f"{self.block.__name__}_{index}"
+
+    def _stochastic_depth_rate(self, index: int) -> Rate:
+        return self.stochastic_depth_rate * (index / max(self.num_blocks - 1, 1))
+
+    def _loop_over_blocks(self, tokens: jax.Array, train: bool) -> jax.Array:
+        for index in range(self.num_blocks):
+            rate = self._stochastic_depth_rate(index)
+            tokens = self._new_block(rate, name=self._block_name(index))(tokens, not train)
+        return tokens
+
+    def _scan_blocks(self, tokens: jax.Array, train: bool) -> jax.Array:
+        layers: dict[str, Any] = {}
+        # Stacked here rather than stored so: names on disk, and initial values, are the loop's.
+        parameters = [
+            self.variables["params"][self._block_name(index)] for index in range(self.num_blocks)
+        ]
+        layers["parameters"] = jax.tree.map(lambda *leaves: jnp.stack(leaves), *parameters)
+        if train and self.has_rng("dropout"):
+            layers["key"] = jax.random.split(self.make_rng("dropout"), self.num_blocks)
+        if not (isinstance(self.stochastic_depth_rate, float) and not self.stochastic_depth_rate):
+            rates = [self._stochastic_depth_rate(index) for index in range(self.num_blocks)]
+            layers["rate"] = jnp.asarray(rates)
+
+        def apply_block(tokens: jax.Array, layer: dict[str, Any]) -> tuple[Any, None]:
+            block = self._new_block(layer.get("rate", 0.0), parent=None)
+            rngs = {"dropout": layer["key"]} if "key" in layer else None
+            variables = {"params": layer["parameters"]}
+            return block.apply(variables, tokens, not train, rngs=rngs), None
+
+        return jax.lax.scan(apply_block, tokens, layers)[0]

@@ -1,0 +1,85 @@
+"""The gMLP block and its spatial gating unit (Liu et al., 2021, equations 1 to 4).
+
+Z = gelu(U LN(X));  [Z1, Z2] = Z;  Y = X + V (Z1 * (W LN(Z2) + b))     W acts across tokens
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from mlpvis_jax.models.layers import Dense, Dropout, Dtype, Initializer, Rate, StochasticDepth
+
+
+class SpatialGatingUnit(nn.Module):
+    """Gates one half of the channels by a linear map of the other half across tokens.
+
+    With W near zero and b at one, the paper's initial values, the unit begins as the identity.
+    """
+
+    epsilon: float = 1e-6
+    kernel_init: Initializer = nn.initializers.normal(1e-6)
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Maps [batch, tokens, 2 * channels] to [batch, tokens, channels]."""
+        passed, gate = jnp.split(inputs, 2, axis=-1)
+        gate = nn.LayerNorm(self.epsilon, dtype=self.dtype, param_dtype=self.param_dtype)(gate)
+        gate = Dense(
+            inputs.shape[1],
+            kernel_init=self.kernel_init,
+            bias_init=nn.initializers.ones,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+        )(gate.swapaxes(1, 2))
+        return passed * gate.swapaxes(1, 2)
+
+
+class GMlpBlock(nn.Module):
+    """One gMLP layer on [batch, tokens, channels].
+
+    Attributes:
+      hidden_dim: channels before the split (d_ffn in the paper), even.
+      dropout_rate: after gelu, in [0, 1).
+      stochastic_depth_rate: probability of dropping the branch, in [0, 1).
+      normalized_skip: the skip connection carries LN(X) instead of X, as in the Keras example.
+      gate_kernel_init: initialiser of W.
+    """
+
+    hidden_dim: int
+    dropout_rate: Rate = 0.0
+    stochastic_depth_rate: Rate = 0.0
+    normalized_skip: bool = False
+    approximate_gelu: bool = False
+    epsilon: float = 1e-6
+    kernel_init: Initializer = nn.initializers.lecun_normal()
+    gate_kernel_init: Initializer = nn.initializers.normal(1e-6)
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array, deterministic: bool = True) -> jax.Array:
+        def dense(features: int) -> Dense:
+            return Dense(
+                features,
+                kernel_init=self.kernel_init,
+                dtype=self.dtype,
+                param_dtype=self.param_dtype,
+            )
+
+        normalized = nn.LayerNorm(self.epsilon, dtype=self.dtype, param_dtype=self.param_dtype)(
+            inputs
+        )
+        branch = nn.gelu(dense(self.hidden_dim)(normalized), approximate=self.approximate_gelu)
+        branch = Dropout(self.dropout_rate)(branch, deterministic)
+        branch = SpatialGatingUnit(
+            self.epsilon,
+            kernel_init=self.gate_kernel_init,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            name="spatial_gating",
+        )(branch)
+        branch = dense(inputs.shape[-1])(branch)
+        branch = StochasticDepth(self.stochastic_depth_rate)(branch, deterministic)
+        return (normalized if self.normalized_skip else inputs) + branch

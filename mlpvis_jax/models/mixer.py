@@ -1,0 +1,67 @@
+"""The MLP-Mixer block (Tolstikhin et al., 2021, equation 1).
+
+U = X + (W2 gelu(W1 LN(X)^T))^T      across tokens, the same for every channel
+Y = U + W4 gelu(W3 LN(U))            across channels, the same for every token
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from mlpvis_jax.models.layers import Dropout, Dtype, Initializer, Mlp, Rate, StochasticDepth
+
+
+class MixerBlock(nn.Module):
+    """One Mixer layer on [batch, tokens, channels].
+
+    Attributes:
+      tokens_hidden_dim: hidden width of the MLP over tokens (D_S in the paper).
+      channels_hidden_dim: hidden width of the MLP over channels (D_C).
+      dropout_rate: after each MLP, in [0, 1).
+      stochastic_depth_rate: probability of dropping a branch, in [0, 1).
+      shared_norm: one LayerNorm serves both halves, as in the Keras example.
+      approximate_gelu: tanh gelu, as the authors' code has it.
+    """
+
+    tokens_hidden_dim: int
+    channels_hidden_dim: int
+    dropout_rate: Rate = 0.0
+    stochastic_depth_rate: Rate = 0.0
+    shared_norm: bool = False
+    approximate_gelu: bool = True
+    epsilon: float = 1e-6
+    kernel_init: Initializer = nn.initializers.lecun_normal()
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array, deterministic: bool = True) -> jax.Array:
+        def mlp(hidden_dim: int, name: str) -> Mlp:
+            return Mlp(
+                hidden_dim,
+                approximate_gelu=self.approximate_gelu,
+                kernel_init=self.kernel_init,
+                dtype=self.dtype,
+                param_dtype=self.param_dtype,
+                name=name,
+            )
+
+        def norm(index: int) -> nn.LayerNorm:
+            return nn.LayerNorm(
+                self.epsilon,
+                dtype=self.dtype,
+                param_dtype=self.param_dtype,
+                name=f"LayerNorm_{index}",
+            )
+
+        def add(inputs: jax.Array, branch: jax.Array) -> jax.Array:
+            branch = Dropout(self.dropout_rate)(branch, deterministic)
+            return inputs + StochasticDepth(self.stochastic_depth_rate)(branch, deterministic)
+
+        tokens_norm = norm(0)
+        channels_norm = tokens_norm if self.shared_norm else norm(1)
+
+        mixed = mlp(self.tokens_hidden_dim, "token_mixing")(tokens_norm(inputs).swapaxes(1, 2))
+        inputs = add(inputs, mixed.swapaxes(1, 2))
+        mixed = mlp(self.channels_hidden_dim, "channel_mixing")(channels_norm(inputs))
+        return add(inputs, mixed)

@@ -1,0 +1,184 @@
+"""Models of a known size, one row each, and `create_model`, which builds one by its name."""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from mlpvis_jax.errors import InputError
+from mlpvis_jax.models.classifier import Classifier
+from mlpvis_jax.models.fnet import FNetBlock
+from mlpvis_jax.models.gmlp import GMlpBlock
+from mlpvis_jax.models.mixer import MixerBlock
+
+Row = Mapping[str, Any]
+
+_GLOROT = nn.initializers.glorot_uniform()
+_NORMAL = nn.initializers.normal(0.02)
+_LECUN = nn.initializers.lecun_normal()
+
+
+def _mixer(patch: int, blocks: int, width: int, tokens: int, channels: int, **rest: Any) -> Row:
+    return {
+        "block": MixerBlock,
+        "patch_size": patch,
+        "num_blocks": blocks,
+        "width": width,
+        "tokens_hidden_dim": tokens,
+        "channels_hidden_dim": channels,
+        **rest,
+    }
+
+
+def _fnet(patch: int, blocks: int, width: int, hidden: int, **rest: Any) -> Row:
+    return {
+        "block": FNetBlock,
+        "patch_size": patch,
+        "num_blocks": blocks,
+        "width": width,
+        "hidden_dim": hidden,
+        "final_norm": False,  # the block ends in one
+        "position_init": _NORMAL,
+        "kernel_init": _NORMAL,
+        "head_kernel_init": _NORMAL,
+        **rest,
+    }
+
+
+def _gmlp(patch: int, blocks: int, width: int, hidden: int, **rest: Any) -> Row:
+    return {
+        "block": GMlpBlock,
+        "patch_size": patch,
+        "num_blocks": blocks,
+        "width": width,
+        "hidden_dim": hidden,
+        "head_kernel_init": _LECUN,
+        **rest,
+    }
+
+
+# What the Keras example does with all three: its library's defaults.
+_KERAS: Row = {
+    "dropout_rate": 0.2,
+    "dropout_before_head": True,
+    "final_norm": False,
+    "approximate_gelu": False,
+    "epsilon": 1e-6,
+    "kernel_init": _GLOROT,
+    "head_kernel_init": _GLOROT,
+}
+# The papers' blocks at the Keras example's size, with its dropout.
+_PAPER: Row = {"dropout_rate": 0.2, "dropout_before_head": True}
+
+PRESETS: Mapping[str, Row] = {
+    # The Keras example (Khalid Salama, 2021): 64 px images. Counts at 100 classes.
+    "mixer_keras": _mixer(8, 4, 256, 64, 64, **_KERAS, shared_norm=True),  # 242,788
+    "fnet_keras": _fnet(  # 621,924
+        8, 4, 256, 256, **{**_KERAS, "position_init": _GLOROT, "dropout_after_gelu": True}
+    ),
+    "gmlp_keras": _gmlp(  # 885,348
+        8, 4, 256, 512, **_KERAS, normalized_skip=True, gate_kernel_init=_GLOROT
+    ),
+    "mixer_paper": _mixer(8, 4, 256, 64, 64, **_PAPER),
+    "fnet_paper": _fnet(8, 4, 256, 256, **_PAPER),
+    "gmlp_paper": _gmlp(8, 4, 256, 512, **_PAPER),
+    # Tolstikhin et al., 2021, table 1: 224 px images.
+    "mixer_s32": _mixer(32, 8, 512, 256, 2048),
+    "mixer_s16": _mixer(16, 8, 512, 256, 2048),
+    "mixer_b32": _mixer(32, 12, 768, 384, 3072),
+    "mixer_b16": _mixer(16, 12, 768, 384, 3072),
+    "mixer_l32": _mixer(32, 24, 1024, 512, 4096),
+    "mixer_l16": _mixer(16, 24, 1024, 512, 4096),
+    "mixer_h14": _mixer(14, 32, 1280, 640, 5120),
+    # Liu et al., 2021, table 1: 224 px images.
+    "gmlp_ti16": _gmlp(16, 30, 128, 768),
+    "gmlp_s16": _gmlp(16, 30, 256, 1536),
+    "gmlp_b16": _gmlp(16, 30, 512, 3072),
+    # Derived: the FNet paper has no image model. Its Base is 12 layers of width 768, and every
+    # size of it keeps a feed-forward of four times the width, dropout 0.1 and positions; Ti and S
+    # take the widths that those letters stand for in vision (192 and 384).
+    "fnet_ti16": _fnet(16, 12, 192, 768, dropout_rate=0.1),
+    "fnet_s16": _fnet(16, 12, 384, 1536, dropout_rate=0.1),
+    "fnet_b16": _fnet(16, 12, 768, 3072, dropout_rate=0.1),
+}
+
+_DTYPES = ("float32", "bfloat16")
+_NO_OVERRIDE = {"parent", "name", "block", "block_options", "num_classes"}
+
+
+def create_model(name: str, num_classes: int, **overrides: Any) -> Classifier:
+    """Builds the preset `name`, with any field of its Classifier or block replaced.
+
+    Args:
+      name: a key of PRESETS.
+      num_classes: width of the head.
+      **overrides: fields of Classifier or of the preset's block, such as patch_size, num_blocks,
+        dropout_rate, dtype ("float32" or "bfloat16"), scan, or tokens_hidden_dim.
+
+    Raises:
+      InputError: an unknown preset, a field that the model lacks, or an impossible value.
+    """
+    if name not in PRESETS:
+        raise InputError(
+            f"Unknown model {name!r}{_nearest(name, PRESETS)}; the models are {', '.join(PRESETS)}."
+        )
+    settings = dict(PRESETS[name])
+    block = settings.pop("block")
+    of_classifier, of_block = _fields(Classifier), _fields(block)
+    for key, value in overrides.items():
+        if key not in of_classifier | of_block:
+            allowed = of_classifier | of_block
+            raise InputError(
+                f"Model {name!r} has no setting {key!r}{_nearest(key, allowed)}; "
+                f"it has {', '.join(sorted(allowed))}."
+            )
+        settings[key] = value
+    _check(name, num_classes, settings)
+    for key in ("dtype", "param_dtype"):
+        if key in settings:
+            settings[key] = jnp.dtype(settings[key]).type
+    return Classifier(
+        block=block,
+        num_classes=num_classes,
+        block_options={
+            # A field that both have, such as epsilon or kernel_init, means both; those that the
+            # Classifier hands to its blocks itself are left to it.
+            key: value
+            for key, value in settings.items()
+            if key in of_block - {"dropout_rate", "stochastic_depth_rate", "dtype", "param_dtype"}
+        },
+        **{key: value for key, value in settings.items() if key in of_classifier},
+    )
+
+
+def _fields(module: type[nn.Module]) -> set[str]:
+    return {field.name for field in dataclasses.fields(module)} - _NO_OVERRIDE
+
+
+def _nearest(name: str, names: Any) -> str:
+    matches = difflib.get_close_matches(name, list(names), n=1)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""
+
+
+def _check(name: str, num_classes: int, settings: Row) -> None:
+    sizes = {key: settings[key] for key in settings if key.endswith(("_dim", "_size", "_blocks"))}
+    for key, value in {**sizes, "width": settings["width"], "num_classes": num_classes}.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InputError(
+                f"{key} of model {name!r} must be a whole number above 0, not {value!r}."
+            )
+    for key in ("dropout_rate", "stochastic_depth_rate"):
+        value = settings.get(key, 0.0)
+        if isinstance(value, int | float) and not 0 <= value < 1:
+            raise InputError(f"{key} of model {name!r} must be in [0, 1), not {value!r}.")
+    for key in ("dtype", "param_dtype"):
+        if key in settings and str(jnp.dtype(settings[key])) not in _DTYPES:
+            raise InputError(f"{key} must be one of {', '.join(_DTYPES)}, not {settings[key]!r}.")
+    if PRESETS[name]["block"] is GMlpBlock and settings["hidden_dim"] % 2:
+        raise InputError(
+            f"hidden_dim of model {name!r} is split in two and must be even, "
+            f"not {settings['hidden_dim']}."
+        )

@@ -1,0 +1,155 @@
+"""The compiled programs of a run, with the data they work on: an epoch of training, a test."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from mlpvis_jax import augment, metrics, optim
+from mlpvis_jax.config import RunConfig
+from mlpvis_jax.data.resident import ResidentSet, rows_in_order, shuffle
+from mlpvis_jax.models import Classifier
+from mlpvis_jax.parallel import Devices
+from mlpvis_jax.train.state import Hyperparameters, Stream, TrainState, random_key
+from mlpvis_jax.train.step import make_dispatch, make_evaluation, make_step
+
+
+class Training:
+    """Epochs over a training set that is on the devices; compiled when it is made.
+
+    Args:
+      config: the settings.
+      model: its rates say what is in the program; their values come with the hyperparameters.
+      normalize: statistics of the training images.
+      devices: where it runs.
+      examples: the training set.
+      params: initial parameters.
+      hyperparameters: any; only their types matter here.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        model: Classifier,
+        normalize: augment.Normalization,
+        devices: Devices,
+        examples: ResidentSet,
+        params: Any,
+        hyperparameters: Hyperparameters,
+    ) -> None:
+        self._devices = devices
+        self._number = len(examples)
+        self._batch_size = config.batch_size
+        self._steps_per_dispatch = config.steps_per_dispatch
+        rows = rows_in_order(self._number, config.batch_size, len(devices))
+        self.steps_per_epoch = len(rows)
+        self._rows = devices.scatter(rows.swapaxes(0, 1))
+        self._examples = devices.replicate(examples)
+
+        def optimizer(learning_rate: Any, weight_decay: Any) -> optax.GradientTransformation:
+            adam = config.optimizer
+            return optim.adamw(learning_rate, weight_decay, adam.b1, adam.b2, adam.epsilon)
+
+        def apply(
+            params: Any, images: jax.Array, hyperparameters: Hyperparameters, key: jax.Array
+        ) -> Any:
+            # A rate of zero stays out of the program; any other is a number it is given.
+            told = model.clone(
+                dropout_rate=model.dropout_rate and hyperparameters.dropout_rate,
+                stochastic_depth_rate=model.stochastic_depth_rate
+                and hyperparameters.stochastic_depth_rate,
+            )
+            return told.apply({"params": params}, images, train=True, rngs={"dropout": key})
+
+        def order(rows: jax.Array, seed: jax.Array, epoch: jax.Array) -> jax.Array:
+            return shuffle(rows, random_key(seed, Stream.ORDER, epoch), self._number)
+
+        self.initial_state = devices.replicate(TrainState.create(params, optimizer(0.0, 0.0)))
+        step = make_step(apply, optimizer, normalize, config.model.image_size, devices.axis_names)
+        self._order = devices.compile(
+            order, self._rows, hyperparameters.seed, np.int32(0), shared=(1, 2)
+        )
+        self._dispatch = devices.compile(
+            make_dispatch(step),
+            self.initial_state,
+            self._examples,
+            self._rows,
+            np.int32(0),
+            np.int32(0),
+            hyperparameters,
+            shared=(3, 4, 5),
+            donate=0,
+        )
+
+    def run_epoch(
+        self,
+        state: TrainState,
+        epoch: int,
+        hyperparameters: Hyperparameters,
+        advance: Callable[[int], None],
+    ) -> tuple[TrainState, dict[str, float]]:
+        """Takes every training example once, in the epoch's own order.
+
+        Args:
+          state: on the devices; its memory is taken over.
+          epoch: from 1.
+          hyperparameters: of this epoch.
+          advance: told how many images more are done, now and then.
+
+        Returns:
+          The state, and the means of loss, accuracy and top5_accuracy as they were in training.
+        """
+        rows = self._order(self._rows, hyperparameters.seed, np.int32(epoch))
+        sums: list[metrics.Sums] = []
+        waiting = 0  # images of the newest dispatch
+        for first in range(0, self.steps_per_epoch, self._steps_per_dispatch):
+            number = min(self._steps_per_dispatch, self.steps_per_epoch - first)
+            state, newest = self._dispatch(
+                state, self._examples, rows, np.int32(first), np.int32(number), hyperparameters
+            )
+            # Only now is the one before waited for, so that the devices always have work.
+            if sums:
+                jax.block_until_ready(sums[-1])
+                advance(waiting)
+            sums.append(newest)
+            last = min((first + number) * self._batch_size, self._number)
+            waiting = last - first * self._batch_size
+        gathered = [self._devices.first(one) for one in sums]
+        advance(waiting)
+        return state, metrics.means_of(jax.tree.map(lambda *parts: sum(parts), *gathered))
+
+
+class Evaluation:
+    """Exact loss and accuracy over a whole set; compiled when it is made.
+
+    Calling it with parameters on the devices gives loss (nats), accuracy and top5_accuracy
+    (fractions).
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        model: Classifier,
+        normalize: augment.Normalization,
+        devices: Devices,
+        examples: ResidentSet,
+        params: Any,
+    ) -> None:
+        self._devices = devices
+        self._examples = devices.replicate(examples)
+        rows = rows_in_order(len(examples), config.batch_size, len(devices))
+        self._rows = devices.scatter(rows.swapaxes(0, 1))
+
+        def apply(params: Any, images: jax.Array) -> Any:
+            return model.apply({"params": params}, images, train=False)
+
+        evaluation = make_evaluation(apply, normalize, config.model.image_size, devices.axis_names)
+        self._evaluate = devices.compile(
+            evaluation, devices.replicate(params), self._examples, self._rows
+        )
+
+    def __call__(self, params: Any) -> dict[str, float]:
+        sums = self._evaluate(params, self._examples, self._rows)
+        return metrics.means_of(self._devices.first(sums))

@@ -1,0 +1,80 @@
+"""Weights as one portable safetensors file: named arrays, and what it takes to use them."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import traverse_util
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from mlpvis_jax.errors import InputError
+
+
+def save_weights(path: Path, params: Any, description: Mapping[str, Any]) -> None:
+    """Writes parameters under names such as `MixerBlock_0/token_mixing/Dense_0/kernel`.
+
+    Args:
+      path: replaced as a whole: a write that is cut short leaves the file that was there.
+      params: nested dict of arrays.
+      description: JSON values about them; kept in the file's header.
+    """
+    named = traverse_util.flatten_dict(params, sep="/")
+    arrays = {name: np.ascontiguousarray(leaf) for name, leaf in named.items()}
+    data = save(arrays, {key: json.dumps(value) for key, value in description.items()})
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(data)
+    os.replace(partial, path)
+
+
+def load_weights(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
+    """Reads what `save_weights` wrote.
+
+    Args:
+      path: a safetensors file.
+      like: nested dict of arrays or ShapeDtypeStructs, the parameters that are wanted.
+
+    Returns:
+      The parameters as NumPy arrays, and the description.
+
+    Raises:
+      InputError: no such file, a damaged one, or one that does not hold these parameters.
+    """
+    if not path.is_file():
+        raise InputError(f"There are no weights at {path}.")
+    wanted = traverse_util.flatten_dict(like, sep="/")
+    try:
+        with safe_open(path, "numpy") as file:
+            _compare_names(path, set(file.keys()), set(wanted))
+            for name, leaf in wanted.items():
+                shape = tuple(file.get_slice(name).get_shape())
+                if shape != leaf.shape:
+                    raise InputError(
+                        f"{path} holds {name} of shape {shape}, but the model's is {leaf.shape}."
+                    )
+            named = {name: file.get_tensor(name) for name in wanted}
+            metadata = file.metadata() or {}
+        description = {key: json.loads(value) for key, value in metadata.items()}
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} is damaged or no safetensors file ({error}).") from error
+    return traverse_util.unflatten_dict(named, sep="/"), description
+
+
+def count_parameters(params: Any) -> int:
+    """Numbers in a tree of arrays or shapes."""
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))
+
+
+def _compare_names(path: Path, found: set[str], wanted: set[str]) -> None:
+    if found != wanted:
+        missing, surplus = sorted(wanted - found), sorted(found - wanted)
+        raise InputError(
+            f"{path} holds weights of another model: "
+            f"missing {', '.join(missing[:3]) or 'none'}{' ...' if len(missing) > 3 else ''}; "
+            f"not in the model {', '.join(surplus[:3]) or 'none'}"
+            f"{' ...' if len(surplus) > 3 else ''}."
+        )

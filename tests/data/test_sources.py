@@ -1,0 +1,48 @@
+from pathlib import Path
+
+import pytest
+
+from mlpvis_jax.data import open_source
+from mlpvis_jax.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("cifar-100", "cifar100"),
+        ("Digit", "digits"),
+        ("tdfs:mnist", "tfds:mnist"),
+        ("fodler", "folder:PATH"),
+        ("digits:5", "digits"),
+        ("tfds:", "tfds:NAME"),
+        ("npz", "npz:PATH"),
+    ],
+)
+def test_a_name_that_is_nearly_right(name: str, meant: str) -> None:
+    with pytest.raises(InputError) as raised:
+        open_source(name, image_size=8)
+    assert repr(name) in str(raised.value)
+    assert f"did you mean {meant!r}" in str(raised.value)
+
+
+def test_a_name_like_none_lists_the_forms() -> None:
+    with pytest.raises(InputError) as raised:
+        open_source("zzz", image_size=8)
+    assert str(raised.value) == (
+        "There is no data source 'zzz'; give one of digits, cifar10, cifar100, tfds:NAME, "
+        "folder:PATH, npz:PATH."
+    )
+
+
+def test_a_bare_path_is_told_its_form(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"did you mean 'folder:{tmp_path}'"):
+        open_source(str(tmp_path), image_size=8)
+    file = tmp_path / "arrays.NPZ"
+    file.touch()
+    with pytest.raises(InputError, match=f"did you mean 'npz:{file}'"):
+        open_source(str(file), image_size=8)
+
+
+def test_image_size_must_be_positive() -> None:
+    with pytest.raises(InputError, match="image_size is 0"):
+        open_source("digits", image_size=0)

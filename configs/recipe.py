@@ -55,7 +55,8 @@ def digits(config: ConfigDict) -> ConfigDict:
     config.model.width = 64
     config.model.num_blocks = 2
     config.model.dropout_rate = 0.1
-    config.optimizer.learning_rate = 3e-3
+    config.optimizer.learning_rate = 1e-3
+    config.early_stopping.patience = 20  # 144 images validate, which is noisy
     return config
 
 

@@ -14,6 +14,7 @@ from mlpvis_jax.models.layers import (
     PatchProjection,
     PositionTable,
     Rate,
+    is_zero,
 )
 
 
@@ -125,7 +126,7 @@ class Classifier(nn.Module):
         layers["parameters"] = jax.tree.map(lambda *leaves: jnp.stack(leaves), *parameters)
         if train and self.has_rng("dropout"):
             layers["key"] = jax.random.split(self.make_rng("dropout"), self.num_blocks)
-        if not (isinstance(self.stochastic_depth_rate, float) and not self.stochastic_depth_rate):
+        if not is_zero(self.stochastic_depth_rate):
             rates = [self._stochastic_depth_rate(index) for index in range(self.num_blocks)]
             layers["rate"] = jnp.asarray(rates)
 

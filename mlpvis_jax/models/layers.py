@@ -56,7 +56,7 @@ class Dropout(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: jax.Array, deterministic: bool) -> jax.Array:
-        if deterministic or _is_zero(self.rate):
+        if deterministic or is_zero(self.rate):
             return inputs
         return _keep_or_drop(self.make_rng("dropout"), inputs, self.rate, inputs.shape)
 
@@ -71,13 +71,14 @@ class StochasticDepth(nn.Module):
 
     @nn.compact
     def __call__(self, branch: jax.Array, deterministic: bool) -> jax.Array:
-        if deterministic or _is_zero(self.rate):
+        if deterministic or is_zero(self.rate):
             return branch
         mask_shape = branch.shape[:1] + (1,) * (branch.ndim - 1)
         return _keep_or_drop(self.make_rng("dropout"), branch, self.rate, mask_shape)
 
 
-def _is_zero(rate: Rate) -> bool:
+def is_zero(rate: Rate) -> bool:
+    """Whether a rate is known to be zero while the program is built."""
     return isinstance(rate, int | float) and rate == 0
 
 
@@ -157,9 +158,9 @@ class PatchProjection(nn.Module):
         kernel = self.param("kernel", init, (size, size, channels, self.width), self.param_dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.width,), self.param_dtype)
         patches = images.reshape(batch, height // size, size, width // size, size, channels)
-        patches = patches.swapaxes(2, 3).reshape(batch, -1, pixels).astype(self.dtype)
-        matrix = kernel.reshape(pixels, self.width).astype(self.dtype)
-        return patches @ matrix + bias.astype(self.dtype)
+        patches = jnp.asarray(patches.swapaxes(2, 3).reshape(batch, -1, pixels), self.dtype)
+        matrix = jnp.asarray(kernel.reshape(pixels, self.width), self.dtype)
+        return patches @ matrix + jnp.asarray(bias, self.dtype)
 
 
 class PositionTable(nn.Module):
@@ -172,4 +173,4 @@ class PositionTable(nn.Module):
     @nn.compact
     def __call__(self, tokens: jax.Array) -> jax.Array:
         table = self.param("embedding", self.table_init, tokens.shape[1:], self.param_dtype)
-        return tokens + table.astype(self.dtype)
+        return tokens + jnp.asarray(table, self.dtype)

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.core import FrozenDict
 
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.models.classifier import Classifier
@@ -107,6 +108,8 @@ PRESETS: Mapping[str, Row] = {
 
 _DTYPES = ("float32", "bfloat16")
 _NO_OVERRIDE = {"parent", "name", "block", "block_options", "num_classes"}
+# What the Classifier tells its blocks itself.
+_HANDED_ON = {"dropout_rate", "stochastic_depth_rate", "dtype", "param_dtype"}
 
 
 def create_model(name: str, num_classes: int, **overrides: Any) -> Classifier:
@@ -125,17 +128,16 @@ def create_model(name: str, num_classes: int, **overrides: Any) -> Classifier:
         raise InputError(
             f"Unknown model {name!r}{_nearest(name, PRESETS)}; the models are {', '.join(PRESETS)}."
         )
-    settings = dict(PRESETS[name])
-    block = settings.pop("block")
+    settings = {**PRESETS[name], **overrides}
+    block = PRESETS[name]["block"]
     of_classifier, of_block = _fields(Classifier), _fields(block)
-    for key, value in overrides.items():
-        if key not in of_classifier | of_block:
-            allowed = of_classifier | of_block
+    allowed = of_classifier | of_block
+    for key in overrides:
+        if key not in allowed:
             raise InputError(
                 f"Model {name!r} has no setting {key!r}{_nearest(key, allowed)}; "
                 f"it has {', '.join(sorted(allowed))}."
             )
-        settings[key] = value
     _check(name, num_classes, settings)
     for key in ("dtype", "param_dtype"):
         if key in settings:
@@ -143,13 +145,10 @@ def create_model(name: str, num_classes: int, **overrides: Any) -> Classifier:
     return Classifier(
         block=block,
         num_classes=num_classes,
-        block_options={
-            # A field that both have, such as epsilon or kernel_init, means both; those that the
-            # Classifier hands to its blocks itself are left to it.
-            key: value
-            for key, value in settings.items()
-            if key in of_block - {"dropout_rate", "stochastic_depth_rate", "dtype", "param_dtype"}
-        },
+        # A field that both have, such as epsilon or kernel_init, means both.
+        block_options=FrozenDict(
+            {key: settings[key] for key in settings if key in of_block - _HANDED_ON}
+        ),
         **{key: value for key, value in settings.items() if key in of_classifier},
     )
 

@@ -1,0 +1,54 @@
+"""The three blocks in NumPy, float64, written from their equations and not from the modules."""
+
+import math
+
+import numpy as np
+
+_ERF = np.vectorize(math.erf)
+
+
+def gelu(x, approximate):
+    if approximate:
+        return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    return 0.5 * x * (1 + _ERF(x / math.sqrt(2)))
+
+
+def layer_norm(x, weights, epsilon):
+    mean = x.mean(axis=-1, keepdims=True)
+    variance = ((x - mean) ** 2).mean(axis=-1, keepdims=True)
+    return (x - mean) / np.sqrt(variance + epsilon) * weights["scale"] + weights["bias"]
+
+
+def dense(x, weights):
+    return x @ weights["kernel"] + weights["bias"]
+
+
+def mlp(x, weights, approximate):
+    return dense(gelu(dense(x, weights["Dense_0"]), approximate), weights["Dense_1"])
+
+
+def mixer_block(x, weights, *, shared_norm, approximate, epsilon=1e-6):
+    """Tolstikhin et al., 2021, equation 1."""
+    channels_norm = weights["LayerNorm_0" if shared_norm else "LayerNorm_1"]
+    normalized = layer_norm(x, weights["LayerNorm_0"], epsilon).transpose(0, 2, 1)
+    u = x + mlp(normalized, weights["token_mixing"], approximate).transpose(0, 2, 1)
+    return u + mlp(layer_norm(u, channels_norm, epsilon), weights["channel_mixing"], approximate)
+
+
+def fnet_block(x, weights, *, approximate, epsilon):
+    """Lee-Thorp et al., 2021, section 3.2."""
+    u = layer_norm(x + np.fft.fft2(x).real, weights["LayerNorm_0"], epsilon)
+    y = u + mlp(u, weights["feed_forward"], approximate)
+    return layer_norm(y, weights["LayerNorm_1"], epsilon)
+
+
+def gmlp_block(x, weights, *, normalized_skip, approximate, epsilon=1e-6):
+    """Liu et al., 2021, equations 1 to 4."""
+    normalized = layer_norm(x, weights["LayerNorm_0"], epsilon)
+    z1, z2 = np.split(gelu(dense(normalized, weights["Dense_0"]), approximate), 2, axis=-1)
+    gating = weights["spatial_gating"]
+    z2 = layer_norm(z2, gating["LayerNorm_0"], epsilon)
+    # W acts across tokens: out[s] = sum over t of kernel[t, s] in[t].
+    gate = np.einsum("btc,ts->bsc", z2, gating["Dense_0"]["kernel"])
+    gate = gate + gating["Dense_0"]["bias"][None, :, None]
+    return (normalized if normalized_skip else x) + dense(z1 * gate, weights["Dense_1"])

@@ -1,0 +1,138 @@
+"""Each block against its equation, and the symmetries that the equations imply."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mlpvis_jax.models import FNetBlock, GMlpBlock, MixerBlock
+from mlpvis_jax.models.fnet import fourier_mixing, fourier_mixing_by_matrices
+from tests.models import references
+
+
+def random_weights(module, inputs, seed=0):
+    """Weights that hide nothing: biases and norms are random too."""
+    shapes = jax.eval_shape(module.init, jax.random.key(0), inputs)["params"]
+    random = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: random.normal(0.3, 0.4, leaf.shape).astype("float32"), shapes)
+
+
+def tokens(shape=(3, 10, 12), seed=1):
+    return np.random.default_rng(seed).normal(0.2, 1.0, shape).astype("float32")
+
+
+def as_float64(tree):
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree)
+
+
+@pytest.mark.parametrize("shared_norm", [False, True])
+@pytest.mark.parametrize("approximate", [False, True])
+def test_mixer_block_is_its_equation(shared_norm, approximate):
+    block = MixerBlock(7, 9, shared_norm=shared_norm, approximate_gelu=approximate)
+    inputs = tokens()
+    weights = random_weights(block, inputs)
+    expected = references.mixer_block(
+        inputs, as_float64(weights), shared_norm=shared_norm, approximate=approximate
+    )
+    np.testing.assert_allclose(block.apply({"params": weights}, inputs), expected, 2e-5, 2e-5)
+
+
+@pytest.mark.parametrize("epsilon", [1e-6, 1e-12])
+@pytest.mark.parametrize("approximate", [False, True])
+def test_fnet_block_is_its_equation(epsilon, approximate):
+    block = FNetBlock(9, epsilon=epsilon, approximate_gelu=approximate)
+    inputs = tokens()
+    weights = random_weights(block, inputs)
+    expected = references.fnet_block(
+        inputs, as_float64(weights), approximate=approximate, epsilon=epsilon
+    )
+    np.testing.assert_allclose(block.apply({"params": weights}, inputs), expected, 2e-5, 2e-5)
+
+
+@pytest.mark.parametrize("normalized_skip", [False, True])
+@pytest.mark.parametrize("approximate", [False, True])
+def test_gmlp_block_is_its_equation(normalized_skip, approximate):
+    block = GMlpBlock(14, normalized_skip=normalized_skip, approximate_gelu=approximate)
+    inputs = tokens()
+    weights = random_weights(block, inputs)
+    expected = references.gmlp_block(
+        inputs, as_float64(weights), normalized_skip=normalized_skip, approximate=approximate
+    )
+    np.testing.assert_allclose(block.apply({"params": weights}, inputs), expected, 2e-5, 5e-5)
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 16, 16), (2, 9, 7), (1, 1, 5), (2, 5, 1), (1, 64, 2), (1, 6, 3)]
+)
+def test_fourier_mixing_is_the_dft_matrix(shape):
+    inputs = tokens(shape)
+
+    def dft(size):
+        return np.exp(-2j * np.pi * np.outer(np.arange(size), np.arange(size)) / size)
+
+    expected = (dft(shape[1]) @ inputs.astype(np.float64) @ dft(shape[2])).real
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(fourier_mixing_by_matrices(inputs), expected, 0, 2e-6 * scale)
+    np.testing.assert_allclose(jnp.fft.fft2(inputs).real, expected, 0, 2e-6 * scale)
+
+
+def test_long_sequences_take_the_fast_transform():
+    inputs = tokens((1, 1030, 6))
+    expected = np.fft.fft2(inputs.astype(np.float64)).real
+    np.testing.assert_allclose(fourier_mixing(inputs), expected, 0, 1e-5 * np.abs(expected).max())
+
+
+def test_fourier_mixing_of_low_precision_is_float32():
+    inputs = jnp.asarray(tokens((1, 5, 7)), jnp.bfloat16)
+    expected = np.fft.fft2(np.asarray(inputs, np.float64)).real
+    mixed = fourier_mixing(inputs)
+    assert mixed.dtype == jnp.float32
+    np.testing.assert_allclose(mixed, expected, 0, 1e-5 * np.abs(expected).max())
+
+
+def test_channel_mlp_commutes_with_permutations_of_tokens():
+    block = MixerBlock(7, 9)
+    inputs = tokens()
+    weights = random_weights(block, inputs)
+    # With its second Dense at zero the token MLP adds nothing: what is left acts on each token.
+    weights["token_mixing"]["Dense_1"] = jax.tree.map(
+        np.zeros_like, weights["token_mixing"]["Dense_1"]
+    )
+    order = np.random.default_rng(3).permutation(inputs.shape[1])
+    permuted = block.apply({"params": weights}, inputs[:, order])
+    np.testing.assert_allclose(permuted, block.apply({"params": weights}, inputs)[:, order], 1e-6)
+    # The token MLP itself does not commute.
+    weights = random_weights(block, inputs)
+    permuted = block.apply({"params": weights}, inputs[:, order])
+    assert not np.allclose(permuted, block.apply({"params": weights}, inputs)[:, order], atol=1e-2)
+
+
+def test_the_gate_begins_as_the_identity():
+    block = GMlpBlock(16)
+    inputs = tokens((2, 6, 8))
+    variables = block.init(jax.random.key(0), inputs)
+    hidden = block.bind(variables)
+    gated = hidden.apply(variables, inputs, mutable=["intermediates"], capture_intermediates=True)[
+        1
+    ]["intermediates"]["spatial_gating"]["__call__"][0]
+    weights = as_float64(variables["params"])
+    normalized = references.layer_norm(inputs, weights["LayerNorm_0"], 1e-6)
+    passed = np.split(
+        references.gelu(references.dense(normalized, weights["Dense_0"]), False), 2, axis=-1
+    )[0]
+    np.testing.assert_allclose(gated, passed, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "block", [MixerBlock(7, 9), FNetBlock(9), GMlpBlock(14)], ids=lambda block: type(block).__name__
+)
+def test_bfloat16_computes_what_float32_does_but_coarser(block):
+    inputs = tokens()
+    weights = random_weights(block, inputs)
+    exact = block.apply({"params": weights}, inputs)
+    coarse = block.clone(dtype=jnp.bfloat16).apply({"params": weights}, inputs.astype(jnp.bfloat16))
+    assert coarse.dtype == jnp.bfloat16
+    error = np.abs(np.asarray(coarse, np.float32) - exact).max()
+    assert error < 0.06 * np.abs(exact).max()
+    stored = block.clone(param_dtype=jnp.bfloat16).init(jax.random.key(0), inputs)
+    assert {leaf.dtype for leaf in jax.tree.leaves(stored)} == {jnp.dtype(jnp.bfloat16)}

@@ -1,0 +1,164 @@
+"""The presets' sizes, and the options that change no result."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mlpvis_jax.errors import InputError
+from mlpvis_jax.models import PRESETS, create_model
+
+# At 100 classes and 64 px for the Keras example's size, 1000 classes and 224 px for the papers'.
+PARAMETERS = {
+    "mixer_keras": 242_788,
+    "fnet_keras": 621_924,
+    "gmlp_keras": 885_348,
+    "mixer_paper": 245_348,  # a second norm in each block and one before the head: 5 x 512 more
+    "fnet_paper": 621_924,
+    "gmlp_paper": 885_860,  # a norm before the head
+    "mixer_s32": 19_104_624,
+    "mixer_s16": 18_528_264,
+    "mixer_b32": 60_293_428,
+    "mixer_b16": 59_880_472,
+    "mixer_l32": 206_939_264,
+    "mixer_l16": 208_196_168,
+    "mixer_h14": 432_350_952,
+    "gmlp_ti16": 5_867_328,
+    "gmlp_s16": 19_422_656,
+    "gmlp_b16": 73_075_392,
+    # By hand: stem + positions + 12 (2 norms + the two Dense layers) + head.
+    "fnet_ti16": 768 * 192 + 192 + 196 * 192 + 12 * (4 * 192 + 8 * 192**2 + 5 * 192) + 193_000,
+    "fnet_s16": 768 * 384 + 384 + 196 * 384 + 12 * (4 * 384 + 8 * 384**2 + 5 * 384) + 385_000,
+    "fnet_b16": 768 * 768 + 768 + 196 * 768 + 12 * (4 * 768 + 8 * 768**2 + 5 * 768) + 769_000,
+}
+SMALL = {"num_blocks": 3, "width": 16, "patch_size": 4}
+
+
+def is_small(name):
+    return name.endswith(("_keras", "_paper"))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_parameters_of_every_preset(name):
+    model = create_model(name, 100 if is_small(name) else 1000)
+    size = 64 if is_small(name) else 224
+    images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), images)
+    assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) == PARAMETERS[name]
+    logits = jax.eval_shape(model.apply, shapes, images)
+    assert logits.shape == (1, model.num_classes)
+    assert logits.dtype == jnp.float32
+
+
+def small_model(name, **overrides):
+    """A model of a few parameters, images, and weights none of which is zero."""
+    model = create_model(name, 7, **SMALL, **overrides)
+    images = np.random.default_rng(0).normal(size=(4, 8, 12, 3)).astype("float32")
+    shapes = jax.eval_shape(model.init, jax.random.key(0), images)
+    random = np.random.default_rng(1)
+    variables = jax.tree.map(
+        lambda leaf: random.normal(0.1, 0.3, leaf.shape).astype(leaf.dtype), shapes
+    )
+    return model, images, variables
+
+
+def loss_and_gradients(model, images, variables, **call):
+    def loss(variables):
+        return (model.apply(variables, images, **call) ** 2).mean()
+
+    return jax.jit(jax.value_and_grad(loss))(variables)
+
+
+@pytest.mark.parametrize("name", ["mixer_keras", "fnet_keras", "gmlp_keras", "mixer_paper"])
+@pytest.mark.parametrize("option", [{"scan": True}, {"remat": True}, {"scan": True, "remat": True}])
+def test_scan_and_remat_change_no_result(name, option):
+    model, images, variables = small_model(name, dropout_rate=0.0)
+    changed = create_model(name, 7, **SMALL, dropout_rate=0.0, **option)
+    plain = model.init(jax.random.key(5), images)
+    jax.tree.map(np.testing.assert_array_equal, plain, changed.init(jax.random.key(5), images))
+    expected = loss_and_gradients(model, images, variables, train=True)
+    found = loss_and_gradients(changed, images, variables, train=True)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 2e-4, 1e-5), expected, found)
+
+
+def test_remat_draws_the_same_masks():
+    call = {"train": True, "rngs": {"dropout": jax.random.key(2)}}
+    options = {"dropout_rate": 0.3, "stochastic_depth_rate": 0.4}
+    model, images, variables = small_model("gmlp_keras", **options)
+    remat = create_model("gmlp_keras", 7, **SMALL, **options, remat=True)
+    expected = loss_and_gradients(model, images, variables, **call)
+    found = loss_and_gradients(remat, images, variables, **call)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 2e-4, 1e-5), expected, found)
+
+
+@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize("option", ["dropout_rate", "stochastic_depth_rate"])
+def test_training_draws_masks_and_evaluation_does_not(scan, option):
+    rates = {"dropout_rate": 0.0, option: 0.5}
+    model, images, variables = small_model("mixer_keras", scan=scan, **rates)
+    logits = [
+        model.apply(variables, images, train=True, rngs={"dropout": jax.random.key(seed)})
+        for seed in (0, 0, 1)
+    ]
+    np.testing.assert_array_equal(logits[0], logits[1])
+    assert not np.allclose(logits[0], logits[2])
+    plain = create_model("mixer_keras", 7, **SMALL, dropout_rate=0.0).apply(variables, images)
+    np.testing.assert_allclose(model.apply(variables, images), plain, 1e-5, 1e-5)
+
+
+def test_stochastic_depth_rises_from_none_at_the_first_block():
+    model, _, _ = small_model("mixer_keras", stochastic_depth_rate=0.4)
+    assert [model._stochastic_depth_rate(index) for index in range(3)] == [0.0, 0.2, 0.4]
+
+
+@pytest.mark.parametrize("name", ["mixer_paper", "fnet_paper", "gmlp_paper"])
+@pytest.mark.parametrize("scan", [False, True])
+def test_bfloat16_gives_float32_logits(name, scan):
+    model, images, variables = small_model(name, scan=scan)
+    coarse = create_model(name, 7, **SMALL, dtype="bfloat16", scan=scan)
+    logits = coarse.apply(variables, images)
+    assert logits.dtype == jnp.float32
+    exact = model.apply(variables, images)
+    assert np.abs(logits - exact).max() < 0.1 * np.abs(exact).max()
+    stored = create_model(name, 7, **SMALL, param_dtype="bfloat16").init(jax.random.key(0), images)
+    assert {leaf.dtype for leaf in jax.tree.leaves(stored)} == {jnp.dtype(jnp.bfloat16)}
+
+
+def test_the_published_names():
+    model, images, _ = small_model("mixer_paper")
+    params = model.init(jax.random.key(0), images)["params"]
+    assert set(params) == {
+        "stem", "MixerBlock_0", "MixerBlock_1", "MixerBlock_2", "pre_head_layer_norm", "head"
+    }  # fmt: skip
+    assert set(params["MixerBlock_1"]) == {
+        "LayerNorm_0", "LayerNorm_1", "token_mixing", "channel_mixing"
+    }  # fmt: skip
+    assert set(params["MixerBlock_1"]["token_mixing"]) == {"Dense_0", "Dense_1"}
+    assert not params["head"]["kernel"].any()
+
+
+def test_models_of_equal_settings_are_equal_and_hashable():
+    assert create_model("gmlp_keras", 5) == create_model("gmlp_keras", 5)
+    assert hash(create_model("gmlp_keras", 5)) == hash(create_model("gmlp_keras", 5))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("mixer_kera", 10, {}), "Unknown model 'mixer_kera' .did you mean 'mixer_keras'?"),
+        (("fnet_keras", 10, {"tokens_hidden_dim": 8}), "'fnet_keras' has no setting 'tokens_hid"),
+        (("mixer_keras", 10, {"drop_rate": 0.1}), "did you mean 'dropout_rate'"),
+        (("mixer_keras", 0, {}), "num_classes .* above 0, not 0"),
+        (("mixer_keras", 10, {"width": -4}), "width .* above 0, not -4"),
+        (("mixer_keras", 10, {"width": 4.0}), "width .* above 0, not 4.0"),
+        (("mixer_keras", 10, {"dropout_rate": 1.0}), "dropout_rate .* not 1.0"),
+        (("mixer_keras", 10, {"dtype": "float16"}), "dtype must be one of .*'float16'"),
+        (("gmlp_keras", 10, {"hidden_dim": 5}), "must be even, not 5"),
+    ],
+)
+def test_impossible_models_are_refused(arguments, message):
+    name, classes, overrides = arguments
+    with pytest.raises(InputError, match=message):
+        create_model(name, classes, **overrides)

@@ -1,0 +1,110 @@
+"""Dropout, stochastic depth and the random bits they are made of; patches."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from mlpvis_jax.models.layers import Dropout, Mlp, PatchProjection, StochasticDepth, random_bits
+
+
+def dropped(module, inputs, seed):
+    return np.asarray(module.apply({}, inputs, False, rngs={"dropout": jax.random.key(seed)}))
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_dropout_drops_its_rate_and_keeps_the_mean(rate):
+    inputs = jnp.full((64, 50, 40), 2.0)
+    outputs = dropped(Dropout(rate), inputs, 0)
+    kept = outputs != 0
+    deviation = np.sqrt(rate * (1 - rate) / kept.size)
+    assert abs((1 - kept.mean()) - rate) < 5 * deviation
+    np.testing.assert_allclose(outputs[kept], 2.0 / (1 - rate), 1e-6)
+
+
+@pytest.mark.parametrize("rate", [0.25, 0.8])
+def test_stochastic_depth_drops_whole_branches_and_keeps_the_mean(rate):
+    inputs = jnp.ones((4000, 3, 2))
+    outputs = dropped(StochasticDepth(rate), inputs, 0)
+    assert (outputs.reshape(4000, -1) == outputs[:, :1, 0]).all()
+    np.testing.assert_allclose(np.unique(outputs), [0.0, 1 / (1 - rate)], 1e-6)
+    deviation = np.sqrt(rate / (1 - rate) / 4000)  # of the mean over examples
+    assert abs(outputs.mean() - 1) < 5 * deviation
+
+
+@pytest.mark.parametrize("layer", [Dropout, StochasticDepth])
+def test_a_traced_rate_draws_what_a_plain_one_does(layer):
+    inputs = jnp.ones((16, 8, 4))
+
+    @jax.jit
+    def traced(rate):
+        return layer(rate).apply({}, inputs, False, rngs={"dropout": jax.random.key(3)})
+
+    np.testing.assert_array_equal(traced(0.3), dropped(layer(0.3), inputs, 3))
+    np.testing.assert_array_equal(traced(0.0), inputs)
+
+
+@pytest.mark.parametrize("layer", [Dropout, StochasticDepth])
+def test_nothing_is_dropped_outside_of_training_or_at_rate_zero(layer):
+    inputs = jnp.ones((4, 3, 2))
+    np.testing.assert_array_equal(layer(0.5).apply({}, inputs, True), inputs)
+    np.testing.assert_array_equal(layer(0.0).apply({}, inputs, False), inputs)
+
+
+def test_random_bits_are_even_and_independent():
+    size = 1 << 20
+    bits = np.stack([random_bits(jax.random.key(seed), (size,)) for seed in range(3)])
+    # Each of the 32 bits is one half of the time set: five deviations of a fair coin.
+    for position in range(32):
+        share = ((bits >> position) & 1).mean(axis=1)
+        assert np.abs(share - 0.5).max() < 5 * 0.5 / np.sqrt(size)
+    # Neighbours along the index, and the same index under another key, do not go together.
+    values = bits / 2.0**32 - 0.5
+    limit = 5 / np.sqrt(size)
+    for shift in (1, 2, 3, 64, 256, 4096, 16384):
+        assert abs(np.corrcoef(values[0, :-shift], values[0, shift:])[0, 1]) < limit
+        assert abs(np.corrcoef(values[0, :-shift], values[1, shift:])[0, 1]) < limit
+    assert np.abs(np.corrcoef(values) - np.eye(3)).max() < limit
+    counts = np.bincount(bits[0] >> 24, minlength=256)
+    chi_square = ((counts - size / 256) ** 2 / (size / 256)).sum()
+    assert 160 < chi_square < 370  # 255 degrees of freedom, about five deviations
+
+
+def test_random_bits_do_not_depend_on_jit_or_vmap():
+    keys = jax.random.split(jax.random.key(0), 3)
+    together = jax.jit(jax.vmap(lambda key: random_bits(key, (5, 7))))(keys)
+    for key, bits in zip(keys, together, strict=True):
+        np.testing.assert_array_equal(random_bits(key, (5, 7)), bits)
+
+
+def test_patches_are_a_strided_convolution():
+    images = np.random.default_rng(0).normal(size=(2, 12, 20, 3)).astype("float32")
+    module = PatchProjection(4, 5)
+    variables = module.init(jax.random.key(0), images)
+    assert variables["params"]["kernel"].shape == (4, 4, 3, 5)
+    convolution = nn.Conv(5, (4, 4), strides=(4, 4), padding="VALID")
+    expected = convolution.apply(variables, images).reshape(2, 15, 5)
+    np.testing.assert_allclose(module.apply(variables, images), expected, 1e-5, 1e-5)
+
+
+def test_patches_take_the_fans_of_their_matrix():
+    module = PatchProjection(8, 256, nn.initializers.glorot_uniform())
+    kernel = module.init(jax.random.key(0), np.zeros((1, 64, 64, 3)))["params"]["kernel"]
+    limit = np.sqrt(6 / (192 + 256))
+    assert 0.99 * limit < np.abs(kernel).max() <= limit
+
+
+def test_a_patch_that_does_not_divide_is_refused():
+    with pytest.raises(ValueError, match="patch_size 5 does not divide images of 12 x 20"):
+        PatchProjection(5, 4).init(jax.random.key(0), np.zeros((1, 12, 20, 3)))
+
+
+def test_dropout_inside_the_mlp_stands_before_its_second_dense():
+    module = Mlp(6, hidden_dropout_rate=0.5)
+    inputs = np.ones((4, 3))
+    variables = module.init(jax.random.key(0), inputs)
+    variables["params"]["Dense_1"]["kernel"] = jnp.zeros((6, 3))
+    variables["params"]["Dense_1"]["bias"] = jnp.ones(3)
+    outputs = module.apply(variables, inputs, False, rngs={"dropout": jax.random.key(0)})
+    np.testing.assert_array_equal(outputs, np.ones((4, 3)))  # nothing is dropped after it

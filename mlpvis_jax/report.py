@@ -109,6 +109,10 @@ class Progress:
         if self._epoch < self._num_epochs:
             self._bar.reset(self._task, description=self._title(), status="")
 
+    def note(self, text: str) -> None:
+        """Prints a line about the run as a whole."""
+        self._console.print(text, soft_wrap=True, markup=False)
+
     def _title(self, epoch: int | None = None) -> str:
         digits = len(str(self._num_epochs))
         return f"epoch {epoch or self._epoch + 1:>{digits}}/{self._num_epochs}"

@@ -112,6 +112,10 @@ def train(config: RunConfig, folder: RunFolder, devices: Devices | None = None) 
                 save_weights(folder.best_weights, best_params, description)
             plateau.update(validated["loss"])
             if stopping.should_stop:
+                progress.note(
+                    f"Stopped: no lower validation loss than that of epoch {stopping.best_epoch} "
+                    f"in {stopping.patience} epochs."
+                )
                 break
     save_weights(folder.last_weights, params, description)
     report.plot_curves(history, folder.curves, f"{config.model.name} on {source.name}")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 
 from mlpvis_jax import augment, optim, report
 from mlpvis_jax.config import RunConfig
+from mlpvis_jax.errors import InputError
 from mlpvis_jax.parallel import Devices
 from mlpvis_jax.run_folder import RunFolder
 from mlpvis_jax.train.programs import Evaluation, Training
@@ -151,11 +153,17 @@ def evaluate(
     model = build_model(config.model, source.num_classes)
     shapes = jax.eval_shape(lambda: initial_params(config, model, source.image_shape[-1]))
     params, description = load_weights(folder.best_weights, shapes)
-    # The statistics belong to the weights: those of the images that they were trained on.
-    normalize = augment.Normalization(
-        np.asarray(description["normalization_mean"], np.float32),
-        np.asarray(description["normalization_deviation"], np.float32),
-    )
+    if not {"normalization_mean", "normalization_deviation"} <= description.keys():
+        raise InputError(f"{folder.best_weights} does not say how its images were normalised.")
+    normalize = normalization_of(description)
     test_set = read_split(config, source, "test", folder.path)
     test = Evaluation(config, model, normalize, devices, test_set, params)
     return {f"test_{name}": value for name, value in test(devices.replicate(params)).items()}
+
+
+def normalization_of(description: Mapping[str, Any]) -> augment.Normalization:
+    """The statistics that belong to weights: of the images that they were trained on."""
+    return augment.Normalization(
+        np.asarray(description["normalization_mean"], np.float32),
+        np.asarray(description["normalization_deviation"], np.float32),
+    )

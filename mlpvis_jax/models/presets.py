@@ -141,7 +141,7 @@ def create_model(name: str, num_classes: int, **overrides: Any) -> Classifier:
     _check(name, num_classes, settings)
     for key in ("dtype", "param_dtype"):
         if key in settings:
-            settings[key] = jnp.dtype(settings[key]).type
+            settings[key] = _dtype(key, settings[key])
     return Classifier(
         block=block,
         num_classes=num_classes,
@@ -162,6 +162,16 @@ def _nearest(name: str, names: Any) -> str:
     return f" (did you mean {matches[0]!r}?)" if matches else ""
 
 
+def _dtype(key: str, value: Any) -> Any:
+    try:
+        dtype = jnp.dtype(value)
+    except TypeError:
+        dtype = None
+    if str(dtype) not in _DTYPES:
+        raise InputError(f"{key} must be one of {', '.join(_DTYPES)}, not {value!r}.")
+    return dtype.type
+
+
 def _check(name: str, num_classes: int, settings: Row) -> None:
     sizes = {key: settings[key] for key in settings if key.endswith(("_dim", "_size", "_blocks"))}
     for key, value in {**sizes, "width": settings["width"], "num_classes": num_classes}.items():
@@ -173,9 +183,6 @@ def _check(name: str, num_classes: int, settings: Row) -> None:
         value = settings.get(key, 0.0)
         if isinstance(value, int | float) and not 0 <= value < 1:
             raise InputError(f"{key} of model {name!r} must be in [0, 1), not {value!r}.")
-    for key in ("dtype", "param_dtype"):
-        if key in settings and str(jnp.dtype(settings[key])) not in _DTYPES:
-            raise InputError(f"{key} must be one of {', '.join(_DTYPES)}, not {settings[key]!r}.")
     if PRESETS[name]["block"] is GMlpBlock and settings["hidden_dim"] % 2:
         raise InputError(
             f"hidden_dim of model {name!r} is split in two and must be even, "

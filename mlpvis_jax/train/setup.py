@@ -32,7 +32,7 @@ def read_split(
     config: RunConfig, source: Source, split: Literal["train", "test"], run: Path
 ) -> ResidentSet:
     """Decodes a split, or maps its cached copy: by default the run's neighbour `decoded`."""
-    cache_dir = Path(config.data.cache_dir or run.absolute().parent / "decoded")
+    cache_dir = Path(config.data.cache_dir or run.absolute().parent / "decoded").expanduser()
     return ResidentSet(*decode(source, split, cache_dir=cache_dir))
 
 

@@ -8,10 +8,12 @@ python launch.py --workdir=runs/mixer --mode=evaluate
 import importlib.util
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from mlpvis_jax.config import RunConfig, override
 from mlpvis_jax.errors import InputError
@@ -77,22 +79,35 @@ def _read_config() -> tuple[dict[str, Any], str]:
     file, _, variant = _CONFIG.value.partition(":")
     path = Path(file)
     if not path.is_file():
-        nearby = ", ".join(sorted(str(other) for other in Path("configs").glob("*.py")))
+        recipes = sorted(path for path in Path("configs").glob("*.py") if path.stem != "recipe")
+        nearby = ", ".join(map(str, recipes)) or "none in configs/ here"
         raise InputError(f"--config={file} is no file; there are {nearby}.")
     if path.suffix == ".json":
         return read_json(path), path.absolute().parent.name
+    if path.suffix != ".py":
+        raise InputError(f"--config={file} is neither a .py file nor a run's config.json.")
+    return _run_config_file(path, variant), "-".join(filter(None, (path.stem, variant)))
+
+
+def _run_config_file(path: Path, variant: str) -> dict[str, Any]:
+    """What the file's get_config(variant) returns, as a dict."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"--config={file} is neither a Python file nor a JSON file.")
+    assert spec is not None and spec.loader is not None  # as they are for every .py file
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
-        raise InputError(f"--config={file} defines no get_config(variant).")
     try:
-        config = module.get_config(variant)
-    except ValueError as error:
+        spec.loader.exec_module(module)
+        get_config = getattr(module, "get_config", None)
+        config = get_config(variant) if get_config is not None else None
+    except ValueError as error:  # how a config refuses its variant
         raise InputError(f"--config={_CONFIG.value}: {error}") from error
-    return config.to_dict(), "-".join(filter(None, (path.stem, variant)))
+    except Exception as error:  # a config is anyone's code
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == spec.origin]
+        place = f"{path}, line {lines[-1]}" if lines else str(path)
+        raise InputError(f"{place}: {type(error).__name__}: {error}.") from error
+    if not isinstance(config, ConfigDict):
+        raise InputError(f"--config={path} must define get_config(variant) -> ConfigDict.")
+    return config.to_dict()
 
 
 def _new_folder(name: str) -> Path:

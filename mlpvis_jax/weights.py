@@ -14,6 +14,8 @@ from safetensors.numpy import save
 
 from mlpvis_jax.errors import InputError
 
+_DESCRIPTION = "description"  # the key of the file's metadata, whose value is JSON
+
 
 def save_weights(path: Path, params: Any, description: Mapping[str, Any]) -> None:
     """Writes parameters under names such as `MixerBlock_0/token_mixing/Dense_0/kernel`.
@@ -25,7 +27,8 @@ def save_weights(path: Path, params: Any, description: Mapping[str, Any]) -> Non
     """
     named = traverse_util.flatten_dict(params, sep="/")
     arrays = {name: np.ascontiguousarray(leaf) for name, leaf in named.items()}
-    data = save(arrays, {key: json.dumps(value) for key, value in description.items()})
+    # One entry: of several, the file's order would be another every time.
+    data = save(arrays, {_DESCRIPTION: json.dumps(description)})
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(data)
     os.replace(partial, path)
@@ -57,8 +60,9 @@ def load_weights(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
                         f"{path} holds {name} of shape {shape}, but the model's is {leaf.shape}."
                     )
             named = {name: file.get_tensor(name) for name in wanted}
-            metadata = file.metadata() or {}
-        description = {key: json.loads(value) for key, value in metadata.items()}
+            description = json.loads((file.metadata() or {}).get(_DESCRIPTION, "{}"))
+            if not isinstance(description, dict):
+                raise InputError(f"The description in {path} is no JSON object.")
     except (SafetensorError, json.JSONDecodeError) as error:
         raise InputError(f"{path} is damaged or no safetensors file ({error}).") from error
     return traverse_util.unflatten_dict(named, sep="/"), description

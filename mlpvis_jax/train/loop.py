@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -43,6 +44,7 @@ def train(config: RunConfig, folder: RunFolder, devices: Devices | None = None) 
     """
     devices = devices or Devices.all()
     folder.check_free()
+    build_model(config.model, num_classes=1)  # so that it is refused before data is fetched
     source = open_data(config)
     model = build_model(config.model, source.num_classes)
     training_split = read_split(config, source, "train", folder.path)
@@ -153,17 +155,27 @@ def evaluate(
     model = build_model(config.model, source.num_classes)
     shapes = jax.eval_shape(lambda: initial_params(config, model, source.image_shape[-1]))
     params, description = load_weights(folder.best_weights, shapes)
-    if not {"normalization_mean", "normalization_deviation"} <= description.keys():
-        raise InputError(f"{folder.best_weights} does not say how its images were normalised.")
-    normalize = normalization_of(description)
+    normalize = normalization_of(description, source.image_shape[-1], folder.best_weights)
     test_set = read_split(config, source, "test", folder.path)
     test = Evaluation(config, model, normalize, devices, test_set, params)
     return {f"test_{name}": value for name, value in test(devices.replicate(params)).items()}
 
 
-def normalization_of(description: Mapping[str, Any]) -> augment.Normalization:
-    """The statistics that belong to weights: of the images that they were trained on."""
-    return augment.Normalization(
-        np.asarray(description["normalization_mean"], np.float32),
-        np.asarray(description["normalization_deviation"], np.float32),
-    )
+def normalization_of(
+    description: Mapping[str, Any], channels: int, path: Path
+) -> augment.Normalization:
+    """The statistics in the description of weights: of the images that they were trained on.
+
+    Raises:
+      InputError: there are none, or not one for each channel; it names `path`.
+    """
+    statistics = [description.get(f"normalization_{name}") for name in ("mean", "deviation")]
+    try:
+        mean, deviation = (np.asarray(values, np.float32) for values in statistics)
+    except (TypeError, ValueError):
+        mean = deviation = np.zeros(0, np.float32)
+    if not mean.shape == deviation.shape == (channels,):
+        raise InputError(
+            f"{path} does not say how its images, of {channels} channels, were scaled."
+        )
+    return augment.Normalization(mean, deviation)

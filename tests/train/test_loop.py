@@ -78,7 +78,7 @@ def test_weights_are_those_of_their_epoch(run, config, which):
         source, setup.read_split(config, source, "train", folder.path)
     )
     assert (len(training), len(validation)) == (36, 4)
-    normalize = loop.normalization_of(description)
+    normalize = loop.normalization_of(description, 3, path)
     np.testing.assert_allclose(normalize.mean, training.images.mean(axis=(0, 1, 2)), 1e-6)
     devices = Devices.all()
     evaluation = Evaluation(config, model, normalize, devices, validation, params)

@@ -1,0 +1,95 @@
+"""Every config builds, runs, and holds no setting that nothing reads."""
+
+import dataclasses
+import importlib
+import json
+import sys
+
+import jax
+import pytest
+
+from mlpvis_jax import optim
+from mlpvis_jax.config import (
+    AugmentConfig,
+    DataConfig,
+    EarlyStoppingConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ReduceOnPlateauConfig,
+    RunConfig,
+)
+from mlpvis_jax.models import PRESETS, Classifier
+from mlpvis_jax.run_folder import RunFolder
+from mlpvis_jax.train import loop
+from mlpvis_jax.train.setup import build_model, initial_params
+from mlpvis_jax.weights import count_parameters
+
+NAMES = ("mixer", "fnet", "gmlp")
+VARIANTS = ("", "paper", "digits")
+COUNTS = {"mixer": 242_788, "fnet": 621_924, "gmlp": 885_348}
+
+
+def read(name, variant=""):
+    return importlib.import_module(f"configs.{name}").get_config(variant)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("name", NAMES)
+def test_it_builds_a_model(name, variant):
+    config = RunConfig.from_mapping(read(name, variant).to_dict())
+    model = build_model(config.model, num_classes=100)
+    params = jax.eval_shape(lambda: initial_params(config, model, channels=3))
+    if not variant:
+        assert count_parameters(params) == COUNTS[name]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("name", NAMES)
+def test_launch_runs_it_for_two_steps(name, variant, launch_main, tiny_npz, tmp_path, capfd):
+    folder = RunFolder(tmp_path / "run")
+    status = launch_main(
+        f"--config=configs/{name}.py{variant and f':{variant}'}",
+        f"--workdir={folder.path}",
+        f"--config.data.source=npz:{tiny_npz}",
+        "--config.num_epochs=1",
+        "--config.batch_size=18",  # of 36 training images
+        # One narrow block compiles in a second; everything else stays as the config has it.
+        "--config.model.num_blocks=1",
+        "--config.model.width=16",
+    )
+    assert status == 0, capfd.readouterr().err
+    (record,) = map(json.loads, folder.metrics.read_text().splitlines())
+    assert record["step"] == 2
+    *_, top1, top5 = capfd.readouterr().out.splitlines()
+    results = json.loads(folder.results.read_text())
+    assert top1 == f"Test accuracy: {round(results['test_accuracy'] * 100, 2)}%"
+    assert top5 == "Test top 5 accuracy: 100.0%"  # of two classes
+
+
+def test_every_setting_is_read_by_a_run(monkeypatch, tiny_npz, tmp_path):
+    values = read("mixer")
+    values.data.source = f"npz:{tiny_npz}"
+    values.num_epochs = 1
+    values.model.update(image_size=8, patch_size=4, num_blocks=1, width=8)
+    config = RunConfig.from_mapping(values.to_dict())
+    sections = (RunConfig, DataConfig, AugmentConfig, OptimizerConfig, EarlyStoppingConfig)
+    unread = {(cls, field.name) for cls in sections for field in dataclasses.fields(cls)}
+
+    def record(section, name):
+        # Copying all of it, as for config.json, is not reading.
+        if sys._getframe(1).f_globals["__name__"] != "dataclasses":
+            unread.discard((type(section), name))
+        return object.__getattribute__(section, name)
+
+    for cls in sections:
+        monkeypatch.setattr(cls, "__getattribute__", record)
+    loop.train(config, RunFolder(tmp_path / "run"))
+    assert not unread
+
+
+def test_settings_that_are_handed_on_whole_have_a_taker():
+    names = {field.name for field in dataclasses.fields(ModelConfig)} - {"name", "image_size"}
+    takers = {Classifier, *(row["block"] for row in PRESETS.values())}
+    assert names <= {field.name for taker in takers for field in dataclasses.fields(taker)}
+    of_plateau = {field.name for field in dataclasses.fields(ReduceOnPlateauConfig)}
+    assert of_plateau <= {field.name for field in dataclasses.fields(optim.ReduceOnPlateau)}

@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: digits test lint clean
+.PHONY: digits test soak lint clean
 
 digits: $(VENV)/installed  ## Trains a Mixer on scikit-learn's digits and draws its curves.
 	$(BIN)/python launch.py --config=configs/mixer.py:digits
 
 test: lint  ## Checks style and types, then runs the tests.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+soak: $(VENV)/installed  ## Kills runs a hundred times and compares what they end with.
+	$(BIN)/python -m tests.soak
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

@@ -5,7 +5,8 @@ python launch.py --config=configs/mixer.py:digits --config.optimizer.learning_ra
 python launch.py --workdir=runs/mixer --mode=evaluate
 """
 
-import importlib.util
+import runpy
+import signal
 import sys
 import time
 import traceback
@@ -16,7 +17,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from mlpvis_jax.config import RunConfig, override
-from mlpvis_jax.errors import InputError
+from mlpvis_jax.errors import InputError, RunError
 from mlpvis_jax.run_folder import RunFolder, read_json
 
 _MODES = ("train", "evaluate")
@@ -27,15 +28,20 @@ _CONFIG = flags.DEFINE_string(
     "run's config.json. --config.KEY=VALUE changes one, such as --config.optimizer.weight_decay=0.",
 )
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of the run; by default a new one under runs/."
+    "workdir",
+    None,
+    "Folder of the run; by default a new one under runs/. A run that is in it already goes on, "
+    "with or without --config.",
 )
 _MODE = flags.DEFINE_string(
-    "mode", "train", "train: a new run. evaluate: test the best weights of the run in --workdir."
+    "mode",
+    "train",
+    "train: begin a run, or go on. evaluate: test the best weights of the run in --workdir.",
 )
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the command line; returns the exit status: 0, or 2 for unusable input."""
+    """Runs the command line; returns the exit status: 0, or that of the RunError it printed."""
     try:
         overrides = _parse(arguments)
         values, name = _read_config()
@@ -43,9 +49,9 @@ def main(arguments: list[str]) -> int:
             override(values, path, text)
         config = RunConfig.from_mapping(values)
         _run(config, RunFolder(_WORKDIR.value or _new_folder(name)))
-    except InputError as error:
+    except RunError as error:
         print(f"launch.py: {error}", file=sys.stderr)
-        return 2
+        return error.exit_status
     return 0
 
 
@@ -72,10 +78,12 @@ def _parse(arguments: list[str]) -> list[tuple[str, str]]:
 def _read_config() -> tuple[dict[str, Any], str]:
     """The settings before the command line changes them, and a name for the run."""
     if _CONFIG.value is None:
-        if _MODE.value == "evaluate" and _WORKDIR.value:
-            return RunFolder(_WORKDIR.value).read_config(), ""
-        needed = "--workdir" if _MODE.value == "evaluate" else "--config=configs/mixer.py"
-        raise InputError(f"--mode={_MODE.value} needs {needed}.")
+        if _WORKDIR.value and RunFolder(_WORKDIR.value).config.exists():
+            return RunFolder(_WORKDIR.value).read_config().to_dict(), ""
+        raise InputError(
+            f"--mode={_MODE.value} needs --config=FILE, such as configs/mixer.py, or a --workdir "
+            "that holds a run."
+        )
     file, _, variant = _CONFIG.value.partition(":")
     path = Path(file)
     if not path.is_file():
@@ -91,18 +99,14 @@ def _read_config() -> tuple[dict[str, Any], str]:
 
 def _run_config_file(path: Path, variant: str) -> dict[str, Any]:
     """What the file's get_config(variant) returns, as a dict."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None  # as they are for every .py file
-    module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
-        get_config = getattr(module, "get_config", None)
+        get_config = runpy.run_path(str(path)).get("get_config")
         config = get_config(variant) if get_config is not None else None
     except ValueError as error:  # how a config refuses its variant
         raise InputError(f"--config={_CONFIG.value}: {error}") from error
     except Exception as error:  # a config is anyone's code
         frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if frame.filename == spec.origin]
+        lines = [frame.lineno for frame in frames if frame.filename == str(path)]
         place = f"{path}, line {lines[-1]}" if lines else str(path)
         raise InputError(f"{place}: {type(error).__name__}: {error}.") from error
     if not isinstance(config, ConfigDict):
@@ -125,4 +129,6 @@ def _run(config: RunConfig, folder: RunFolder) -> None:
 
 
 if __name__ == "__main__":
+    # Until there is something to save, Ctrl-C ends the process at once and without a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(main(sys.argv))

@@ -10,7 +10,7 @@ def keras_example(model: str, learning_rate: float) -> ConfigDict:
             "seed": 0,
             "num_epochs": 50,
             "batch_size": 128,
-            "steps_per_dispatch": 32,
+            "steps_per_dispatch": 8,
             "data": {"source": "cifar100", "data_dir": None, "cache_dir": None},
             "augment": {"flip_probability": 0.5, "zoom": 0.2},
             "model": {
@@ -40,6 +40,7 @@ def keras_example(model: str, learning_rate: float) -> ConfigDict:
             },
             "reduce_on_plateau": {"factor": 0.5, "patience": 5, "min_delta": 1e-4},
             "early_stopping": {"patience": 10},
+            "checkpoint": {"every_minutes": 10.0, "every_steps": None},
         }
     )
 

@@ -110,6 +110,14 @@ class EarlyStoppingConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+    """Besides the end of each epoch; None: not by this measure."""
+
+    every_minutes: Annotated[float, Within(0, above=0)] | None
+    every_steps: Count | None
+
+
+@dataclasses.dataclass(frozen=True)
 class RunConfig:
     seed: Annotated[int, Within(0, below=2**32)]
     num_epochs: Count
@@ -121,6 +129,7 @@ class RunConfig:
     optimizer: OptimizerConfig
     reduce_on_plateau: ReduceOnPlateauConfig
     early_stopping: EarlyStoppingConfig
+    checkpoint: CheckpointConfig
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> "RunConfig":
@@ -134,6 +143,47 @@ class RunConfig:
     def to_dict(self) -> dict[str, Any]:
         """The nested dict that `from_mapping` takes; JSON holds it as it is."""
         return dataclasses.asdict(self)
+
+
+# What a run may change when it goes on: its result, but for its length, does not depend on them.
+_MAY_DIFFER = {
+    "num_epochs",
+    "steps_per_dispatch",
+    "data.data_dir",
+    "data.cache_dir",
+    "checkpoint.every_minutes",
+    "checkpoint.every_steps",
+}
+
+
+def differences(before: RunConfig, now: RunConfig) -> list[str]:
+    """The settings that keep a run begun with `before` from going on with `now`.
+
+    Returns:
+      Sentences such as "config.seed was 0 and is now 1"; none if it can go on.
+    """
+    old, new = _flat(before.to_dict()), _flat(now.to_dict())
+    found = [
+        f"config.{key} was {old[key]!r} and is now {new[key]!r}"
+        for key in old
+        if old[key] != new[key] and key not in _MAY_DIFFER
+    ]
+    if now.num_epochs < before.num_epochs:
+        found.append(
+            f"config.num_epochs was {before.num_epochs} and is now {now.num_epochs}; "
+            "it may only grow"
+        )
+    return found
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
 
 
 def override(values: dict[str, Any], path: str, text: str) -> None:

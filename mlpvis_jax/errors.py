@@ -1,10 +1,45 @@
-"""The one exception for what a person gave and the program cannot use."""
+"""What can end a run, each with a message for a person and an exit status for the shell."""
+
+import signal
 
 
-class InputError(ValueError):
+class RunError(Exception):
+    """A run cannot go on; `launch.py` prints the message alone, without a traceback.
+
+    Attributes:
+      exit_status: of the process.
+    """
+
+    exit_status = 1
+
+
+class InputError(RunError, ValueError):
     """A setting, a file or a data set that cannot be used as it is.
 
-    The message is one or two sentences for a person: what was given (the key, the value,
-    the path) and what would be right. `launch.py` prints it alone, without a traceback,
-    and exits with status 2; from Python it is a `ValueError`.
+    The message is one or two sentences: what was given (the key, the value, the path) and what
+    would be right. From Python it is a `ValueError`.
     """
+
+    exit_status = 2
+
+
+class DivergenceError(RunError):
+    """The loss or a gradient is no longer a finite number."""
+
+    exit_status = 3
+
+
+class StorageError(RunError):
+    """The disk is full, read-only or broken."""
+
+
+class OutOfMemoryError(RunError):
+    """The devices have no room for the run."""
+
+
+class InterruptedRunError(RunError):
+    """A signal asked the run to end, and it is saved."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.exit_status = 128 + signal.Signals(number)

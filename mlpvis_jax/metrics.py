@@ -6,8 +6,9 @@ and number of devices.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-Sums = dict[str, jax.Array]
+Sums = dict[str, jax.Array | np.ndarray]
 
 
 def cross_entropy(
@@ -57,9 +58,9 @@ def sums_of(losses: jax.Array, logits: jax.Array, labels: jax.Array, mask: jax.A
 
 def no_sums() -> Sums:
     """The sums over no example."""
-    zero = jnp.zeros((), jnp.int32)
+    zero = np.zeros((), np.int32)
     return {
-        "loss": jnp.zeros((), jnp.float32),
+        "loss": np.zeros((), np.float32),
         "correct": zero,
         "correct_top5": zero,
         "count": zero,

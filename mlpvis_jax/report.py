@@ -32,10 +32,10 @@ _TAGS = {
 _TRAIN, _VALIDATION, _TOP5, _FAINT = "#0072B2", "#D55E00", "#E69F00", "#999999"
 
 
-def print_header(rows: Sequence[tuple[str, str]], stream: TextIO | None = None) -> None:
+def print_header(rows: Mapping[str, str], stream: TextIO | None = None) -> None:
     """Prints what a run is about to do, a name and a value a line."""
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
+    width = max(map(len, rows))
+    for name, value in rows.items():
         print(f"{name:<{width}}  {value}", file=stream or sys.stdout, flush=True)
 
 
@@ -47,6 +47,7 @@ class Progress:
     Args:
       num_epochs: at most this many.
       images_per_epoch: training images.
+      epochs_done, images_done: where the run stands as this process takes it up.
       stream: standard output by default; a pipe gets the lines alone, without control codes.
       clock: seconds; for tests.
     """
@@ -55,6 +56,8 @@ class Progress:
         self,
         num_epochs: int,
         images_per_epoch: int,
+        epochs_done: int = 0,
+        images_done: int = 0,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -70,13 +73,16 @@ class Progress:
             transient=True,
             disable=not self._console.is_terminal,
         )
-        self._epoch = 0  # epochs that are done
-        self._images = 0  # of the epoch under way
-        self._start = self._epoch_start = clock()
-        self._task = self._bar.add_task(self._title(), total=images_per_epoch, status="compiling")
+        self._epoch = epochs_done
+        self._images = images_done  # of the epoch under way
+        self._watched = 0  # images done while the clock ran
+        self._start = clock()
+        self._task = self._bar.add_task(
+            self._title(), total=images_per_epoch, completed=images_done, status=""
+        )
 
     def __enter__(self) -> Self:
-        self._start = self._epoch_start = self._clock()
+        self._start = self._clock()
         self._bar.start()
         return self
 
@@ -84,14 +90,17 @@ class Progress:
         self._bar.stop()
 
     def advance(self, images: int) -> None:
-        """Takes the number of images done since the last call."""
-        self._images += images
-        seconds = max(self._clock() - self._epoch_start, 1e-9)
-        status = f"{self._images / seconds:,.0f} images/s, {_duration(self._left())} left"
-        self._bar.update(self._task, advance=images, status=status)
+        """Takes the number of images of the epoch that are done."""
+        new = images - self._images
+        self._images = images
+        self._watched += new
+        seconds = max(self._clock() - self._start, 1e-9)
+        status = f"{self._watched / seconds:,.0f} images/s, {_duration(self._left())} left"
+        self._bar.update(self._task, completed=images, status=status)
 
     def epoch_done(self, record: Record) -> None:
         """Prints the epoch's line."""
+        self.advance(self._images_per_epoch)
         self._epoch, self._images = record["epoch"], 0
         line = (
             f"{self._title(self._epoch)}: "
@@ -105,7 +114,6 @@ class Progress:
         )
         self._console.print(line, soft_wrap=True, markup=False)
         self._console.file.flush()
-        self._epoch_start = self._clock()
         if self._epoch < self._num_epochs:
             self._bar.reset(self._task, description=self._title(), status="")
 
@@ -119,9 +127,9 @@ class Progress:
 
     def _left(self) -> float:
         """Seconds to the end of the last epoch, at the pace so far."""
-        done = self._epoch + self._images / self._images_per_epoch
+        left = (self._num_epochs - self._epoch) * self._images_per_epoch - self._images
         elapsed = self._clock() - self._start
-        return elapsed / done * (self._num_epochs - done) if done else float("nan")
+        return elapsed / self._watched * left if self._watched else float("nan")
 
 
 def _percent(fraction: float) -> str:
@@ -137,12 +145,15 @@ def _duration(seconds: float) -> str:
 
 
 class EventWriter:
-    """Writes records as TensorBoard event files in a folder; a context manager."""
+    """Writes records as TensorBoard event files in a folder; a context manager.
 
-    def __init__(self, folder: Path) -> None:
+    Points that an earlier process wrote for `first_epoch` and later are struck out.
+    """
+
+    def __init__(self, folder: Path, first_epoch: int = 1) -> None:
         import tensorboardX
 
-        self._writer = tensorboardX.SummaryWriter(str(folder))
+        self._writer = tensorboardX.SummaryWriter(str(folder), purge_step=first_epoch)
 
     def __enter__(self) -> Self:
         return self

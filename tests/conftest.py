@@ -1,9 +1,12 @@
 """What tests of several folders need."""
 
+import os
+import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from absl import flags
@@ -15,6 +18,15 @@ import launch
 def _own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     # TFDS leaves a folder behind for every set it prepares.
     tempfile.tempdir = str(tmp_path_factory.mktemp("temporary"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    # Most of the time of these tests is compilation, and many compile the same programs.
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path_factory.mktemp("compiled"))
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+    jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 @pytest.fixture(scope="session")
@@ -30,17 +42,40 @@ def launch_main() -> Callable[..., int]:
 
 
 @pytest.fixture(scope="session")
-def tiny_npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def write_npz(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A function: a data set of these images and labels, the first `training` of them to train."""
+
+    def write(images: np.ndarray, labels: np.ndarray, training: int) -> Path:
+        path = tmp_path_factory.mktemp("data") / "set.npz"
+        images = images.astype(np.uint8)
+        train = {"x_train": images[:training], "y_train": labels[:training]}
+        np.savez(path, **train, x_test=images[training:], y_test=labels[training:])
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def tiny_npz(write_npz: Callable[..., Path]) -> Path:
     """Forty training and ten test images, 8 x 8, of two classes that are easy to tell apart."""
-    random = np.random.default_rng(0)
     labels = np.arange(50) % 2
-    images = random.integers(0, 100, (50, 8, 8, 3)) + 100 * labels[:, None, None, None]
-    path = tmp_path_factory.mktemp("tiny") / "tiny.npz"
-    np.savez(
-        path,
-        x_train=images[:40].astype(np.uint8),
-        y_train=labels[:40],
-        x_test=images[40:].astype(np.uint8),
-        y_test=labels[40:],
-    )
-    return path
+    noise = np.random.default_rng(0).integers(0, 100, (50, 8, 8, 3))
+    return write_npz(noise + 100 * labels[:, None, None, None], labels, training=40)
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """A function: a file system of its own with these options; the test is skipped without."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(options: str) -> Path:
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+        return folder
+
+    yield mount
+    if folder.is_mount():
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)

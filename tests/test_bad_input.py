@@ -31,7 +31,7 @@ def _nothing_is_computed(monkeypatch, tmp_path):
         raise AssertionError("this must not happen with bad input")
 
     monkeypatch.setattr(Devices, "compile", refuse)
-    monkeypatch.setattr(RunFolder, "create", refuse)
+    monkeypatch.setattr(RunFolder, "write_config", refuse)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
     monkeypatch.setattr(urllib.request, "urlopen", no_network)
 
@@ -65,12 +65,12 @@ def files_below(folder):
     return {
         path: (path.stat().st_mtime_ns, path.read_bytes())
         for path in folder.rglob("*")
-        if path.is_file() and not {"tfds", "decoded"} & set(path.parts)
+        if path.is_file() and not {"tfds", "decoded", "lock"} & set(path.parts)
     }
 
 
 COMMAND_LINES = {
-    "no config": ([], ["--mode=train needs --config=configs/mixer.py"]),
+    "no config": ([], ["--mode=train needs --config=FILE, such as configs/mixer.py", "--workdir"]),
     "unknown flag": (["--confg=a"], ["'--confg=a'", "--config"]),
     "positional": ([MIXER, "extra"], ["'extra'", "--workdir"]),
     "mode": ([MIXER, "--mode=test"], ["--mode=test", "train, evaluate"]),
@@ -183,7 +183,42 @@ def test_the_folder_of_the_run(refused, tmp_path):
     (tmp_path / "done" / "metrics.jsonl").write_text('{"epoch": 1}\n')
     refused([MIXER, f"--workdir={tmp_path / 'file'}"], ["file", "cannot be a folder"])
     refused([MIXER, f"--workdir={tmp_path / 'file' / 'run'}"], ["file", "cannot be a folder"])
-    refused([MIXER, f"--workdir={tmp_path / 'done'}"], ["done holds a run already"])
+    refused([MIXER, f"--workdir={tmp_path / 'done'}"], ["done holds a run (metrics.jsonl)"])
+
+
+def test_a_run_with_other_settings(refused, finished):
+    workdir = f"--workdir={finished}"
+    refused([MIXER, workdir, "--config.seed=5"], ["config.seed was 0 and is now 5"])
+    refused([MIXER, workdir, "--config.num_epochs=2"], ["is now 2; it may only grow"])
+    refused([workdir, "--config.model.width=7"], ["config.model.width was 64 and is now 7"])
+    (finished / "config.json").write_text('{"seed": 0}')
+    refused([MIXER, workdir], [str(finished / "config.json"), "num_epochs is missing"])
+
+
+def test_a_folder_in_use(refused, finished):
+    with RunFolder(finished).locked():
+        refused([MIXER, f"--workdir={finished}"], ["in use by process", str(os.getpid())])
+
+
+def test_checkpoints_that_cannot_be_used(refused, finished):
+    checkpoints = finished / "checkpoints"
+    for step in (41, 82):
+        (checkpoints / str(step) / "arrays").mkdir(parents=True)
+        (checkpoints / str(step) / "arrays" / "manifest.ocdbt").write_bytes(b"noise")
+    refused(
+        [MIXER, f"--workdir={finished}"],
+        [f"No checkpoint in {checkpoints} can be used", "step 82", "step 41", "another folder"],
+    )
+
+
+def test_results_without_checkpoints(refused, finished):
+    (finished / "results.json").write_text('{"epochs": 1, "stopped_early": false}')
+    refused([MIXER, f"--workdir={finished}"], ["results of a run, but no checkpoint"])
+
+
+def test_a_read_only_disk(refused, mounted):
+    disk = mounted("ro")
+    refused([MIXER, f"--workdir={disk / 'run'}"], [str(disk), "read-only"])
 
 
 def test_folders_of_images(refused, tmp_path):
@@ -253,7 +288,10 @@ def test_no_network(refused, tmp_path):
 
 def test_an_unusable_model_is_refused_before_a_download(refused, monkeypatch):
     monkeypatch.setattr(loop, "open_data", None)  # would fail with another error
-    refused(["--config=configs/mixer.py", "--config.model.patch_size=7"], ["patch_size 7"])
+    refused(
+        ["--config=configs/mixer.py", "--config.model.patch_size=7"],
+        ["patch_size", ", 7, does not divide"],
+    )
 
 
 @pytest.fixture
@@ -303,7 +341,7 @@ def test_weights_that_cannot_be_evaluated(refused, finished):
         weights_of(finished, num_classes, **overrides)
         refused(evaluate, [str(weights), *parts])
     (finished / "config.json").unlink()
-    refused(evaluate, ["There is no", "config.json"])
+    refused(evaluate, ["--mode=evaluate needs --config=FILE", "--workdir that holds a run"])
 
 
 @pytest.mark.parametrize(

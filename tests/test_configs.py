@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import inspect
 import json
 import sys
 
@@ -9,8 +10,10 @@ import jax
 import pytest
 
 from mlpvis_jax import optim
+from mlpvis_jax.checkpoint import Checkpoints
 from mlpvis_jax.config import (
     AugmentConfig,
+    CheckpointConfig,
     DataConfig,
     EarlyStoppingConfig,
     ModelConfig,
@@ -21,7 +24,7 @@ from mlpvis_jax.config import (
 from mlpvis_jax.models import PRESETS, Classifier
 from mlpvis_jax.run_folder import RunFolder
 from mlpvis_jax.train import loop
-from mlpvis_jax.train.setup import build_model, initial_params
+from mlpvis_jax.train.setup import build_model, initial_state
 from mlpvis_jax.weights import count_parameters
 
 NAMES = ("mixer", "fnet", "gmlp")
@@ -38,9 +41,9 @@ def read(name, variant=""):
 def test_it_builds_a_model(name, variant):
     config = RunConfig.from_mapping(read(name, variant).to_dict())
     model = build_model(config.model, num_classes=100)
-    params = jax.eval_shape(lambda: initial_params(config, model, channels=3))
+    state = jax.eval_shape(lambda: initial_state(config, model, channels=3))
     if not variant:
-        assert count_parameters(params) == COUNTS[name]
+        assert count_parameters(state.params) == COUNTS[name]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -93,3 +96,5 @@ def test_settings_that_are_handed_on_whole_have_a_taker():
     assert names <= {field.name for taker in takers for field in dataclasses.fields(taker)}
     of_plateau = {field.name for field in dataclasses.fields(ReduceOnPlateauConfig)}
     assert of_plateau <= {field.name for field in dataclasses.fields(optim.ReduceOnPlateau)}
+    of_checkpoint = {field.name for field in dataclasses.fields(CheckpointConfig)}
+    assert of_checkpoint <= set(inspect.signature(Checkpoints).parameters)

@@ -16,13 +16,15 @@ ALLOWED = {
     "optim": set(),
     "parallel": set(),
     "report": set(),
-    "run_folder": {"errors"},
+    "run_folder": {"config", "errors"},
+    "checkpoint": {"errors"},
+    "interruption": set(),
     "weights": {"errors"},
     "data": {"errors"},
     "models": {"errors"},
     "train": {
-        *("augment", "config", "data", "errors", "metrics", "models", "optim", "parallel"),
-        *("report", "run_folder", "weights", "__init__"),
+        *("augment", "checkpoint", "config", "data", "errors", "interruption", "metrics"),
+        *("models", "optim", "parallel", "report", "run_folder", "weights", "__init__"),
     },
 }
 # The step takes an apply function: it knows no model, no config and no files.

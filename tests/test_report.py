@@ -45,11 +45,11 @@ class Terminal(io.StringIO):
 
 
 def run(stream, clock, epochs=2, num_epochs=4):
-    with report.Progress(num_epochs, 100, stream, clock) as progress:
+    with report.Progress(num_epochs, 100, stream=stream, clock=clock) as progress:
         for record in history(epochs):
-            for _ in range(2):
+            for images in (50, 100):
                 clock.seconds += 30
-                progress.advance(50)
+                progress.advance(images)
             progress.epoch_done(record)
 
 
@@ -79,7 +79,7 @@ def test_a_terminal_gets_a_bar_besides(monkeypatch):
 def test_the_cursor_comes_back_after_an_error(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     stream = Terminal()
-    with pytest.raises(KeyError), report.Progress(2, 100, stream) as progress:
+    with pytest.raises(KeyError), report.Progress(2, 100, stream=stream) as progress:
         progress.advance(10)
         raise KeyError
     assert stream.getvalue().rindex("\x1b[?25h") > stream.getvalue().rindex("\x1b[?25l")
@@ -88,7 +88,7 @@ def test_the_cursor_comes_back_after_an_error(monkeypatch):
 def test_nan_is_shown_and_not_fatal():
     stream = io.StringIO()
     record = {**history(1)[0], "train_loss": math.nan, "validation_loss": math.nan}
-    with report.Progress(1, 100, stream) as progress:
+    with report.Progress(1, 100, stream=stream) as progress:
         progress.advance(100)
         progress.epoch_done(record)
     assert "loss nan" in stream.getvalue()
@@ -133,5 +133,5 @@ def test_event_files_hold_the_records(tmp_path):
 
 def test_the_header_is_aligned():
     stream = io.StringIO()
-    report.print_header([("model", "small"), ("devices", "1 x cpu")], stream)
+    report.print_header({"model": "small", "devices": "1 x cpu"}, stream)
     assert stream.getvalue() == "model    small\ndevices  1 x cpu\n"

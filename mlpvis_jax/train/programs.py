@@ -1,6 +1,6 @@
 """The compiled programs of a run, with the data they work on: an epoch of training, a test."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -12,7 +12,7 @@ from mlpvis_jax.config import RunConfig
 from mlpvis_jax.data.resident import ResidentSet, rows_in_order, shuffle
 from mlpvis_jax.models import Classifier
 from mlpvis_jax.parallel import Devices
-from mlpvis_jax.train.state import Hyperparameters, Stream, TrainState, random_key
+from mlpvis_jax.train.state import EpochTotals, Hyperparameters, Stream, TrainState, random_key
 from mlpvis_jax.train.step import make_dispatch, make_evaluation, make_step
 
 
@@ -25,8 +25,7 @@ class Training:
       normalize: statistics of the training images.
       devices: where it runs.
       examples: the training set.
-      params: initial parameters.
-      hyperparameters: any; only their types matter here.
+      state, hyperparameters: any, on the devices; only their types matter here.
     """
 
     def __init__(
@@ -36,12 +35,10 @@ class Training:
         normalize: augment.Normalization,
         devices: Devices,
         examples: ResidentSet,
-        params: Any,
+        state: TrainState,
         hyperparameters: Hyperparameters,
     ) -> None:
-        self._devices = devices
         self._number = len(examples)
-        self._batch_size = config.batch_size
         self._steps_per_dispatch = config.steps_per_dispatch
         rows = rows_in_order(self._number, config.batch_size, len(devices))
         self.steps_per_epoch = len(rows)
@@ -66,63 +63,58 @@ class Training:
         def order(rows: jax.Array, seed: jax.Array, epoch: jax.Array) -> jax.Array:
             return shuffle(rows, random_key(seed, Stream.ORDER, epoch), self._number)
 
-        self.initial_state = devices.replicate(TrainState.create(params, optimizer(0.0, 0.0)))
         step = make_step(apply, optimizer, normalize, config.model.image_size, devices.axis_names)
         self._order = devices.compile(
             order, self._rows, hyperparameters.seed, np.int32(0), shared=(1, 2)
         )
         self._dispatch = devices.compile(
             make_dispatch(step),
-            self.initial_state,
+            state,
+            devices.replicate(EpochTotals.zero()),
             self._examples,
             self._rows,
             np.int32(0),
             np.int32(0),
             hyperparameters,
-            shared=(3, 4, 5),
+            shared=(4, 5, 6),
             donate=0,
         )
 
     def run_epoch(
         self,
         state: TrainState,
+        totals: EpochTotals,
         epoch: int,
+        first_step: int,
         hyperparameters: Hyperparameters,
-        advance: Callable[[int], None],
-    ) -> tuple[TrainState, dict[str, float]]:
-        """Takes every training example once, in the epoch's own order.
+    ) -> Iterator[tuple[TrainState, EpochTotals, int]]:
+        """Takes every training example once, in the epoch's own order, a dispatch at a time.
 
         Args:
           state: on the devices; its memory is taken over.
+          totals: of the steps that this epoch has already taken, on the devices.
           epoch: from 1.
+          first_step: of the epoch, from 0.
           hyperparameters: of this epoch.
-          advance: told how many images more are done, now and then.
 
-        Returns:
-          The state, and the means of loss, accuracy and top5_accuracy as they were in training.
+        Yields:
+          State and totals after a dispatch, and its number of steps. It may still be running:
+          only the one before it is sure to be done, so that the devices always have work.
         """
         rows = self._order(self._rows, hyperparameters.seed, np.int32(epoch))
-        sums: list[metrics.Sums] = []
-        waiting = 0  # images of the newest dispatch
-        for first in range(0, self.steps_per_epoch, self._steps_per_dispatch):
+        for first in range(first_step, self.steps_per_epoch, self._steps_per_dispatch):
             number = min(self._steps_per_dispatch, self.steps_per_epoch - first)
-            state, newest = self._dispatch(
-                state, self._examples, rows, np.int32(first), np.int32(number), hyperparameters
-            )
-            # Only now is the one before waited for, so that the devices always have work.
-            if sums:
-                jax.block_until_ready(sums[-1])
-                advance(waiting)
-            sums.append(newest)
-            last = min((first + number) * self._batch_size, self._number)
-            waiting = last - first * self._batch_size
-        gathered = [self._devices.first(one) for one in sums]
-        advance(waiting)
-        return state, metrics.means_of(jax.tree.map(lambda *parts: sum(parts), *gathered))
+            before = totals
+            state, totals = self._dispatch(
+                state, before, self._examples, rows, np.int32(first), np.int32(number),
+                hyperparameters,
+            )  # fmt: skip
+            jax.block_until_ready(before)
+            yield state, totals, number
 
 
 class Evaluation:
-    """Exact loss and accuracy over a whole set; compiled when it is made.
+    """Exact loss and accuracy over a whole set; compiled when it is made, for params like these.
 
     Calling it with parameters on the devices gives loss (nats), accuracy and top5_accuracy
     (fractions).
@@ -146,9 +138,7 @@ class Evaluation:
             return model.apply({"params": params}, images, train=False)
 
         evaluation = make_evaluation(apply, normalize, config.model.image_size, devices.axis_names)
-        self._evaluate = devices.compile(
-            evaluation, devices.replicate(params), self._examples, self._rows
-        )
+        self._evaluate = devices.compile(evaluation, params, self._examples, self._rows)
 
     def __call__(self, params: Any) -> dict[str, float]:
         sums = self._evaluate(params, self._examples, self._rows)

@@ -3,20 +3,21 @@
 import dataclasses
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import mlpvis_jax
+from mlpvis_jax import optim
 from mlpvis_jax.config import ModelConfig, RunConfig
 from mlpvis_jax.data import Source, decode, open_source
 from mlpvis_jax.data.resident import ResidentSet
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.models import Classifier, create_model
 from mlpvis_jax.parallel import Devices
-from mlpvis_jax.train.state import Hyperparameters, Stream, random_key
+from mlpvis_jax.train.state import Hyperparameters, Stream, TrainState, random_key
 
 TRAINING_SHARE = 0.9  # of the training split; what follows validates
 
@@ -67,17 +68,17 @@ def build_model(config: ModelConfig, num_classes: int) -> Classifier:
     model = create_model(name, num_classes, **overrides)
     if image_size % model.patch_size:
         raise InputError(
-            f"config.model.patch_size {model.patch_size} does not divide "
-            f"config.model.image_size {image_size}."
+            f"The patch_size of model {name!r}, {model.patch_size}, does not divide "
+            f"config.model.image_size {image_size}; set config.model.patch_size or the size."
         )
     return model
 
 
-def initial_params(config: RunConfig, model: Classifier, channels: int) -> Any:
-    """The parameters before the first step, a function of the seed."""
+def initial_state(config: RunConfig, model: Classifier, channels: int) -> TrainState:
+    """The state before the first step, a function of the seed."""
     images = jnp.zeros((1, config.model.image_size, config.model.image_size, channels))
-    key = random_key(config.seed, Stream.PARAMETERS)
-    return jax.jit(model.init)(key, images)["params"]
+    params = jax.jit(model.init)(random_key(config.seed, Stream.PARAMETERS), images)["params"]
+    return TrainState.create(params, optim.adamw(0.0, 0.0))
 
 
 def initial_hyperparameters(config: RunConfig, model: Classifier) -> Hyperparameters:

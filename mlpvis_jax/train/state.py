@@ -5,8 +5,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
+
+from mlpvis_jax import metrics
 
 
 @struct.dataclass
@@ -26,6 +29,25 @@ class TrainState:
     @classmethod
     def create(cls, params: Any, optimizer: optax.GradientTransformation) -> "TrainState":
         return cls(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+
+@struct.dataclass
+class EpochTotals:
+    """What an epoch has summed up so far; it goes from dispatch to dispatch.
+
+    Attributes:
+      sums: over the examples that were trained on, see `metrics.sums_of`.
+      diverged_at: int32, the first step whose loss or gradient was not finite, or -1.
+      last_loss: float32, mean loss of the last batch before that.
+    """
+
+    sums: metrics.Sums
+    diverged_at: jax.Array | np.ndarray
+    last_loss: jax.Array | np.ndarray
+
+    @classmethod
+    def zero(cls) -> "EpochTotals":
+        return cls(metrics.no_sums(), np.full((), -1, np.int32), np.full((), np.nan, np.float32))
 
 
 @struct.dataclass

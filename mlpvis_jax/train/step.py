@@ -13,7 +13,7 @@ import optax
 
 from mlpvis_jax import augment, metrics
 from mlpvis_jax.data.resident import Batch, ResidentSet
-from mlpvis_jax.train.state import Hyperparameters, Stream, TrainState, random_key
+from mlpvis_jax.train.state import EpochTotals, Hyperparameters, Stream, TrainState, random_key
 
 # (params, images, hyperparameters, dropout key) -> logits, with dropout
 TrainApply = Callable[[Any, jax.Array, Hyperparameters, jax.Array], jax.Array]
@@ -21,7 +21,7 @@ TrainApply = Callable[[Any, jax.Array, Hyperparameters, jax.Array], jax.Array]
 EvaluationApply = Callable[[Any, jax.Array], jax.Array]
 # (learning rate, weight decay) -> transformation
 Optimizer = Callable[[Any, Any], optax.GradientTransformation]
-Step = Callable[[TrainState, Batch, Hyperparameters], tuple[TrainState, metrics.Sums]]
+Step = Callable[[TrainState, Batch, Hyperparameters], tuple[TrainState, metrics.Sums, jax.Array]]
 
 
 def make_step(
@@ -31,7 +31,9 @@ def make_step(
     image_size: int,
     axis_names: tuple[str, ...],
 ) -> Step:
-    """Builds the step (state, batch, hyperparameters) -> (state, sums over the batch).
+    """Builds the step (state, batch, hyperparameters) -> (state, sums over the batch, finite).
+
+    `finite` is a bool: whether the loss and every gradient are finite numbers.
 
     Args:
       apply: the model with dropout.
@@ -43,7 +45,7 @@ def make_step(
 
     def step(
         state: TrainState, batch: Batch, hyperparameters: Hyperparameters
-    ) -> tuple[TrainState, metrics.Sums]:
+    ) -> tuple[TrainState, metrics.Sums, jax.Array]:
         device = jax.lax.axis_index(axis_names) if axis_names else 0
         key = random_key(hyperparameters.seed, Stream.STEP, state.step)
         augment_key, dropout_key = jax.random.split(key)
@@ -65,10 +67,12 @@ def make_step(
 
         (_, sums), gradients = jax.value_and_grad(share_of_loss, has_aux=True)(state.params)
         gradients, sums = jax.lax.psum((gradients, sums), axis_names)
+        checked = [jnp.isfinite(part).all() for part in jax.tree.leaves((sums["loss"], gradients))]
+        finite = jnp.stack(checked).all()
         transformation = optimizer(hyperparameters.learning_rate, hyperparameters.weight_decay)
         updates, opt_state = transformation.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        return TrainState(state.step + 1, params, opt_state), sums
+        return TrainState(state.step + 1, params, opt_state), sums, finite
 
     return step
 
@@ -76,26 +80,33 @@ def make_step(
 def make_dispatch(step: Step) -> Callable:
     """Builds the program of K steps over data that is on the device.
 
-    Its arguments: the state (donated), the set, the epoch's rows int32 [steps, batch], the first
-    step to take and the number of steps (int32), the hyperparameters. It returns the state and
-    the sums over all K batches.
+    Its arguments: the state (donated), the epoch's totals so far, the set, the epoch's rows int32
+    [steps, batch], the first step of the epoch to take and the number of steps (int32), the
+    hyperparameters. It returns the state and the totals. As totals are handed on, they are the
+    same to the last bit however an epoch is cut into dispatches.
     """
 
     def dispatch(
         state: TrainState,
+        totals: EpochTotals,
         examples: ResidentSet,
         rows: jax.Array,
         first: jax.Array,
         number: jax.Array,
         hyperparameters: Hyperparameters,
-    ) -> tuple[TrainState, metrics.Sums]:
+    ) -> tuple[TrainState, EpochTotals]:
         def take(index: jax.Array, carry: tuple) -> tuple:
-            state, total = carry
-            state, sums = step(state, examples.batch(rows[first + index]), hyperparameters)
-            return state, jax.tree.map(jnp.add, total, sums)
+            before, totals = carry
+            state, sums, finite = step(before, examples.batch(rows[first + index]), hyperparameters)
+            diverges = (totals.diverged_at < 0) & ~finite
+            diverged_at = jnp.where(diverges, before.step, totals.diverged_at)
+            loss = sums["loss"] / sums["count"]
+            last_loss = jnp.where(diverged_at < 0, loss, totals.last_loss)
+            sums = jax.tree.map(jnp.add, totals.sums, sums)
+            return state, EpochTotals(sums, diverged_at, last_loss)
 
         # The number of steps is a value, so that the shorter end of an epoch is the same program.
-        return jax.lax.fori_loop(0, number, take, (state, metrics.no_sums()))
+        return jax.lax.fori_loop(0, number, take, (state, totals))
 
     return dispatch
 

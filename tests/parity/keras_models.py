@@ -29,12 +29,12 @@ def swapped(tokens):
 
 
 def mixer_block(tokens, name, dropout_rate):
-    shared_norm = norm(f"{name}.LayerNorm_0")
+    shared_norm = norm(f"{name}-LayerNorm_0")
     for part, width in (("token_mixing", GRID * GRID), ("channel_mixing", WIDTH)):
         branch = shared_norm(tokens)
         branch = swapped(branch) if part == "token_mixing" else branch
-        branch = layers.Dense(GRID * GRID, "gelu", name=f"{name}.{part}.Dense_0")(branch)
-        branch = layers.Dense(width, name=f"{name}.{part}.Dense_1")(branch)
+        branch = layers.Dense(GRID * GRID, "gelu", name=f"{name}-{part}-Dense_0")(branch)
+        branch = layers.Dense(width, name=f"{name}-{part}-Dense_1")(branch)
         branch = layers.Dropout(dropout_rate)(branch)
         tokens = tokens + (swapped(branch) if part == "token_mixing" else branch)
     return tokens
@@ -42,22 +42,22 @@ def mixer_block(tokens, name, dropout_rate):
 
 def fnet_block(tokens, name, dropout_rate):
     mixed, _ = ops.fft2((tokens, ops.zeros_like(tokens)))
-    tokens = norm(f"{name}.LayerNorm_0")(tokens + mixed)
-    branch = layers.Dense(WIDTH, "gelu", name=f"{name}.feed_forward.Dense_0")(tokens)
+    tokens = norm(f"{name}-LayerNorm_0")(tokens + mixed)
+    branch = layers.Dense(WIDTH, "gelu", name=f"{name}-feed_forward-Dense_0")(tokens)
     branch = layers.Dropout(dropout_rate)(branch)
-    branch = layers.Dense(WIDTH, name=f"{name}.feed_forward.Dense_1")(branch)
-    return norm(f"{name}.LayerNorm_1")(tokens + branch)
+    branch = layers.Dense(WIDTH, name=f"{name}-feed_forward-Dense_1")(branch)
+    return norm(f"{name}-LayerNorm_1")(tokens + branch)
 
 
 def gmlp_block(tokens, name, dropout_rate):
-    normalized = norm(f"{name}.LayerNorm_0")(tokens)
-    branch = layers.Dense(2 * WIDTH, "gelu", name=f"{name}.Dense_0")(normalized)
+    normalized = norm(f"{name}-LayerNorm_0")(tokens)
+    branch = layers.Dense(2 * WIDTH, "gelu", name=f"{name}-Dense_0")(normalized)
     passed, gate = ops.split(layers.Dropout(dropout_rate)(branch), 2, axis=-1)
-    gate = norm(f"{name}.spatial_gating.LayerNorm_0")(gate)
+    gate = norm(f"{name}-spatial_gating-LayerNorm_0")(gate)
     gate = layers.Dense(
-        GRID * GRID, bias_initializer="ones", name=f"{name}.spatial_gating.Dense_0"
+        GRID * GRID, bias_initializer="ones", name=f"{name}-spatial_gating-Dense_0"
     )(swapped(gate))
-    return normalized + layers.Dense(WIDTH, name=f"{name}.Dense_1")(passed * swapped(gate))
+    return normalized + layers.Dense(WIDTH, name=f"{name}-Dense_1")(passed * swapped(gate))
 
 
 BLOCKS = {
@@ -97,7 +97,7 @@ def as_params(model, values):
     params = {}
     for variable, value in zip(model.trainable_variables, values, strict=True):
         layer, leaf = variable.path.split("/")
-        *groups, last = [*layer.split("."), renamed.get(leaf, leaf)]
+        *groups, last = [*layer.split("-"), renamed.get(leaf, leaf)]
         branch = params
         for group in groups:
             branch = branch.setdefault(group, {})

@@ -12,7 +12,7 @@ from keras import layers
 from mlpvis_jax import augment, optim
 from mlpvis_jax.data.resident import ResidentSet
 from mlpvis_jax.models import create_model
-from mlpvis_jax.train.state import Hyperparameters, TrainState
+from mlpvis_jax.train.state import EpochTotals, Hyperparameters, TrainState
 from mlpvis_jax.train.step import make_dispatch, make_step
 from mlpvis_jax.weights import count_parameters
 from tests.parity import keras_models
@@ -109,8 +109,8 @@ def test_twenty_steps(name):
         part = slice(index * batch_size, (index + 1) * batch_size)
         theirs.reset_metrics()
         their_losses.append(theirs.train_on_batch(images[part], labels[part]))
-        state, sums = dispatch(state, examples, rows, index, 1, told)
-        our_losses.append(sums["loss"] / batch_size)
+        state, totals = dispatch(state, EpochTotals.zero(), examples, rows, index, 1, told)
+        our_losses.append(totals.sums["loss"] / batch_size)
     np.testing.assert_allclose(our_losses, their_losses, 1e-5)
     their_params = keras_models.as_params(theirs, [v.value for v in theirs.trainable_variables])
     moved = relative_error(params, their_params)

@@ -12,12 +12,13 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
 import jax
 import numpy as np
 
-from mlpvis_jax import augment
+from mlpvis_jax import augment, metrics
 from mlpvis_jax.config import RunConfig
 from mlpvis_jax.data.resident import ResidentSet
 from mlpvis_jax.parallel import Devices
 from mlpvis_jax.train.programs import Evaluation, Training
-from mlpvis_jax.train.setup import build_model, initial_hyperparameters, initial_params
+from mlpvis_jax.train.setup import build_model, initial_hyperparameters, initial_state
+from mlpvis_jax.train.state import EpochTotals
 
 
 def run(config: RunConfig, number: int) -> dict:
@@ -29,22 +30,24 @@ def run(config: RunConfig, number: int) -> dict:
     )
     model = build_model(config.model, 5)
     normalize = augment.measure(examples.images)
-    params = initial_params(config, model, 3)
     told = initial_hyperparameters(config, model)
-    training = Training(config, model, normalize, devices, examples, params, told)
-    state = training.initial_state
-    losses, advanced = [], []
+    state = devices.replicate(initial_state(config, model, 3))
+    training = Training(config, model, normalize, devices, examples, state, told)
+    losses, images = [], []
     for epoch in (1, 2, 3):
-        state, means = training.run_epoch(state, epoch, told, advanced.append)
-        losses.append(means["loss"])
-    evaluation = Evaluation(config, model, normalize, devices, examples, params)
+        totals = devices.replicate(EpochTotals.zero())
+        *_, (state, totals, _) = training.run_epoch(state, totals, epoch, 0, told)
+        sums = devices.first(totals).sums
+        losses.append(metrics.means_of(sums)["loss"])
+        images.append(int(sums["count"]))
+    evaluation = Evaluation(config, model, normalize, devices, examples, state.params)
     copies = [
         [np.asarray(shard.data).ravel().tolist() for shard in leaf.addressable_shards]
         for leaf in jax.tree.leaves(state.params)
     ]
     return {
         "losses": losses,
-        "advanced": sum(advanced),
+        "images": images,
         "evaluation": evaluation(state.params),
         "params": [
             np.asarray(leaf).ravel().tolist()

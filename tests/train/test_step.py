@@ -9,7 +9,7 @@ import pytest
 from mlpvis_jax import augment, metrics, optim
 from mlpvis_jax.data.resident import PADDING, Batch, ResidentSet, rows_in_order, shuffle
 from mlpvis_jax.models import create_model
-from mlpvis_jax.train.state import Hyperparameters, TrainState
+from mlpvis_jax.train.state import EpochTotals, Hyperparameters, TrainState
 from mlpvis_jax.train.step import make_dispatch, make_evaluation, make_step
 
 MODEL = create_model("mixer_keras", 5, num_blocks=1, width=8, patch_size=4)
@@ -85,8 +85,8 @@ def test_padding_changes_neither_the_step_nor_its_sums(state, examples):
     padded = jnp.concatenate([rows, jnp.full(3, PADDING)])
     # Without dropout, whose masks cover the batch with its padding.
     told = hyperparameters(dropout_rate=np.float32(0))
-    plain_state, plain = jax.jit(STEP)(state, examples.batch(rows), told)
-    other_state, other = jax.jit(STEP)(state, examples.batch(padded), told)
+    plain_state, plain, _ = jax.jit(STEP)(state, examples.batch(rows), told)
+    other_state, other, _ = jax.jit(STEP)(state, examples.batch(padded), told)
     np.testing.assert_allclose(plain["loss"], other["loss"], 1e-6)
     assert plain["count"] == other["count"] == 6
     assert plain["correct"] == other["correct"]
@@ -111,19 +111,61 @@ def test_an_evaluation_is_exact_for_any_batch_size(state, examples):
         assert means["top5_accuracy"] == 1.0  # of five classes
 
 
-def test_a_dispatch_is_its_steps(state, examples):
+@pytest.mark.parametrize("cut", [1, 2])
+def test_cutting_an_epoch_elsewhere_changes_no_bit(state, examples, cut):
     rows = shuffle(jnp.asarray(rows_in_order(22, 8, 1)[:, 0]), jax.random.key(0), 22)
     dispatch = jax.jit(make_dispatch(STEP))
-    together, sums = dispatch(state, examples, rows, 0, 3, hyperparameters())
-    apart, first = dispatch(state, examples, rows, 0, 2, hyperparameters())
-    apart, second = dispatch(apart, examples, rows, 2, 1, hyperparameters())
+    zero = EpochTotals.zero()
+    together = dispatch(state, zero, examples, rows, 0, 3, hyperparameters())
+    apart = dispatch(state, zero, examples, rows, 0, cut, hyperparameters())
+    apart = dispatch(*apart, examples, rows, cut, 3 - cut, hyperparameters())
     assert_equal(together, apart)
-    assert sums["count"] == first["count"] + second["count"] == 22
-    assert together.step == 3
+    state, totals = together
+    assert totals.sums["count"] == 22 and totals.diverged_at == -1 and state.step == 3
+
+
+def test_a_dispatch_is_its_steps(state, examples):
+    rows = shuffle(jnp.asarray(rows_in_order(22, 8, 1)[:, 0]), jax.random.key(0), 22)
+    together, totals = jax.jit(make_dispatch(STEP))(
+        state, EpochTotals.zero(), examples, rows, 0, 3, hyperparameters()
+    )
     step = jax.jit(STEP)
     for row in rows:
-        state, _ = step(state, examples.batch(row), hyperparameters())
+        state, sums, _ = step(state, examples.batch(row), hyperparameters())
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-5), together, state)
+    np.testing.assert_allclose(totals.last_loss, sums["loss"] / 6, 1e-4)  # of 22 - 2 * 8 images
+
+
+def test_the_first_step_that_is_not_finite_is_named(state, examples):
+    """With the loss before it, however the epoch is cut into dispatches."""
+    rows = jnp.asarray(rows_in_order(22, 4, 1)[:, 0])
+
+    def step(before, batch, told):
+        """Ruins the parameters in step 2, so that the loss of step 3 is not finite."""
+        state, sums, finite = STEP(before, batch, told)
+        params = jax.tree.map(lambda p: jnp.where(before.step == 2, p * jnp.inf, p), state.params)
+        return state.replace(params=params), sums, finite
+
+    dispatch = jax.jit(make_dispatch(step))
+    _, fine = dispatch(state, EpochTotals.zero(), examples, rows, 0, 3, hyperparameters())
+    assert fine.diverged_at == -1
+    for cut in (1, 3, 4):
+        middle = dispatch(state, EpochTotals.zero(), examples, rows, 0, cut, hyperparameters())
+        _, totals = dispatch(*middle, examples, rows, cut, 6 - cut, hyperparameters())
+        assert totals.diverged_at == 3
+        assert totals.last_loss == fine.last_loss
+
+
+def test_an_infinite_gradient_counts_though_the_loss_is_finite(examples):
+    def roots(params, images, *_):
+        return jnp.sqrt(params["squares"]) + jnp.zeros((len(images), 1))
+
+    step = make_step(roots, optim.adamw, NORMALIZE, 8, ())
+    for squares, expected in ((jnp.zeros(5), False), (jnp.ones(5), True)):
+        state = TrainState.create({"squares": squares}, optim.adamw(0.0, 0.0))
+        _, sums, finite = jax.jit(step)(state, examples.batch(jnp.arange(4)), hyperparameters())
+        assert jnp.isfinite(sums["loss"])
+        assert finite == expected
 
 
 def test_the_draws_belong_to_the_seed_and_the_step(state, examples):
@@ -156,8 +198,9 @@ def test_training_fits_a_small_set(state, examples):
     dispatch = jax.jit(make_dispatch(STEP))
     told = hyperparameters(dropout_rate=np.float32(0), zoom=np.float32(0))
     rows = jnp.tile(jnp.asarray(rows_in_order(22, 22, 1)[:, 0]), (150, 1))
-    _, before = dispatch(state, examples, rows, 0, 1, told)
-    state, _ = dispatch(state, examples, rows, 0, 149, told)
-    _, after = dispatch(state, examples, rows, 149, 1, told)
-    assert after["loss"] < before["loss"] / 10
-    assert after["correct"] == 22
+    zero = EpochTotals.zero()
+    _, before = dispatch(state, zero, examples, rows, 0, 1, told)
+    state, _ = dispatch(state, zero, examples, rows, 0, 149, told)
+    _, after = dispatch(state, zero, examples, rows, 149, 1, told)
+    assert after.sums["loss"] < before.sums["loss"] / 10
+    assert after.sums["correct"] == 22

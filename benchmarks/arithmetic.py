@@ -1,0 +1,83 @@
+"""How many floating-point operations the matrix products of a model take, counted by hand.
+
+A product of [m, k] by [k, n] is 2 m k n operations (FLOP). Only products with learned matrices
+count; sums, norms, gelu, masks, augmentation and the optimiser do not, although they take time.
+In the backward pass each product is followed by two of its size, for the gradients of its input
+and of its matrix; the stem alone lacks the first, for nobody asks for a gradient of the images.
+FNet's Fourier transform has nothing learned and is counted apart, as the real matrix products that
+compute it for short sequences.
+"""
+
+import dataclasses
+from typing import Any
+
+from mlpvis_jax.models import Classifier, FNetBlock, GMlpBlock, MixerBlock
+
+
+def product_flop(rows: int, inner: int, columns: int) -> int:
+    """Operations of a matrix product [rows, inner] by [inner, columns]."""
+    return 2 * rows * inner * columns
+
+
+@dataclasses.dataclass(frozen=True)
+class ForwardFlop:
+    """Operations of the forward pass of one image.
+
+    Attributes:
+      stem: patch projection.
+      blocks: all blocks' products with learned matrices.
+      head: logits.
+      fourier: all blocks' Fourier transforms by matrix products; 0 where there are none.
+    """
+
+    stem: int
+    blocks: int
+    head: int
+    fourier: int
+
+    @property
+    def training(self) -> int:
+        """Forward and backward pass of one image, products with learned matrices only."""
+        return 2 * self.stem + 3 * (self.blocks + self.head)
+
+    @property
+    def fourier_training(self) -> int:
+        """Forward and backward pass of one image's Fourier transforms."""
+        return 2 * self.fourier  # no matrix to find a gradient of
+
+
+def forward_flop(model: Classifier, image_size: int, image_channels: int = 3) -> ForwardFlop:
+    """Counts the products of a classifier for square images of `image_size` pixels a side."""
+    tokens = (image_size // model.patch_size) ** 2
+    pixels = model.patch_size**2 * image_channels
+    count_block = {MixerBlock: _mixer, FNetBlock: _fnet, GMlpBlock: _gmlp}[model.block]
+    is_fnet = model.block is FNetBlock
+    return ForwardFlop(
+        stem=product_flop(tokens, pixels, model.width),
+        blocks=model.num_blocks * count_block(model.block_options, tokens, model.width),
+        head=product_flop(1, model.width, model.num_classes),
+        fourier=model.num_blocks * _fourier(tokens, model.width) if is_fnet else 0,
+    )
+
+
+def _mlp(rows: int, width: int, hidden: int) -> int:
+    return product_flop(rows, width, hidden) + product_flop(rows, hidden, width)
+
+
+def _mixer(options: Any, tokens: int, width: int) -> int:
+    across_tokens = _mlp(width, tokens, options["tokens_hidden_dim"])
+    return across_tokens + _mlp(tokens, width, options["channels_hidden_dim"])
+
+
+def _fnet(options: Any, tokens: int, width: int) -> int:
+    return _mlp(tokens, width, options["hidden_dim"])
+
+
+def _gmlp(options: Any, tokens: int, width: int) -> int:
+    hidden = options["hidden_dim"]
+    gate = product_flop(hidden // 2, tokens, tokens)
+    return product_flop(tokens, width, hidden) + gate + product_flop(tokens, hidden // 2, width)
+
+
+def _fourier(tokens: int, width: int) -> int:
+    return product_flop(tokens, width, width) + product_flop(tokens, tokens, width)

@@ -1,0 +1,101 @@
+"""What checkpoints cost a run: training with them and without, in turns.
+
+python -m benchmarks.checkpointing
+
+A turn trains epochs of `--images` images with one of the Keras example's models, and either saves
+all of the run after each, as a run does, or does not. The difference is what a save costs, the work
+in the background included. A run at its defaults saves once an epoch and every ten minutes; so the
+share is that cost over the seconds of an epoch of CIFAR-100 at the same speed, or over ten minutes
+where an epoch takes longer.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import images, recipes, record, tables
+from benchmarks.experiment import Experiment
+from benchmarks.rounds import interleaved, summarize
+from mlpvis_jax.checkpoint import Checkpoints
+from mlpvis_jax.parallel import Devices
+from mlpvis_jax.train.position import Position
+from mlpvis_jax.train.setup import describe_devices
+from mlpvis_jax.train.state import TrainState
+
+_CIFAR100 = 45_000  # training images
+_INTERVAL_SECONDS = 600.0
+
+
+def main(arguments: Sequence[str]) -> dict[str, Any]:
+    """Runs the command line: prints the table, writes the JSON; returns the results."""
+    parser = argparse.ArgumentParser(prog="benchmarks.checkpointing", description=__doc__)
+    parser.add_argument("--models", nargs="+", default=list(recipes.MODELS))
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each turn, at least")
+    parser.add_argument("--images", type=int, default=512, help="in an epoch")
+    parser.add_argument(
+        "--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of the runs"
+    )
+    parser.add_argument("--out", help="JSON file; by default a new one in benchmarks/results/")
+    settings = parser.parse_args(arguments)
+    devices = Devices.all()
+    with tempfile.TemporaryDirectory() as folder:
+        npz = Path(folder, "images.npz")
+        data = images.write_npz(npz, settings.images)
+        results = {
+            model: _measure(
+                Experiment.prepare(recipes.run_config(model, settings.set), npz, devices),
+                Path(folder, model),
+                settings,
+            )
+            for model in settings.models
+        }
+    device = describe_devices(devices)
+    path = record.write("checkpointing", arguments, settings, device, data, results)
+    rows = [
+        [
+            model,
+            f"{1e3 * measured['with']['median']:.1f}",
+            f"{1e3 * measured['without']['median']:.1f}",
+            f"{1e3 * measured['cost_seconds']['median']:.1f}",
+            f"{1e3 * measured['cost_seconds']['least']:.1f} to "
+            f"{1e3 * measured['cost_seconds']['most']:.1f}",
+            f"{100 * measured['share_at_defaults']:.2f} %",
+        ]
+        for model, measured in results.items()
+    ]
+    columns = ["model", "saved, ms an epoch", "not saved", "a save costs", "least to most"]
+    tables.show(f"Checkpoints on {device}; {data}", [*columns, "share at defaults"], rows)
+    record.say(f"Written to {path}")
+    return results
+
+
+def _measure(experiment: Experiment, folder: Path, settings: argparse.Namespace) -> dict[str, Any]:
+    epochs = experiment.compile()
+    position = Position.start(experiment.config, experiment.devices.first(experiment.state.params))
+    seconds: dict[str, list[float]] = {"with": [], "without": []}
+    with Checkpoints(folder) as checkpoints:
+
+        def save(state: TrainState, epoch: int) -> None:
+            snapshot = position.snapshot(experiment.devices.first(state), experiment.config)
+            checkpoints.save(epoch, snapshot)
+
+        epochs.run(0, save)
+        for _, kind in interleaved(["with", "without"], settings.rounds):
+            done = epochs.run(settings.seconds, save if kind == "with" else None)
+            checkpoints.wait()
+            number = done["images"] / len(experiment.examples)
+            seconds[kind].append(done["seconds"] / number)
+    cost = [one - other for one, other in zip(seconds["with"], seconds["without"], strict=True)]
+    summaries = {kind: summarize(values) for kind, values in seconds.items()}
+    cost_seconds = summarize(cost)
+    epoch = summaries["without"]["median"] * _CIFAR100 / len(experiment.examples)
+    share = cost_seconds["median"] / min(epoch, _INTERVAL_SECONDS)
+    return {**summaries, "cost_seconds": cost_seconds, "share_at_defaults": share}
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,118 @@
+"""Each benchmark, as small as it gets: what it measures has the shape that it promises."""
+
+import json
+
+import pytest
+
+from benchmarks import breakdown, checkpointing, scaling, throughput
+
+TINY = ("batch_size=8", "model.width=8", "model.num_blocks=1", "model.image_size=16")
+SUMMARY = {"median", "least", "most", "rounds"}
+
+
+@pytest.fixture(autouse=True)
+def made_up_images(monkeypatch):
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs a benchmark's command line; returns what it wrote."""
+
+    def call(benchmark, *arguments):
+        path = tmp_path / "result.json"
+        results = benchmark.main([*arguments, "--seconds", "0", "--out", str(path)])
+        record = json.loads(path.read_text())
+        assert record["results"] == results
+        name = benchmark.__name__.removeprefix("benchmarks.")
+        assert record["benchmark"] == name
+        assert record["command"].startswith(f"python -m benchmarks.{name} ")
+        assert {"date", "git_revision", "hardware", "versions", "data", "settings"} <= set(record)
+        assert {"cpu", "cores", "device"} == set(record["hardware"])
+        return record["results"]
+
+    return call
+
+
+def test_throughput(run):
+    results = run(
+        throughput,
+        *("--models", "mixer", "--images", "16", "--rounds", "2", "--starts", "1"),
+        *("--product-size", "16", "--set", *TINY),
+    )
+    measured = results["mixer"]
+    assert set(measured["libraries"]) == {throughput.PROJECT}
+    ours = measured["libraries"][throughput.PROJECT]
+    assert set(ours["images_per_second"]) == SUMMARY
+    assert len(ours["images_per_second"]["rounds"]) == 2
+    assert ours["batch_size"] == 8
+    assert ours["host_peak_bytes"] > 0
+    # 4 tokens of 192 values, width 8; hidden widths 64; 18 classes.
+    forward = {"stem": 4 * 192 * 8, "block": 2 * 8 * 4 * 64 + 2 * 4 * 8 * 64, "head": 8 * 18}
+    by_hand = 2 * (2 * forward["stem"] + 3 * (forward["block"] + forward["head"]))
+    assert ours["flop_per_image"] == by_hand
+    assert ours["gflop_per_step"] == pytest.approx(8 * by_hand / 1e9)
+    assert ours["launch_to_first_step_seconds"]["source"] == "npz"
+    assert ours["launch_to_first_step_seconds"]["cold"] > 0
+    assert ours["launch_to_first_step_seconds"]["warm"] == []
+    assert len(measured["matrix_product"]["gflop_per_second"]["rounds"]) == 2
+
+
+def test_peers_are_of_the_three_models_only():
+    with pytest.raises(SystemExit):
+        throughput.main(["--peers", "--models", "mixer_b16"])
+
+
+def test_breakdown(run):
+    results = run(breakdown, "--models", "fnet", "--images", "16", "--rounds", "1", "--set", *TINY)
+    parts = results["fnet"]["part_seconds"]
+    names = ["input", "augmentation", "forward", "backward", "random", "optimiser", "dispatch"]
+    assert list(parts) == names
+    programs = results["fnet"]["program_seconds"]
+    assert all(set(summary) == SUMMARY for summary in programs.values())
+    of_a_step = sum(parts.values()) - parts["dispatch"]
+    assert of_a_step == pytest.approx(programs["full"]["median"])
+
+
+def test_checkpointing(run):
+    arguments = ("--models", "gmlp", "--images", "16", "--rounds", "2", "--set", *TINY)
+    measured = run(checkpointing, *arguments)["gmlp"]
+    assert set(measured["with"]) == set(measured["without"]) == set(measured["cost_seconds"])
+    differences = zip(measured["with"]["rounds"], measured["without"]["rounds"], strict=True)
+    costs = [one - other for one, other in differences]
+    assert measured["cost_seconds"]["rounds"] == costs
+    epoch = measured["without"]["median"] * 45_000 / 16
+    share = measured["cost_seconds"]["median"] / min(epoch, 600)
+    assert measured["share_at_defaults"] == pytest.approx(share)
+
+
+def test_scaling(run, monkeypatch):
+    monkeypatch.setattr(scaling, "BASE", {"tokens": 16, "width": 8, "depth": 1, "batch": 2})
+    monkeypatch.setitem(scaling.AXES, "tokens", (16, 36))
+    results = run(scaling, "--axes", "tokens", "--rounds", "1", "--models", "mixer", "gmlp")
+    assert set(results["tokens"]["points"]) == {"mixer", "gmlp"}
+    for points in results["tokens"]["points"].values():
+        assert [point["size"] for point in points] == [16, 36]
+        assert all(point["bytes"] > 0 for point in points)
+        assert all(set(point["step_seconds"]) == SUMMARY for point in points)
+    assert set(results["tokens"]["exponents"]["gmlp"]) == {"time", "memory"}
+    assert isinstance(results["tokens"]["crossings"], list)
+
+
+@pytest.mark.parametrize("model", ["mixer", "fnet", "gmlp"])
+def test_a_point_keeps_the_presets_proportions(model):
+    sizes = {"tokens": 36, "width": 512, "depth": 3, "batch": 7}
+    config = scaling.point_config(model, sizes, ["model.dtype=bfloat16"])
+    assert (config.model.image_size // config.model.patch_size) ** 2 == 36
+    assert (config.model.width, config.model.num_blocks, config.batch_size) == (512, 3, 7)
+    hidden = {"mixer": 2 * 64, "fnet": 2 * 256, "gmlp": 2 * 512}[model]
+    assert hidden in (config.model.channels_hidden_dim, config.model.hidden_dim)
+    assert config.model.tokens_hidden_dim is None  # as the preset has it
+    assert config.model.dtype == "bfloat16"
+
+
+def test_every_grid_divides_the_image():
+    for tokens in scaling.AXES["tokens"]:
+        grid = round(tokens**0.5)
+        assert grid**2 == tokens
+        assert scaling.IMAGE_SIZE % grid == 0

@@ -1,5 +1,7 @@
 """The Keras example's three classifiers, built in Keras, and their weights in our names."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -94,10 +96,11 @@ def build(name, preprocessing=(), num_classes=100, dropout_rate=0.2, image_size=
 def as_params(model, values):
     """Arrays that belong to the model's trainable variables, as a tree with our names."""
     renamed = {"gamma": "scale", "beta": "bias", "table": "embedding"}
-    params = {}
+    params: dict[str, Any] = {}
     for variable, value in zip(model.trainable_variables, values, strict=True):
         layer, leaf = variable.path.split("/")
-        *groups, last = [*layer.split("-"), renamed.get(leaf, leaf)]
+        groups = layer.split("-")
+        last = renamed.get(leaf, leaf)
         branch = params
         for group in groups:
             branch = branch.setdefault(group, {})

@@ -1,4 +1,20 @@
-"""FNet on CIFAR-100, the Keras example's recipe."""
+"""FNet: the Keras example's recipe on CIFAR-100, the paper's block, and a small run on digits.
+
+Test accuracy / top-5 accuracy in percent, mean ± standard deviation over seeds; 2 cores of an
+AMD EPYC, JAX 0.10.2.
+
+python launch.py --config=configs/fnet.py
+    The block of the example.
+    After 1 epoch (--config.num_epochs=1) 13.86 ± 0.27 / 36.43 ± 0.22, 3 seeds.
+
+python launch.py --config=configs/fnet.py:paper
+    The block of the paper at the same size, with the example's dropout.
+    After 1 epoch 10.90 ± 0.52 / 31.45 ± 0.83, 3 seeds.
+
+python launch.py --config=configs/fnet.py:digits
+    Scikit-learn's embedded digits: 98.33 ± 0.28 / 100.00 ± 0.00, 3 seeds, after 50 to 60 epochs of
+    about a second each.
+"""
 
 from ml_collections import ConfigDict
 

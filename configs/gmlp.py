@@ -1,4 +1,20 @@
-"""gMLP on CIFAR-100, the Keras example's recipe."""
+"""gMLP: the Keras example's recipe on CIFAR-100, the paper's block, and a small run on digits.
+
+Test accuracy / top-5 accuracy in percent, mean ± standard deviation over seeds; 2 cores of an
+AMD EPYC, JAX 0.10.2.
+
+python launch.py --config=configs/gmlp.py
+    The block of the example.
+    After 1 epoch (--config.num_epochs=1) 15.86 ± 0.46 / 41.50 ± 1.12, 3 seeds.
+
+python launch.py --config=configs/gmlp.py:paper
+    The block of the paper at the same size, with the example's dropout.
+    Not measured yet.
+
+python launch.py --config=configs/gmlp.py:digits
+    Scikit-learn's embedded digits: 98.14 ± 0.16 / 100.00 ± 0.00, 3 seeds, after 35 to 47 epochs of
+    about a second each.
+"""
 
 from ml_collections import ConfigDict
 

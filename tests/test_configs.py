@@ -46,6 +46,14 @@ def test_it_builds_a_model(name, variant):
         assert count_parameters(state.params) == COUNTS[name]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_docstring_says_how_to_run_it_and_what_came_out(name):
+    text = importlib.import_module(f"configs.{name}").__doc__
+    for variant in VARIANTS:
+        assert f"--config=configs/{name}.py{variant and f':{variant}'}\n" in text
+    assert text.count("±") >= 4 and "cores" in text and text.count("3 seeds") >= 2
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("name", NAMES)
 def test_launch_runs_it_for_two_steps(name, variant, launch_main, tiny_npz, tmp_path, capfd):

@@ -121,8 +121,11 @@ def _new_folder(name: str) -> Path:
 
 
 def _run(config: RunConfig, folder: RunFolder) -> None:
-    from mlpvis_jax.train import loop  # JAX starts here, after the settings are known to be good
+    # JAX starts here, after the settings are known to be good.
+    from mlpvis_jax.parallel import keep_compiled_programs
+    from mlpvis_jax.train import loop
 
+    keep_compiled_programs()
     results = {"train": loop.train, "evaluate": loop.evaluate}[_MODE.value](config, folder)
     print(f"Test accuracy: {round(results['test_accuracy'] * 100, 2)}%")
     print(f"Test top 5 accuracy: {round(results['test_top5_accuracy'] * 100, 2)}%")

@@ -80,4 +80,8 @@ def _gmlp(options: Any, tokens: int, width: int) -> int:
 
 
 def _fourier(tokens: int, width: int) -> int:
-    return product_flop(tokens, width, width) + product_flop(tokens, tokens, width)
+    # Sums of mirrored tokens and channels by the cosine tables, differences by the sine tables.
+    parts = ((tokens // 2 + 1, width // 2 + 1), ((tokens - 1) // 2, (width - 1) // 2))
+    return sum(
+        product_flop(rows, inner, width) + product_flop(rows, rows, width) for rows, inner in parts
+    )

@@ -10,6 +10,7 @@ def keras_example(model: str, learning_rate: float) -> ConfigDict:
             "seed": 0,
             "num_epochs": 50,
             "batch_size": 128,
+            "microbatch_size": None,  # as is fastest on the kind of device
             "steps_per_dispatch": 8,
             "data": {"source": "cifar100", "data_dir": None, "cache_dir": None},
             "augment": {"flip_probability": 0.5, "zoom": 0.2},

@@ -122,6 +122,9 @@ class RunConfig:
     seed: Annotated[int, Within(0, below=2**32)]
     num_epochs: Count
     batch_size: Count  # images a step, over all devices
+    # Images of a device whose gradients are computed at a time, at most, and then summed (gradient
+    # accumulation); None: 16 on a CPU, the whole batch elsewhere.
+    microbatch_size: Count | None
     steps_per_dispatch: Count  # steps between two looks at the progress
     data: DataConfig
     augment: AugmentConfig
@@ -270,14 +273,15 @@ def _value(hint: Any, value: Any, path: str) -> Any:
     bounds: Any = ()
     if typing.get_origin(hint) is Annotated:
         hint, *bounds = typing.get_args(hint)
+    given = value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = float(value) if abs(value) < 2**1023 else math.inf
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         names = {int: "a whole number", float: "a number", str: "a word", bool: "True or False"}
-        raise InputError(f"{path} must be {names[hint]}, not {value!r}.")
+        raise InputError(f"{path} must be {names[hint]}, not {given!r}.")
     if isinstance(value, float) and not math.isfinite(value):
-        raise InputError(f"{path} must be a finite number, not {value!r}.")
+        raise InputError(f"{path} must be a finite number, not {given!r}.")
     for bound in bounds:
         if value not in bound:
-            raise InputError(f"{path} must be {bound}, not {value!r}.")
+            raise InputError(f"{path} must be {bound}, not {given!r}.")
     return value

@@ -6,7 +6,9 @@ device, where such a reduction is the identity.
 """
 
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,6 +16,22 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 _AXIS = "devices"
+# Activations of so many images stay in a CPU's cache, and its products are still large enough to
+# be fast: see benchmarks/README.md. Accelerators are best with the whole batch.
+_CPU_MICROBATCH_SIZE = 16
+
+
+def keep_compiled_programs() -> None:
+    """Makes JAX find the programs that earlier processes compiled, and keep those of this one.
+
+    They are in JAX_COMPILATION_CACHE_DIR, or else in mlpvis_jax/compiled under XDG_CACHE_HOME or
+    ~/.cache. A folder that cannot be written costs a warning and nothing else.
+    """
+    if jax.config.jax_compilation_cache_dir is None:
+        home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        folder = Path(home).expanduser() / "mlpvis_jax" / "compiled"
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +51,18 @@ class Devices:
     def axis_names(self) -> tuple[str, ...]:
         """To be reduced over inside a compiled function."""
         return (_AXIS,) if len(self) > 1 else ()
+
+    def num_microbatches(self, batch_size: int, largest: int | None) -> int:
+        """Into how many equal parts a device cuts its share of a batch.
+
+        Args:
+          batch_size: images over all devices.
+          largest: images of a part, at most; None leaves it to the kind of device.
+        """
+        share = -(-batch_size // len(self))
+        if largest is None:
+            largest = _CPU_MICROBATCH_SIZE if self.devices[0].platform == "cpu" else share
+        return -(-share // largest)
 
     def compile(
         self,

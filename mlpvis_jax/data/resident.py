@@ -40,10 +40,15 @@ class ResidentSet:
         return Batch(self.images[rows], self.labels[rows], mask)
 
 
-def rows_in_order(number: int, batch_size: int, devices: int) -> np.ndarray:
-    """Every row once, in order, as int32 [steps, devices, rows of a device], padded at the end."""
+def rows_in_order(
+    number: int, batch_size: int, devices: int, num_microbatches: int = 1
+) -> np.ndarray:
+    """Every row once, in order, as int32 [steps, devices, rows of a device].
+
+    Batches are padded at their end, so that each device has as many rows, in equal microbatches.
+    """
     steps = -(-number // batch_size)
-    surplus = -batch_size % devices
+    surplus = -batch_size % (devices * num_microbatches)
     rows = np.full((steps, batch_size + surplus), PADDING, np.int32)
     numbers = np.arange(steps * batch_size, dtype=np.int32).reshape(steps, batch_size)
     rows[:, :batch_size] = np.where(numbers < number, numbers, PADDING)

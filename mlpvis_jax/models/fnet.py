@@ -9,7 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from mlpvis_jax.models.layers import Dropout, Dtype, Initializer, Mlp, Rate, StochasticDepth
+from mlpvis_jax.models.layers import (
+    Dropout,
+    Dtype,
+    Initializer,
+    LayerNorm,
+    Mlp,
+    Rate,
+    StochasticDepth,
+)
 
 # Above this many tokens the fast transform's n log n wins over products with n x n tables.
 LONGEST_MATRIX_TRANSFORM = 1024
@@ -21,41 +29,74 @@ def fourier_mixing(inputs: jax.Array) -> jax.Array:
     Always computed in float32: low-precision transforms fail on sizes that are no power of two.
 
     Args:
-      inputs: real [batch, tokens, channels].
+      inputs: real [tokens, batch, channels].
 
     Returns:
-      float32 [batch, tokens, channels], equal to real(fft2(inputs)).
+      float32 [tokens, batch, channels], equal to real(fft2(inputs, axes=(0, 2))).
     """
-    inputs = inputs.astype(jnp.float32)
-    if inputs.shape[1] <= LONGEST_MATRIX_TRANSFORM:
+    return _transform(inputs.astype(jnp.float32))
+
+
+@jax.custom_vjp
+def _transform(inputs: jax.Array) -> jax.Array:
+    if len(inputs) <= LONGEST_MATRIX_TRANSFORM:
         return fourier_mixing_by_matrices(inputs)
-    return jnp.fft.fft2(inputs).real
+    return jnp.fft.fft2(inputs, axes=(0, 2)).real
+
+
+# The transform is symmetric, so it is its own transpose.
+_transform.defvjp(
+    lambda inputs: (_transform(inputs), None), lambda _, gradient: (_transform(gradient),)
+)
 
 
 def fourier_mixing_by_matrices(inputs: jax.Array) -> jax.Array:
-    """The same transform by real matrix products, the size of two Dense layers.
+    """The same transform by four real matrix products, together a third of a Dense layer.
 
     With C = cos(2 pi j k / n) and S = sin(2 pi j k / n), the real part is C_t X C_c - S_t X S_c.
-    Columns k and n - k of C are equal and those of S are opposite, so half of each is enough: the
-    halves together make one [channels, channels] product, and the other half of the result is the
-    mirror image with the sign of the second term turned.
+    Rows j and n - j of C are equal and those of S are opposite. So C needs only the sums of
+    entries j and n - j of X, and S their differences, along tokens and along channels: a quarter
+    of X each. As C and S are symmetric, tokens k and n - k of the two terms are equal and opposite
+    too, and only half of them is computed.
     """
-    tokens, channels = inputs.shape[1:]
-    cosines = channels // 2 + 1  # columns 0 .. floor(n / 2)
-    sines = channels - cosines  # columns 1 .. ceil(n / 2) - 1; column 0 and n / 2 of S are zero
-    cosine, sine = _cosine_sine(channels)
-    halves = np.concatenate([cosine[:, :cosines], sine[:, 1 : sines + 1]], axis=1)
-    token_cosine, token_sine = _cosine_sine(tokens)
+    token_cosine, token_sine = _cosine_sine(inputs.shape[0])
+    channel_cosine, channel_sine = _cosine_sine(inputs.shape[2])
+    token_sums, token_differences = _fold(inputs, axis=0)
+    even, _ = _fold(token_sums, axis=2)
+    _, odd = _fold(token_differences, axis=2)
+    even = _product(token_cosine, even, channel_cosine, first=0)
+    odd = _product(token_sine, odd, channel_sine, first=1)
+    pairs = len(odd)
+    middle = even[1 : pairs + 1]
+    mirrored = jnp.flip(middle + odd, axis=0)
+    return jnp.concatenate([even[:1], middle - odd, even[pairs + 1 :], mirrored])
 
+
+def _fold(inputs: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
+    """Sums and differences of entries j and n - j; entries that are their own mirror stay sums."""
+    size = inputs.shape[axis]
+    pairs = (size - 1) // 2  # j = 1 .. pairs
+    first, ahead, own, behind = jnp.split(inputs, [1, pairs + 1, size - pairs], axis)
+    mirrored = jnp.flip(behind, axis)
+    return jnp.concatenate([first, ahead + mirrored, own], axis), ahead - mirrored
+
+
+def _product(
+    token_table: np.ndarray, inputs: jax.Array, channel_table: np.ndarray, first: int
+) -> jax.Array:
+    """Tables times what was folded: [rows, batch, columns] to [rows, batch, channels].
+
+    `first` is the entry that the folded ones begin with: 0 for sums, 1 for differences.
+    """
+    rows, batch, columns = inputs.shape
+    token_table = token_table[first : first + rows, first : first + rows]
+    channel_table = channel_table[first : first + columns]
+    channels = channel_table.shape[1]
     precision = jax.lax.Precision.HIGHEST
-    by_channel = jnp.einsum("btc,ck->btk", inputs, halves, precision=precision)
-    even, odd = by_channel[..., :cosines], by_channel[..., cosines:]
-    even = jnp.einsum("st,btk->bsk", token_cosine, even, precision=precision)
-    odd = jnp.einsum("st,btk->bsk", token_sine, odd, precision=precision)
-    inner = even[..., 1 : sines + 1]
-    return jnp.concatenate(
-        [even[..., :1], inner - odd, even[..., sines + 1 :], (inner + odd)[..., ::-1]], axis=-1
-    )
+    outputs = jnp.matmul(inputs.reshape(rows * batch, columns), channel_table, precision=precision)
+    outputs = outputs.reshape(rows, batch * channels)
+    outputs = jnp.matmul(token_table, outputs, precision=precision)
+    return outputs.reshape(rows, batch, channels)
 
 
 def _cosine_sine(size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -89,11 +130,16 @@ class FNetBlock(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: jax.Array, deterministic: bool = True) -> jax.Array:
-        def norm() -> nn.LayerNorm:
-            return nn.LayerNorm(self.epsilon, dtype=self.dtype, param_dtype=self.param_dtype)
+        def norm() -> LayerNorm:
+            return LayerNorm(self.epsilon, dtype=self.dtype, param_dtype=self.param_dtype)
 
+        def stochastic_depth(branch: jax.Array) -> jax.Array:
+            return StochasticDepth(self.stochastic_depth_rate, 1)(branch, deterministic)
+
+        # Tokens first, so that every product is a plain one, of matrices as they lie in memory.
+        inputs = inputs.swapaxes(0, 1)
         mixed = fourier_mixing(inputs).astype(self.dtype)
-        inputs = norm()(inputs + StochasticDepth(self.stochastic_depth_rate)(mixed, deterministic))
+        inputs = norm()(inputs + stochastic_depth(mixed))
         branch = Mlp(
             self.hidden_dim,
             hidden_dropout_rate=self.dropout_rate if self.dropout_after_gelu else 0.0,
@@ -106,4 +152,5 @@ class FNetBlock(nn.Module):
         branch = Dropout(0.0 if self.dropout_after_gelu else self.dropout_rate)(
             branch, deterministic
         )
-        return norm()(inputs + StochasticDepth(self.stochastic_depth_rate)(branch, deterministic))
+        outputs = norm()(inputs + stochastic_depth(branch))
+        return outputs.swapaxes(0, 1)

@@ -7,7 +7,16 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mlpvis_jax.models.layers import Dense, Dropout, Dtype, Initializer, Rate, StochasticDepth
+from mlpvis_jax.models.layers import (
+    Dense,
+    Dropout,
+    Dtype,
+    Initializer,
+    LayerNorm,
+    Rate,
+    StochasticDepth,
+    gelu,
+)
 
 
 class SpatialGatingUnit(nn.Module):
@@ -22,18 +31,18 @@ class SpatialGatingUnit(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Maps [batch, tokens, 2 * channels] to [batch, tokens, channels]."""
-        passed, gate = jnp.split(inputs, 2, axis=-1)
-        gate = nn.LayerNorm(self.epsilon, dtype=self.dtype, param_dtype=self.param_dtype)(gate)
+    def __call__(self, passed: jax.Array, gate: jax.Array) -> jax.Array:
+        """Maps the two halves, [tokens, batch, channels] each, to one of the same shape."""
+        gate = LayerNorm(self.epsilon, dtype=self.dtype, param_dtype=self.param_dtype)(gate)
         gate = Dense(
-            inputs.shape[1],
+            len(gate),
+            first_axis=True,
             kernel_init=self.kernel_init,
             bias_init=nn.initializers.ones,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
-        )(gate.swapaxes(1, 2))
-        return passed * gate.swapaxes(1, 2)
+        )(gate)
+        return passed * gate
 
 
 class GMlpBlock(nn.Module):
@@ -68,18 +77,22 @@ class GMlpBlock(nn.Module):
                 param_dtype=self.param_dtype,
             )
 
-        normalized = nn.LayerNorm(self.epsilon, dtype=self.dtype, param_dtype=self.param_dtype)(
-            inputs
+        # Tokens first, so that every product is a plain one, of matrices as they lie in memory.
+        inputs = inputs.swapaxes(0, 1)
+        normalized = LayerNorm(self.epsilon, dtype=self.dtype, param_dtype=self.param_dtype)(inputs)
+        halves = jnp.split(dense(self.hidden_dim)(normalized), 2, axis=-1)
+        passed, gate = (
+            Dropout(self.dropout_rate)(gelu(half, self.approximate_gelu), deterministic)
+            for half in halves
         )
-        branch = nn.gelu(dense(self.hidden_dim)(normalized), approximate=self.approximate_gelu)
-        branch = Dropout(self.dropout_rate)(branch, deterministic)
         branch = SpatialGatingUnit(
             self.epsilon,
             kernel_init=self.gate_kernel_init,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
             name="spatial_gating",
-        )(branch)
+        )(passed, gate)
         branch = dense(inputs.shape[-1])(branch)
-        branch = StochasticDepth(self.stochastic_depth_rate)(branch, deterministic)
-        return (normalized if self.normalized_skip else inputs) + branch
+        branch = StochasticDepth(self.stochastic_depth_rate, 1)(branch, deterministic)
+        outputs = (normalized if self.normalized_skip else inputs) + branch
+        return outputs.swapaxes(0, 1)

@@ -8,7 +8,15 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mlpvis_jax.models.layers import Dropout, Dtype, Initializer, Mlp, Rate, StochasticDepth
+from mlpvis_jax.models.layers import (
+    Dropout,
+    Dtype,
+    Initializer,
+    LayerNorm,
+    Mlp,
+    Rate,
+    StochasticDepth,
+)
 
 
 class MixerBlock(nn.Module):
@@ -36,9 +44,10 @@ class MixerBlock(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: jax.Array, deterministic: bool = True) -> jax.Array:
-        def mlp(hidden_dim: int, name: str) -> Mlp:
+        def mlp(hidden_dim: int, name: str, over_tokens: bool) -> Mlp:
             return Mlp(
                 hidden_dim,
+                first_axis=over_tokens,
                 approximate_gelu=self.approximate_gelu,
                 kernel_init=self.kernel_init,
                 dtype=self.dtype,
@@ -46,8 +55,8 @@ class MixerBlock(nn.Module):
                 name=name,
             )
 
-        def norm(index: int) -> nn.LayerNorm:
-            return nn.LayerNorm(
+        def norm(index: int) -> LayerNorm:
+            return LayerNorm(
                 self.epsilon,
                 dtype=self.dtype,
                 param_dtype=self.param_dtype,
@@ -56,12 +65,14 @@ class MixerBlock(nn.Module):
 
         def add(inputs: jax.Array, branch: jax.Array) -> jax.Array:
             branch = Dropout(self.dropout_rate)(branch, deterministic)
-            return inputs + StochasticDepth(self.stochastic_depth_rate)(branch, deterministic)
+            return inputs + StochasticDepth(self.stochastic_depth_rate, 1)(branch, deterministic)
 
         tokens_norm = norm(0)
         channels_norm = tokens_norm if self.shared_norm else norm(1)
 
-        mixed = mlp(self.tokens_hidden_dim, "token_mixing")(tokens_norm(inputs).swapaxes(1, 2))
-        inputs = add(inputs, mixed.swapaxes(1, 2))
-        mixed = mlp(self.channels_hidden_dim, "channel_mixing")(channels_norm(inputs))
-        return add(inputs, mixed)
+        # Tokens first, so that both products are plain ones, of matrices as they lie in memory.
+        inputs = inputs.swapaxes(0, 1)
+        mixed = mlp(self.tokens_hidden_dim, "token_mixing", True)(tokens_norm(inputs))
+        inputs = add(inputs, mixed)
+        mixed = mlp(self.channels_hidden_dim, "channel_mixing", False)(channels_norm(inputs))
+        return add(inputs, mixed).swapaxes(0, 1)

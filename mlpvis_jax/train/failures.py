@@ -76,7 +76,9 @@ def explained(config: RunConfig, folder: RunFolder) -> Iterator[None]:
         model = config.model
         raise OutOfMemoryError(
             f"Out of memory ({(str(error) or 'of the host').splitlines()[0]}). Lower "
-            f"config.batch_size ({config.batch_size}) or config.model.image_size "
-            f"({model.image_size}); or set config.model.remat=True, which computes activations "
-            "twice instead of keeping them, or config.model.dtype=bfloat16."
+            f"config.microbatch_size ({config.microbatch_size or 'the whole batch'}), which sums "
+            "the gradients of smaller parts and changes no result; or set config.model.remat=True, "
+            "which computes activations twice instead of keeping them, or "
+            "config.model.dtype=bfloat16; or lower config.batch_size "
+            f"({config.batch_size}) or config.model.image_size ({model.image_size})."
         ) from error

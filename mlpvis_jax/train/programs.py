@@ -40,7 +40,8 @@ class Training:
     ) -> None:
         self._number = len(examples)
         self._steps_per_dispatch = config.steps_per_dispatch
-        rows = rows_in_order(self._number, config.batch_size, len(devices))
+        num_microbatches = devices.num_microbatches(config.batch_size, config.microbatch_size)
+        rows = rows_in_order(self._number, config.batch_size, len(devices), num_microbatches)
         self.steps_per_epoch = len(rows)
         self._rows = devices.scatter(rows.swapaxes(0, 1))
         self._examples = devices.replicate(examples)
@@ -63,7 +64,14 @@ class Training:
         def order(rows: jax.Array, seed: jax.Array, epoch: jax.Array) -> jax.Array:
             return shuffle(rows, random_key(seed, Stream.ORDER, epoch), self._number)
 
-        step = make_step(apply, optimizer, normalize, config.model.image_size, devices.axis_names)
+        step = make_step(
+            apply,
+            optimizer,
+            normalize,
+            config.model.image_size,
+            devices.axis_names,
+            num_microbatches,
+        )
         self._order = devices.compile(
             order, self._rows, hyperparameters.seed, np.int32(0), shared=(1, 2)
         )
@@ -131,7 +139,9 @@ class Evaluation:
     ) -> None:
         self._devices = devices
         self._examples = devices.replicate(examples)
-        rows = rows_in_order(len(examples), config.batch_size, len(devices))
+        num_microbatches = devices.num_microbatches(config.batch_size, config.microbatch_size)
+        batch_size = -(-config.batch_size // num_microbatches)  # what a step has in memory at once
+        rows = rows_in_order(len(examples), batch_size, len(devices))
         self._rows = devices.scatter(rows.swapaxes(0, 1))
 
         def apply(params: Any, images: jax.Array) -> Any:

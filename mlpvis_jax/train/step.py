@@ -30,6 +30,7 @@ def make_step(
     normalize: augment.Normalization,
     image_size: int,
     axis_names: tuple[str, ...],
+    num_microbatches: int = 1,
 ) -> Step:
     """Builds the step (state, batch, hyperparameters) -> (state, sums over the batch, finite).
 
@@ -41,6 +42,9 @@ def make_step(
       normalize: statistics of the training images.
       image_size: height and width that the model sees.
       axis_names: device axes over which gradients and sums are gathered; () on one device.
+      num_microbatches: the batch is worked on in so many equal parts, one after the other, whose
+        gradients are summed. The result is the same up to dropout masks and rounding; memory is
+        that of one part, and on a CPU a part that fits its cache is done sooner.
     """
 
     def step(
@@ -50,22 +54,34 @@ def make_step(
         key = random_key(hyperparameters.seed, Stream.STEP, state.step)
         augment_key, dropout_key = jax.random.split(key)
         places = device * len(batch.labels) + jnp.arange(len(batch.labels))
-        images = augment.augment(
-            jax.vmap(lambda place: jax.random.fold_in(augment_key, place))(places),
-            normalize(batch.images),
-            image_size,
-            hyperparameters.flip_probability,
-            hyperparameters.zoom,
-        )
         count = jax.lax.psum(batch.mask.sum(), axis_names)
 
-        def share_of_loss(params: Any) -> tuple[jax.Array, metrics.Sums]:
-            logits = apply(params, images, hyperparameters, jax.random.fold_in(dropout_key, device))
-            losses = metrics.cross_entropy(logits, batch.labels, hyperparameters.label_smoothing)
-            sums = metrics.sums_of(losses, logits, batch.labels, batch.mask)
+        def share_of_loss(
+            params: Any, part: Batch, places: jax.Array
+        ) -> tuple[jax.Array, metrics.Sums]:
+            images = augment.augment(
+                jax.vmap(lambda place: jax.random.fold_in(augment_key, place))(places),
+                normalize(part.images),
+                image_size,
+                hyperparameters.flip_probability,
+                hyperparameters.zoom,
+            )
+            key = jax.random.fold_in(dropout_key, places[0])
+            logits = apply(params, images, hyperparameters, key)
+            losses = metrics.cross_entropy(logits, part.labels, hyperparameters.label_smoothing)
+            sums = metrics.sums_of(losses, logits, part.labels, part.mask)
             return sums["loss"] / count, sums
 
-        (_, sums), gradients = jax.value_and_grad(share_of_loss, has_aux=True)(state.params)
+        def add_part(total: tuple, part: tuple[Batch, jax.Array]) -> tuple[tuple, None]:
+            differentiate = jax.value_and_grad(share_of_loss, has_aux=True)
+            (_, sums), gradients = differentiate(state.params, *part)
+            return jax.tree.map(jnp.add, total, (gradients, sums)), None
+
+        parts = jax.tree.map(
+            lambda leaf: leaf.reshape(num_microbatches, -1, *leaf.shape[1:]), (batch, places)
+        )
+        nothing = (jax.tree.map(jnp.zeros_like, state.params), metrics.no_sums())
+        (gradients, sums), _ = jax.lax.scan(add_part, nothing, parts)
         gradients, sums = jax.lax.psum((gradients, sums), axis_names)
         checked = [jnp.isfinite(part).all() for part in jax.tree.leaves((sums["loss"], gradients))]
         finite = jnp.stack(checked).all()

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import pytest
 from jax.extend.core import jaxprs_in_params
 
+from benchmarks import arithmetic
 from benchmarks.arithmetic import forward_flop, product_flop
 from mlpvis_jax.models import create_model, fnet
 
@@ -56,9 +57,17 @@ def test_published_sizes_have_their_published_count(name, billions):
 
 def test_fourier_products_are_counted_apart():
     flop = forward_flop(create_model("fnet_keras", 100), image_size=64)
-    # 64 tokens: 256 -> 256; 256 channels: 64 -> 64. There and back, with no weights.
-    assert flop.fourier_training == 2 * 4 * 2 * (64 * 256 * 256 + 256 * 64 * 64)
+    # 33 sums and 31 differences of tokens, 129 and 127 of channels. There and back, no weights.
+    even = 33 * 129 * 256 + 33 * 33 * 256
+    odd = 31 * 127 * 256 + 31 * 31 * 256
+    assert flop.fourier_training == 2 * 4 * 2 * (even + odd)
     assert forward_flop(create_model("mixer_keras", 100), image_size=64).fourier == 0
+
+
+@pytest.mark.parametrize("shape", [(64, 1, 256), (9, 1, 7), (1, 1, 4)])
+def test_the_traced_fourier_transform_holds_these_products(shape):
+    traced = jax.make_jaxpr(fnet.fourier_mixing_by_matrices)(jnp.ones(shape))
+    assert traced_flop(traced.jaxpr) == arithmetic._fourier(shape[0], shape[2])
 
 
 @pytest.mark.parametrize("name", NAMES)

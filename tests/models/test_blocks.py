@@ -72,19 +72,30 @@ def test_fourier_mixing_is_the_dft_matrix(shape):
 
     expected = (dft(shape[1]) @ inputs.astype(np.float64) @ dft(shape[2])).real
     scale = np.abs(expected).max()
-    np.testing.assert_allclose(fourier_mixing_by_matrices(inputs), expected, 0, 2e-6 * scale)
+    by_matrices = fourier_mixing_by_matrices(jnp.asarray(inputs.swapaxes(0, 1)))
+    np.testing.assert_allclose(by_matrices.swapaxes(0, 1), expected, 0, 2e-6 * scale)
     np.testing.assert_allclose(jnp.fft.fft2(inputs).real, expected, 0, 2e-6 * scale)
 
 
+@pytest.mark.parametrize("shape", [(4, 2, 6), (5, 1, 7), (1, 3, 2), (1030, 1, 4)])
+def test_fourier_mixing_is_its_own_transpose(shape):
+    inputs, gradient = (jnp.asarray(tokens(shape)) + shift for shift in (0.0, 0.5))
+    _, transpose = jax.vjp(lambda x: jnp.fft.fft2(x, axes=(0, 2)).real, inputs)
+    outputs, own_transpose = jax.vjp(fourier_mixing, inputs)
+    assert outputs.shape == shape
+    (expected,), (found,) = transpose(gradient), own_transpose(gradient)
+    np.testing.assert_allclose(found, expected, 0, 1e-5 * np.abs(expected).max())
+
+
 def test_long_sequences_take_the_fast_transform():
-    inputs = tokens((1, 1030, 6))
-    expected = np.fft.fft2(inputs.astype(np.float64)).real
+    inputs = jnp.asarray(tokens((1030, 1, 6)))
+    expected = np.fft.fft2(np.asarray(inputs, np.float64), axes=(0, 2)).real
     np.testing.assert_allclose(fourier_mixing(inputs), expected, 0, 1e-5 * np.abs(expected).max())
 
 
 def test_fourier_mixing_of_low_precision_is_float32():
-    inputs = jnp.asarray(tokens((1, 5, 7)), jnp.bfloat16)
-    expected = np.fft.fft2(np.asarray(inputs, np.float64)).real
+    inputs = jnp.asarray(tokens((5, 1, 7)), jnp.bfloat16)
+    expected = np.fft.fft2(np.asarray(inputs, np.float64), axes=(0, 2)).real
     mixed = fourier_mixing(inputs)
     assert mixed.dtype == jnp.float32
     np.testing.assert_allclose(mixed, expected, 0, 1e-5 * np.abs(expected).max())
@@ -120,7 +131,7 @@ def test_the_gate_begins_as_the_identity():
     passed = np.split(
         references.gelu(references.dense(normalized, weights["Dense_0"]), False), 2, axis=-1
     )[0]
-    np.testing.assert_allclose(gated, passed, atol=1e-4)
+    np.testing.assert_allclose(gated.swapaxes(0, 1), passed, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from mlpvis_jax.models.layers import Dropout, Mlp, PatchProjection, StochasticDepth, random_bits
+from mlpvis_jax.models.layers import (
+    Dense,
+    Dropout,
+    LayerNorm,
+    Mlp,
+    PatchProjection,
+    StochasticDepth,
+    gelu,
+    random_bits,
+)
 
 
 def dropped(module, inputs, seed):
@@ -108,3 +117,73 @@ def test_dropout_inside_the_mlp_stands_before_its_second_dense():
     variables["params"]["Dense_1"]["bias"] = jnp.ones(3)
     outputs = module.apply(variables, inputs, False, rngs={"dropout": jax.random.key(0)})
     np.testing.assert_array_equal(outputs, np.ones((4, 3)))  # nothing is dropped after it
+
+
+def normal(*shape):
+    return jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+
+
+def assert_same_gradients(function, other, *arguments):
+    """Of a weighted sum of the outputs, by each argument; and the outputs themselves."""
+    outputs, pull = jax.vjp(function, *arguments)
+    expected, pull_expected = jax.vjp(other, *arguments)
+    np.testing.assert_allclose(outputs, expected, 1e-5, 1e-6)
+    weights = jnp.cos(jnp.arange(outputs.size)).reshape(outputs.shape)
+    for found, wanted in zip(pull(weights), pull_expected(weights), strict=True):
+        np.testing.assert_allclose(found, wanted, 1e-4, 1e-5)
+
+
+@pytest.mark.parametrize("approximate", [False, True])
+def test_gelu_and_its_derivative_are_those_of_jax(approximate):
+    inputs = jnp.linspace(-6, 6, 241)
+    assert_same_gradients(
+        lambda x: gelu(x, approximate), lambda x: jax.nn.gelu(x, approximate), inputs
+    )
+    forward = jax.jvp(lambda x: gelu(x, approximate), (inputs,), (jnp.ones_like(inputs),))[1]
+    expected = jax.vmap(jax.grad(lambda x: jax.nn.gelu(x, approximate)))(inputs)
+    np.testing.assert_allclose(forward, expected, 1e-4, 1e-6)
+    assert gelu(inputs.astype(jnp.bfloat16), approximate).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("epsilon", [1e-12, 0.1])
+def test_layer_norm_and_its_gradients_are_those_of_flax(epsilon):
+    inputs, scale, bias = 3 * normal(4, 2, 5) + 1, normal(5), normal(5)
+
+    def apply(module):
+        return lambda x, scale, bias: module.apply({"params": {"scale": scale, "bias": bias}}, x)
+
+    own, flax = LayerNorm(epsilon), nn.LayerNorm(epsilon)
+    assert_same_gradients(apply(own), apply(flax), inputs, scale, bias)
+    constant = own.init_with_output(jax.random.key(0), jnp.full((2, 3, 4), 7.0))[0]
+    assert np.isfinite(constant).all()
+
+
+def test_layer_norm_computes_in_float32_and_returns_its_dtype():
+    inputs = (1000 + normal(2, 3, 64)).astype(jnp.bfloat16)
+    outputs, variables = LayerNorm(dtype=jnp.bfloat16).init_with_output(jax.random.key(0), inputs)
+    assert outputs.dtype == jnp.bfloat16
+    exact = LayerNorm().apply(variables, inputs.astype(jnp.float32))
+    np.testing.assert_array_equal(outputs, exact.astype(jnp.bfloat16))
+
+
+@pytest.mark.parametrize("first_axis", [False, True])
+def test_dense_maps_one_axis(first_axis):
+    module = Dense(7, first_axis, bias_init=nn.initializers.normal())
+    inputs = normal(4, 3, 5)
+    variables = module.init(jax.random.key(0), inputs)
+    assert variables["params"]["kernel"].shape == (4 if first_axis else 5, 7)
+
+    def by_flax(inputs, params):
+        moved = inputs.swapaxes(0, 2) if first_axis else inputs
+        outputs = nn.Dense(7).apply({"params": params}, moved)
+        return outputs.swapaxes(0, 2) if first_axis else outputs
+
+    outputs = module.apply(variables, inputs)
+    np.testing.assert_allclose(outputs, by_flax(inputs, variables["params"]), 1e-5, 1e-6)
+
+
+def test_stochastic_depth_counts_examples_along_its_batch_axis():
+    module = StochasticDepth(0.5, batch_axis=1)
+    outputs = module.apply({}, jnp.ones((3, 64, 2)), False, rngs={"dropout": jax.random.key(0)})
+    assert set(np.unique(outputs)) == {0.0, 2.0}
+    np.testing.assert_array_equal(outputs, np.broadcast_to(outputs[:1, :, :1], (3, 64, 2)))

@@ -204,3 +204,30 @@ def test_training_fits_a_small_set(state, examples):
     _, after = dispatch(state, zero, examples, rows, 149, 1, told)
     assert after.sums["loss"] < before.sums["loss"] / 10
     assert after.sums["correct"] == 22
+
+
+@pytest.mark.parametrize("num_microbatches", [2, 5])
+def test_microbatches_are_the_whole_batch(examples, state, num_microbatches):
+    told = hyperparameters(dropout_rate=np.float32(0.0))
+    rows = jnp.asarray(rows_in_order(22, 8, 1, num_microbatches)[:, 0])
+    assert rows.shape[1] % num_microbatches == 0
+    parts = make_step(apply_in_training, optim.adamw, NORMALIZE, 8, (), num_microbatches)
+    for index in (0, 2):  # a full batch, and one that ends in padding
+        whole, sums, finite = jax.jit(STEP)(state, examples.batch(rows[index]), told)
+        summed, same_sums, same_finite = jax.jit(parts)(state, examples.batch(rows[index]), told)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-6), whole, summed)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5), sums, same_sums)
+        assert finite and same_finite
+
+
+def test_microbatches_draw_different_masks(examples, state):
+    seen = []
+
+    def spy(params, images, hyperparameters, key):
+        jax.debug.callback(lambda bits: seen.append(bits.tolist()), jax.random.key_data(key))
+        return apply_in_training(params, images, hyperparameters, key)
+
+    step = jax.jit(make_step(spy, optim.adamw, NORMALIZE, 8, (), 4))
+    jax.block_until_ready(step(state, examples.batch(jnp.arange(8)), hyperparameters()))
+    jax.effects_barrier()
+    assert len({tuple(key) for key in seen}) == 4

@@ -9,7 +9,7 @@ digits: $(VENV)/installed  ## Trains a Mixer on scikit-learn's digits and draws 
 	$(BIN)/python launch.py --config=configs/mixer.py:digits
 
 test: lint  ## Checks style and types, then runs the tests.
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 soak: $(VENV)/installed  ## Kills runs a hundred times and compares what they end with.
 	$(BIN)/python -m tests.soak

@@ -27,7 +27,7 @@ def keep_compiled_programs() -> None:
     They are in JAX_COMPILATION_CACHE_DIR, or else in mlpvis_jax/compiled under XDG_CACHE_HOME or
     ~/.cache. A folder that cannot be written costs a warning and nothing else.
     """
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
         folder = Path(home).expanduser() / "mlpvis_jax" / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(folder))

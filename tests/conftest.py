@@ -14,6 +14,14 @@ from absl import flags
 import launch
 
 
+# Whole runs in processes of their own: begun first, so that no worker is left with them at the end.
+_SLOWEST = ("test_resume.py", "test_interruption.py", "test_devices.py", "test_tiny_runs.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in _SLOWEST)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     # TFDS leaves a folder behind for every set it prepares.
@@ -27,6 +35,17 @@ def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
     jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compile_quickly(request: pytest.FixtureRequest) -> Iterator[None]:
+    # Half of the compiler's time goes into making programs fast. Where numbers are compared with
+    # those of others, they are the numbers of the programs that users run.
+    compares = {"models", "parity"} & set(request.path.parts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0" if compares else "1")
+        jax.config.update("jax_disable_most_optimizations", not compares)
+        yield
 
 
 @pytest.fixture(scope="session")

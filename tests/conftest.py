@@ -13,7 +13,6 @@ from absl import flags
 
 import launch
 
-
 # Whole runs in processes of their own: begun first, so that no worker is left with them at the end.
 _SLOWEST = ("test_resume.py", "test_interruption.py", "test_devices.py", "test_tiny_runs.py")
 

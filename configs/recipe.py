@@ -26,6 +26,7 @@ def keras_example(model: str, learning_rate: float) -> ConfigDict:
                 "hidden_dim": None,
                 "dropout_rate": None,
                 "stochastic_depth_rate": None,
+                "approximate_gelu": None,
                 "dtype": None,
                 "param_dtype": None,
                 "remat": None,

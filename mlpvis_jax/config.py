@@ -81,6 +81,7 @@ class ModelConfig:
     hidden_dim: Count | None  # FNet and gMLP
     dropout_rate: Rate | None
     stochastic_depth_rate: Rate | None
+    approximate_gelu: bool | None  # the tanh form, which is faster
     dtype: Dtype | None
     param_dtype: Dtype | None
     remat: bool | None

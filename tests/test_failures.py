@@ -91,7 +91,7 @@ def test_no_memory_on_the_device(start, tmp_path, monkeypatch):
     status, err = start(tmp_path / "run")
     assert status == 1
     assert err.count("\n") == 1
-    for part in ("Out of memory allocating 123 bytes", "config.batch_size (18)", "remat=True"):
+    for part in ("Out of memory allocating 123 bytes", "config.microbatch_size", "remat=True"):
         assert part in err
 
 

@@ -46,6 +46,29 @@ class StopAfter:
         return 15 if self.looks < 0 else None
 
 
+def compile_once() -> None:
+    """Lets the trainings of one model share its programs, which they would all compile alike."""
+    compile_anew, programs = Devices.compile, {}
+    begin_anew, states = setup.initial_state, {}
+
+    def initial_state(config: RunConfig, *arguments):
+        key = (config.seed, config.model)
+        if key not in states:
+            states[key] = jax.device_get(begin_anew(config, *arguments))
+        return states[key]
+
+    def compile(self: Devices, function, *arguments, **options):
+        types = jax.tree.map(lambda leaf: (np.shape(leaf), str(leaf.dtype)), arguments)
+        # Functions of one name and types are equal, but for the model, whose parameters differ.
+        key = (self, function.__qualname__, str(types))
+        if key not in programs:
+            programs[key] = compile_anew(self, function, *arguments, **options)
+        return programs[key]
+
+    Devices.compile = compile
+    setup.initial_state = loop.initial_state = initial_state
+
+
 def make_config(module, folder: Path) -> RunConfig:
     """A tiny model with all that is random, and rules that soon have something to do."""
     random = np.random.default_rng(0)
@@ -57,6 +80,7 @@ def make_config(module, folder: Path) -> RunConfig:
     values = module.get_config()
     values.data.source = f"npz:{path}"
     values.num_epochs, values.batch_size, values.steps_per_dispatch = 4, 7, 2
+    values.microbatch_size = 2
     values.model.update(image_size=8, patch_size=4, num_blocks=2, width=8)
     values.model.stochastic_depth_rate = 0.2
     values.optimizer.learning_rate = 0.02
@@ -91,6 +115,7 @@ def everything(config: RunConfig, folder: RunFolder) -> dict:
 
 def main() -> None:
     top = Path(sys.argv[1])
+    compile_once()
     loop.report.plot_curves = lambda *_: None  # takes longer than these epochs
     interruption = loop.Interruption
     different: dict[str, list[str]] = {}

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def results():
     config = mixer.get_config()
-    config.batch_size, config.steps_per_dispatch = 7, 2
+    config.batch_size, config.microbatch_size, config.steps_per_dispatch = 7, 3, 2
     config.model.image_size, config.model.patch_size = 8, 4
     config.model.num_blocks, config.model.width = 1, 8
     done = subprocess.run(
@@ -43,9 +43,10 @@ def test_the_run_is_that_of_one_device(results, number):
         np.testing.assert_allclose(together["evaluation"][name], value, 1e-3)
 
 
-def test_masks_are_of_each_device(results):
+def test_masks_are_of_each_microbatch(results):
     losses = [run["losses"][-1] for run in results["0.3"].values()]
-    assert len(set(losses)) == 3
+    # They are drawn for a part of a batch by its place: here 3 images on one device, 2 on several.
+    assert losses[0] != losses[1]
     np.testing.assert_allclose(losses, losses[0], 0.1)
 
 

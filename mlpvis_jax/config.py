@@ -149,12 +149,15 @@ class RunConfig:
         return dataclasses.asdict(self)
 
 
-# What a run may change when it goes on: its result, but for its length, does not depend on them.
+# What a run may change when it goes on: but for its length, and for dropout masks in the case of
+# microbatches (as with another number of devices), its result does not depend on them.
 _MAY_DIFFER = {
     "num_epochs",
+    "microbatch_size",
     "steps_per_dispatch",
     "data.data_dir",
     "data.cache_dir",
+    "model.remat",
     "checkpoint.every_minutes",
     "checkpoint.every_steps",
 }

@@ -76,6 +76,8 @@ def test_what_may_differ(tmp_path):
         changed(
             num_epochs=51,
             steps_per_dispatch=1,
+            microbatch_size=4,
+            model={"remat": True},
             data={"data_dir": "elsewhere", "cache_dir": "elsewhere"},
             checkpoint={"every_minutes": 1.0, "every_steps": 7},
         )

@@ -7,7 +7,8 @@ python launch.py --config=configs/mixer.py
     The block of the example.
     After 1 epoch (--config.num_epochs=1) 17.60 ± 1.24 / 43.82 ± 1.64, 3 seeds.
     After 50 epochs 47.69 / 77.20, 1 seed.
-    About 75 s an epoch where nothing else runs.
+    758 images/s (median of four rounds, 672 to 801),
+    about a minute an epoch: benchmarks/README.md.
 
 python launch.py --config=configs/mixer.py:paper
     The block of the paper at the same size, with the example's dropout.

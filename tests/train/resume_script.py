@@ -11,7 +11,8 @@ import os
 import sys
 from pathlib import Path
 
-os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={sys.argv[2]}"
+_FLAGS = os.environ.get("XLA_FLAGS", "")
+os.environ["XLA_FLAGS"] = f"{_FLAGS} --xla_force_host_platform_device_count={sys.argv[2]}"
 
 import jax
 import numpy as np

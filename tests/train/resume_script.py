@@ -11,8 +11,9 @@ import os
 import sys
 from pathlib import Path
 
-_FLAGS = os.environ.get("XLA_FLAGS", "")
-os.environ["XLA_FLAGS"] = f"{_FLAGS} --xla_force_host_platform_device_count={sys.argv[2]}"
+os.environ["XLA_FLAGS"] = " ".join(
+    [os.environ.get("XLA_FLAGS", ""), f"--xla_force_host_platform_device_count={sys.argv[2]}"]
+)
 
 import jax
 import numpy as np

@@ -3,15 +3,19 @@
 On several devices every argument and result carries a leading axis, a slice for each device. The
 function itself is the same in both cases; it reduces over `axis_names`, which is empty on one
 device, where such a reduction is the identity.
+
+Many trials of one shape run as one program: `Trials` stands in for `Devices`, and the same pure
+functions then see one trial each. Every trial lives on one device, so nothing is reduced over them.
 """
 
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -52,6 +56,11 @@ class Devices:
         """To be reduced over inside a compiled function."""
         return (_AXIS,) if len(self) > 1 else ()
 
+    @property
+    def shards(self) -> int:
+        """Parts that a batch is cut into."""
+        return len(self)
+
     def num_microbatches(self, batch_size: int, largest: int | None) -> int:
         """Into how many equal parts a device cuts its share of a batch.
 
@@ -69,6 +78,7 @@ class Devices:
         function: Callable,
         *arguments: Any,
         shared: Sequence[int] = (),
+        each: Sequence[int] = (),
         donate: int | None = None,
     ) -> Callable:
         """Compiles a function for arguments like these, before any of it runs.
@@ -77,8 +87,10 @@ class Devices:
           function: pure; sees the slice of one device.
           *arguments: as the compiled function will be called with them.
           shared: indices of arguments that are plain numbers, the same on every device.
+          each: indices of arguments that each of many trials has its own of; see `Trials`.
           donate: index of an argument whose memory the results may take over.
         """
+        del each  # there is one trial
         donated = () if donate is None else (donate,)
         if len(self) == 1:
             wrapped = jax.jit(function, donate_argnums=donated)
@@ -96,6 +108,8 @@ class Devices:
             jax.tree.map(lambda leaf: np.broadcast_to(leaf, copies + np.shape(leaf)), tree)
         )
 
+    copies = replicate  # of what every trial has; there is one
+
     def scatter(self, tree: Any) -> Any:
         """Puts slice i of each array [devices, ...] on device i."""
         if len(self) == 1:
@@ -108,3 +122,175 @@ class Devices:
         if len(self) > 1:
             tree = jax.tree.map(lambda leaf: leaf.addressable_shards[0].data[0], tree)
         return jax.device_get(tree)
+
+
+@dataclasses.dataclass
+class Trials:
+    """Trials of equal shapes, trained as one program: a stand-in for `Devices`.
+
+    What differs between trials carries a leading axis of `slots` (of [devices, slots] on several
+    devices). Trial i is in slot i // devices of device i % devices; a device works on as many
+    blocks of `side_by_side` slots, one block after another, as hold the trials in use.
+
+    Side by side is `jax.vmap`, which fills an accelerator. On a CPU XLA's products with a batch of
+    matrices are slow, and one trial at a time is computed by the very instructions of a solo run.
+
+    Attributes:
+      devices: those to spread over.
+      slots: trials that a device has room for, a multiple of `side_by_side`.
+      side_by_side: trials that a device computes together.
+      number: trials in use; may be lowered without compiling anew.
+    """
+
+    devices: tuple[jax.Device, ...]
+    slots: int
+    side_by_side: int
+    number: int
+
+    axis_names: ClassVar[tuple[str, ...]] = ()  # nothing is reduced over devices
+    shards: ClassVar[int] = 1  # a trial's batch is not cut
+
+    def num_microbatches(self, batch_size: int, largest: int | None) -> int:
+        """As in a solo run on one device."""
+        return Devices(self.devices[:1]).num_microbatches(batch_size, largest)
+
+    @classmethod
+    def room_for(cls, devices: Devices, number: int, side_by_side: int | None = None) -> "Trials":
+        """Slots for so many trials.
+
+        Args:
+          devices: those to spread over.
+          number: of trials.
+          side_by_side: None: all that a device has, or a single one on CPUs.
+        """
+        slots = -(-number // len(devices))
+        if side_by_side is None:
+            side_by_side = 1 if devices.devices[0].platform == "cpu" else slots
+        side_by_side = min(side_by_side, slots)
+        slots += -slots % side_by_side
+        return cls(devices.devices, slots, side_by_side, number)
+
+    @property
+    def capacity(self) -> int:
+        """Trials that there is room for."""
+        return len(self.devices) * self.slots
+
+    @property
+    def blocks_in_use(self) -> int:
+        """Blocks that each device works through, one after another."""
+        return -(-self.number // (len(self.devices) * self.side_by_side))
+
+    def compile(
+        self,
+        function: Callable,
+        *arguments: Any,
+        shared: Sequence[int] = (),
+        each: Sequence[int] = (),
+        donate: int | None = None,
+    ) -> Callable:
+        """Compiles a function of one trial for all of them.
+
+        Args:
+          function: pure; sees one trial.
+          *arguments: as the compiled function will be called with them.
+          shared: indices of arguments that are plain numbers, the same on every device.
+          each: indices of arguments that have the axis of the trials; the others they share.
+          donate: index of an argument whose memory the function's first result takes over.
+        """
+        axes = [0 if index in each else None for index in range(len(arguments))]
+        block = jax.vmap(function, in_axes=axes) if self.side_by_side > 1 else _one(function, axes)
+
+        def of_device(blocks: jax.Array, *arguments: Any) -> Any:
+            if self.side_by_side == self.slots:
+                return block(*arguments)
+
+            def take(index: jax.Array, results: Any) -> Any:
+                def part(leaf: jax.Array) -> jax.Array:
+                    start = index * self.side_by_side
+                    return jax.lax.dynamic_slice_in_dim(leaf, start, self.side_by_side)
+
+                now = list(arguments)
+                if donate is not None:
+                    now[donate] = results[0]
+                for argument in each:
+                    now[argument] = jax.tree.map(part, now[argument])
+                return jax.tree.map(
+                    lambda leaf, new: jax.lax.dynamic_update_slice_in_dim(
+                        leaf, new, index * self.side_by_side, axis=0
+                    ),
+                    results,
+                    block(*now),
+                )
+
+            shapes = jax.eval_shape(jax.vmap(function, in_axes=axes), *arguments)
+            results = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+            if donate is not None:
+                results = (arguments[donate], *results[1:])
+            # The number of blocks is a value, so that fewer trials are the same program.
+            return jax.lax.fori_loop(0, blocks, take, results)
+
+        donated = () if donate is None else (donate + 1,)
+        if len(self.devices) == 1:
+            wrapped = jax.jit(of_device, donate_argnums=donated)
+        else:
+            same = set(shared) - set(each)
+            wrapped = jax.pmap(
+                of_device,
+                in_axes=(None, *(None if i in same else 0 for i in range(len(arguments)))),
+                devices=self.devices,
+                donate_argnums=donated,
+            )
+        compiled = wrapped.lower(np.int32(0), *arguments).compile()
+        return lambda *arguments: compiled(np.int32(self.blocks_in_use), *arguments)
+
+    def place(self, trees: Sequence[Any]) -> Any:
+        """Puts a tree of each trial, at most `capacity`, on the devices; fills up with the last."""
+        trees = [*trees, *[trees[-1]] * (self.capacity - len(trees))]
+        of_devices = [trees[device :: len(self.devices)] for device in range(len(self.devices))]
+        stacks = [jax.tree.map(lambda *leaves: np.stack(leaves), *some) for some in of_devices]
+        return self._put(stacks)
+
+    def fetch(self, tree: Any) -> list[Any]:
+        """The tree of each trial in use, on the host, as NumPy arrays; the inverse of `place`."""
+        host = jax.device_get(tree)
+        several = len(self.devices) > 1
+
+        def of_trial(number: int) -> Any:
+            slot, device = divmod(number, len(self.devices))
+            index = (device, slot) if several else slot
+            return jax.tree.map(lambda leaf: leaf[index], host)
+
+        return [of_trial(number) for number in range(self.number)]
+
+    def copies(self, tree: Any) -> Any:
+        """Puts a copy of the tree's arrays on the devices for every trial."""
+        return self.place([tree])
+
+    def replicate(self, tree: Any) -> Any:
+        """Puts one copy of the tree's arrays on every device, for its trials to share."""
+        return self._put([jax.tree.map(np.asarray, tree)] * len(self.devices))
+
+    def scatter(self, tree: Any) -> Any:
+        """As `replicate`, of the single slice of each array [1, ...]."""
+        return self.replicate(jax.tree.map(lambda leaf: leaf[0], tree))
+
+    def _put(self, trees: Sequence[Any]) -> Any:
+        """Puts tree i on device i."""
+        if len(self.devices) == 1:
+            return jax.device_put(trees[0], self.devices[0])
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+        return Devices(self.devices).scatter(stacked)
+
+
+def _one(function: Callable, axes: Sequence[int | None]) -> Callable:
+    """As jax.vmap of the function over an axis of one, but compiled as the function itself is."""
+
+    def apply(*arguments: Any) -> Any:
+        pairs = zip(axes, arguments, strict=True)
+        single = [
+            argument if axis is None else jax.tree.map(lambda leaf: leaf[0], argument)
+            for axis, argument in pairs
+        ]
+        return jax.tree.map(lambda leaf: leaf[None], function(*single))
+
+    return apply

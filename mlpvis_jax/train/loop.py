@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mlpvis_jax import augment, metrics, report
+from mlpvis_jax import augment, report
 from mlpvis_jax.checkpoint import Checkpoints
 from mlpvis_jax.config import RunConfig
 from mlpvis_jax.errors import InputError
@@ -188,35 +188,17 @@ class _Loop:
     def validate_epoch(self, state: TrainState) -> None:
         """Validates, writes down the epoch and applies the rules that watch the loss."""
         position = self.position
-        training_seconds = position.seconds
         start = time.perf_counter()
-        trained = metrics.means_of(position.totals.sums)
         validated = self.validate(state.params)
         refuse_divergence(validated["loss"], position, self.config, self.folder)
-        epoch = position.epoch
-        record = {
-            "epoch": epoch,
-            "step": position.step,
-            "train_loss": trained["loss"],
-            "train_accuracy": trained["accuracy"],
-            "validation_loss": validated["loss"],
-            "validation_accuracy": validated["accuracy"],
-            "validation_top5_accuracy": validated["top5_accuracy"],
-            "learning_rate": position.plateau.learning_rate,
-            "seconds": training_seconds + time.perf_counter() - start,
-            "images_per_second": int(position.totals.sums["count"]) / training_seconds,
-        }
-        position.history.append(record)
-        last_loss = position.totals.last_loss
-        position.totals = dataclasses.replace(EpochTotals.zero(), last_loss=last_loss)
-        position.seconds = 0.0
+        is_best = position.end_epoch(validated, time.perf_counter() - start)
+        record = position.history[-1]
         self.folder.append_metrics(record)
         self.events.write(record)
         self.progress.epoch_done(record)
-        if position.stopping.update(epoch, validated["loss"]):
+        if is_best:
             position.best_params = self.devices.first(state.params)
             save_weights(self.folder.best_weights, position.best_params, self.description)
-        position.plateau.update(validated["loss"])
         self._save(state)
 
     def _look_at(self, totals: EpochTotals) -> EpochTotals:

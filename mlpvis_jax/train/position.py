@@ -1,13 +1,14 @@
 """Where a run stands: all that it has to know, besides its TrainState, to go on."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 from flax import serialization
 
-from mlpvis_jax import optim
+from mlpvis_jax import metrics, optim
 from mlpvis_jax.checkpoint import Snapshot
 from mlpvis_jax.config import RunConfig
 from mlpvis_jax.train.state import EpochTotals, TrainState
@@ -55,6 +56,36 @@ class Position:
 
     def is_over(self, num_epochs: int) -> bool:
         return self.stopping.should_stop or len(self.history) >= num_epochs
+
+    def end_epoch(self, validated: Mapping[str, float], seconds: float) -> bool:
+        """Writes the epoch down in `history` and applies the rules that watch the loss.
+
+        Args:
+          validated: loss, accuracy and top5_accuracy after the epoch; `totals` and `seconds` are
+            those of its training.
+          seconds: that validating took.
+
+        Returns:
+          Whether its weights are the best so far.
+        """
+        trained = metrics.means_of(self.totals.sums)
+        record = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "train_loss": trained["loss"],
+            "train_accuracy": trained["accuracy"],
+            "validation_loss": validated["loss"],
+            "validation_accuracy": validated["accuracy"],
+            "validation_top5_accuracy": validated["top5_accuracy"],
+            "learning_rate": self.plateau.learning_rate,
+            "seconds": self.seconds + seconds,
+            "images_per_second": int(self.totals.sums["count"]) / self.seconds,
+        }
+        self.history.append(record)
+        self.totals = dataclasses.replace(EpochTotals.zero(), last_loss=self.totals.last_loss)
+        self.seconds = 0.0
+        self.plateau.update(validated["loss"])
+        return self.stopping.update(record["epoch"], validated["loss"])
 
     def snapshot(self, state: TrainState, config: RunConfig) -> Snapshot:
         """All of the run, for a checkpoint; the state is on the host."""

@@ -11,7 +11,7 @@ from mlpvis_jax import augment, metrics, optim
 from mlpvis_jax.config import RunConfig
 from mlpvis_jax.data.resident import ResidentSet, rows_in_order, shuffle
 from mlpvis_jax.models import Classifier
-from mlpvis_jax.parallel import Devices
+from mlpvis_jax.parallel import Devices, Trials
 from mlpvis_jax.train.state import EpochTotals, Hyperparameters, Stream, TrainState, random_key
 from mlpvis_jax.train.step import make_dispatch, make_evaluation, make_step
 
@@ -23,7 +23,7 @@ class Training:
       config: the settings.
       model: its rates say what is in the program; their values come with the hyperparameters.
       normalize: statistics of the training images.
-      devices: where it runs.
+      devices: where it runs; with Trials, all that differs between trials has their axis.
       examples: the training set.
       state, hyperparameters: any, on the devices; only their types matter here.
     """
@@ -33,7 +33,7 @@ class Training:
         config: RunConfig,
         model: Classifier,
         normalize: augment.Normalization,
-        devices: Devices,
+        devices: Devices | Trials,
         examples: ResidentSet,
         state: TrainState,
         hyperparameters: Hyperparameters,
@@ -41,7 +41,7 @@ class Training:
         self._number = len(examples)
         self._steps_per_dispatch = config.steps_per_dispatch
         num_microbatches = devices.num_microbatches(config.batch_size, config.microbatch_size)
-        rows = rows_in_order(self._number, config.batch_size, len(devices), num_microbatches)
+        rows = rows_in_order(self._number, config.batch_size, devices.shards, num_microbatches)
         self.steps_per_epoch = len(rows)
         self._rows = devices.scatter(rows.swapaxes(0, 1))
         self._examples = devices.replicate(examples)
@@ -73,18 +73,19 @@ class Training:
             num_microbatches,
         )
         self._order = devices.compile(
-            order, self._rows, hyperparameters.seed, np.int32(0), shared=(1, 2)
+            order, self._rows, hyperparameters.seed, np.int32(0), shared=(1, 2), each=(1,)
         )
         self._dispatch = devices.compile(
             make_dispatch(step),
             state,
-            devices.replicate(EpochTotals.zero()),
+            devices.copies(EpochTotals.zero()),
             self._examples,
-            self._rows,
+            self._order(self._rows, hyperparameters.seed, np.int32(0)),
             np.int32(0),
             np.int32(0),
             hyperparameters,
             shared=(4, 5, 6),
+            each=(0, 1, 3, 6),
             donate=0,
         )
 
@@ -133,7 +134,7 @@ class Evaluation:
         config: RunConfig,
         model: Classifier,
         normalize: augment.Normalization,
-        devices: Devices,
+        devices: Devices | Trials,
         examples: ResidentSet,
         params: Any,
     ) -> None:
@@ -141,15 +142,18 @@ class Evaluation:
         self._examples = devices.replicate(examples)
         num_microbatches = devices.num_microbatches(config.batch_size, config.microbatch_size)
         batch_size = -(-config.batch_size // num_microbatches)  # what a step has in memory at once
-        rows = rows_in_order(len(examples), batch_size, len(devices))
+        rows = rows_in_order(len(examples), batch_size, devices.shards)
         self._rows = devices.scatter(rows.swapaxes(0, 1))
 
         def apply(params: Any, images: jax.Array) -> Any:
             return model.apply({"params": params}, images, train=False)
 
         evaluation = make_evaluation(apply, normalize, config.model.image_size, devices.axis_names)
-        self._evaluate = devices.compile(evaluation, params, self._examples, self._rows)
+        self._evaluate = devices.compile(evaluation, params, self._examples, self._rows, each=(0,))
 
     def __call__(self, params: Any) -> dict[str, float]:
-        sums = self._evaluate(params, self._examples, self._rows)
-        return metrics.means_of(self._devices.first(sums))
+        return metrics.means_of(self._devices.first(self.sums(params)))
+
+    def sums(self, params: Any) -> metrics.Sums:
+        """What the means are made of, still on the devices; with Trials, those of every trial."""
+        return self._evaluate(params, self._examples, self._rows)

@@ -1,6 +1,7 @@
 """From settings to what they describe: the data, the model, the hyperparameters."""
 
 import dataclasses
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
@@ -76,9 +77,21 @@ def build_model(config: ModelConfig, num_classes: int) -> Classifier:
 
 def initial_state(config: RunConfig, model: Classifier, channels: int) -> TrainState:
     """The state before the first step, a function of the seed."""
-    images = jnp.zeros((1, config.model.image_size, config.model.image_size, channels))
-    params = jax.jit(model.init)(random_key(config.seed, Stream.PARAMETERS), images)["params"]
-    return TrainState.create(params, optim.adamw(0.0, 0.0))
+    return initialization(config.model.image_size, model, channels)(config.seed)
+
+
+def initialization(
+    image_size: int, model: Classifier, channels: int
+) -> Callable[[int], TrainState]:
+    """The function from a seed to the state before the first step; it compiles once."""
+    images = jnp.zeros((1, image_size, image_size, channels))
+    init = jax.jit(model.init)
+
+    def state_of(seed: int) -> TrainState:
+        params = init(random_key(seed, Stream.PARAMETERS), images)["params"]
+        return TrainState.create(params, optim.adamw(0.0, 0.0))
+
+    return state_of
 
 
 def initial_hyperparameters(config: RunConfig, model: Classifier) -> Hyperparameters:

@@ -1,8 +1,9 @@
-"""Trains or evaluates a classifier.
+"""Trains or evaluates a classifier, or sweeps over its settings.
 
 python launch.py --config=configs/mixer.py
 python launch.py --config=configs/mixer.py:digits --config.optimizer.learning_rate=0.003
 python launch.py --workdir=runs/mixer --mode=evaluate
+python launch.py --config=configs/mixer.py --sweep=configs/sweeps/lr_wd.py --workdir=runs/lr_wd
 """
 
 import runpy
@@ -19,13 +20,29 @@ from ml_collections import ConfigDict
 from mlpvis_jax.config import RunConfig, override
 from mlpvis_jax.errors import InputError, RunError
 from mlpvis_jax.run_folder import RunFolder, read_json
+from mlpvis_jax.sweep.definition import Sweep
+from mlpvis_jax.sweep.folder import SweepFolder
 
 _MODES = ("train", "evaluate")
+_FLAGS = ("--config", "--sweep", "--storage", "--workdir", "--mode")
 _CONFIG = flags.DEFINE_string(
     "config",
     None,
     "Settings: a Python file that defines get_config(variant), as FILE or FILE:VARIANT, or a "
     "run's config.json. --config.KEY=VALUE changes one, such as --config.optimizer.weight_decay=0.",
+)
+_SWEEP = flags.DEFINE_string(
+    "sweep",
+    None,
+    "A Python file that defines get_sweep() -> dict, such as configs/sweeps/lr_wd.py. "
+    "--sweep.KEY=VALUE changes one of its settings or adds a dimension, such as "
+    "--sweep.optimizer.learning_rate='log_uniform(1e-4, 1e-2)'; that goes without a file, too.",
+)
+_STORAGE = flags.DEFINE_string(
+    "storage",
+    None,
+    "URL of a PostgreSQL or MySQL database through which several machines share a sweep, such as "
+    "postgresql://user:password@host/name.",
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir",
@@ -45,31 +62,38 @@ def main(arguments: list[str]) -> int:
     try:
         overrides = _parse(arguments)
         values, name = _read_config()
-        for path, text in overrides:
+        for path, text in overrides["config"].items():
             override(values, path, text)
-        config = RunConfig.from_mapping(values)
-        _run(config, RunFolder(_WORKDIR.value or _new_folder(name)))
+        written = _read_sweep(overrides["sweep"])
+        if written:
+            _run_sweep(Sweep.read(values, written), _WORKDIR.value or _new_folder(f"{name}-sweep"))
+        elif _STORAGE.value is not None:
+            raise InputError("--storage is for a sweep; give --sweep=FILE or --sweep.KEY=VALUE.")
+        else:
+            config = RunConfig.from_mapping(values)
+            _run(config, RunFolder(_WORKDIR.value or _new_folder(name)))
     except RunError as error:
         print(f"launch.py: {error}", file=sys.stderr)
         return error.exit_status
     return 0
 
 
-def _parse(arguments: list[str]) -> list[tuple[str, str]]:
-    """Sets the flags; returns the --config.KEY=VALUE arguments as pairs."""
+def _parse(arguments: list[str]) -> dict[str, dict[str, str]]:
+    """Sets the flags; returns the --config.KEY=VALUE and --sweep.KEY=VALUE arguments by KEY."""
     try:
         rest = flags.FLAGS(arguments, known_only=True)[1:]
     except flags.Error as error:
         raise InputError(str(error)) from error
-    overrides = []
+    overrides: dict[str, dict[str, str]] = {"config": {}, "sweep": {}}
     for argument in rest:
-        key, equals, value = argument.partition("=")
-        if not key.startswith("--config."):
-            known = ["--config", "--workdir", "--mode", "--config.KEY=VALUE"]
+        name, equals, value = argument.partition("=")
+        group, dot, key = name.removeprefix("--").partition(".")
+        if not name.startswith("--") or group not in overrides or not dot:
+            known = [*_FLAGS, "--config.KEY=VALUE", "--sweep.KEY=VALUE"]
             raise InputError(f"Unknown argument {argument!r}; there are {', '.join(known)}.")
         if not equals:
-            raise InputError(f"{key} needs a value: {key}=VALUE.")
-        overrides.append((key.removeprefix("--config."), value))
+            raise InputError(f"{name} needs a value: {name}=VALUE.")
+        overrides[group][key] = value
     if _MODE.value not in _MODES:
         raise InputError(f"--mode={_MODE.value} is unknown; there are {', '.join(_MODES)}.")
     return overrides
@@ -80,6 +104,8 @@ def _read_config() -> tuple[dict[str, Any], str]:
     if _CONFIG.value is None:
         if _WORKDIR.value and RunFolder(_WORKDIR.value).config.exists():
             return RunFolder(_WORKDIR.value).read_config().to_dict(), ""
+        if _WORKDIR.value and SweepFolder(_WORKDIR.value).definition.exists():
+            return dict(SweepFolder(_WORKDIR.value).read().base), ""
         raise InputError(
             f"--mode={_MODE.value} needs --config=FILE, such as configs/mixer.py, or a --workdir "
             "that holds a run."
@@ -99,19 +125,46 @@ def _read_config() -> tuple[dict[str, Any], str]:
 
 def _run_config_file(path: Path, variant: str) -> dict[str, Any]:
     """What the file's get_config(variant) returns, as a dict."""
+    config = _call(path, "get_config", f"--config={_CONFIG.value}", variant)
+    if not isinstance(config, ConfigDict):
+        raise InputError(f"--config={path} must define get_config(variant) -> ConfigDict.")
+    return config.to_dict()
+
+
+def _read_sweep(overrides: dict[str, str]) -> dict[str, Any]:
+    """Settings and dimensions of the sweep, by key; none if there is no sweep."""
+    folder = SweepFolder(_WORKDIR.value) if _WORKDIR.value else None
+    written: dict[str, Any] = {}
+    if _SWEEP.value is not None:
+        path = Path(_SWEEP.value)
+        if not path.is_file():
+            nearby = ", ".join(map(str, sorted(Path("configs/sweeps").glob("*.py"))))
+            raise InputError(f"--sweep={path} is no file; there are {nearby or 'none here'}.")
+        found = _call(path, "get_sweep", f"--sweep={path}")
+        if not isinstance(found, dict) or not found:
+            raise InputError(
+                f"--sweep={path} must define get_sweep() -> dict, and not an empty one."
+            )
+        written = found
+    elif folder is not None and folder.definition.exists():
+        written = folder.read().to_json()["sweep"]
+    if (written or overrides) and _MODE.value != "train":
+        raise InputError(f"--mode={_MODE.value} is of one run, such as a sweep's trials/0000.")
+    return {**written, **overrides}
+
+
+def _call(path: Path, name: str, argument: str, *arguments: str) -> Any:
+    """What a function of a Python file returns; None if the file does not define it."""
     try:
-        get_config = runpy.run_path(str(path)).get("get_config")
-        config = get_config(variant) if get_config is not None else None
+        function = runpy.run_path(str(path)).get(name)
+        return function(*arguments) if function is not None else None
     except ValueError as error:  # how a config refuses its variant
-        raise InputError(f"--config={_CONFIG.value}: {error}") from error
+        raise InputError(f"{argument}: {error}") from error
     except Exception as error:  # a config is anyone's code
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if frame.filename == str(path)]
         place = f"{path}, line {lines[-1]}" if lines else str(path)
         raise InputError(f"{place}: {type(error).__name__}: {error}.") from error
-    if not isinstance(config, ConfigDict):
-        raise InputError(f"--config={path} must define get_config(variant) -> ConfigDict.")
-    return config.to_dict()
 
 
 def _new_folder(name: str) -> Path:
@@ -129,6 +182,17 @@ def _run(config: RunConfig, folder: RunFolder) -> None:
     results = {"train": loop.train, "evaluate": loop.evaluate}[_MODE.value](config, folder)
     print(f"Test accuracy: {round(results['test_accuracy'] * 100, 2)}%")
     print(f"Test top 5 accuracy: {round(results['test_top5_accuracy'] * 100, 2)}%")
+
+
+def _run_sweep(sweep: Sweep, folder: str | Path) -> None:
+    from mlpvis_jax.sweep import loop
+
+    best = loop.run(sweep, folder, _STORAGE.value)
+    if best is not None:
+        print(f"Best: trial {best['trial']}")
+        print(f"Validation accuracy: {round(best['validation_accuracy'] * 100, 2)}%")
+        if best.get("test_accuracy") is not None:
+            print(f"Test accuracy: {round(best['test_accuracy'] * 100, 2)}%")
 
 
 if __name__ == "__main__":

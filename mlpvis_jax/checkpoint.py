@@ -110,7 +110,8 @@ class Checkpoints:
         A damaged one is reported on standard error and put aside as `STEP.damaged`.
 
         Args:
-          like: nested dict of arrays or ShapeDtypeStructs; what is read has these shapes.
+          like: nested dict of arrays or ShapeDtypeStructs; what is read has these shapes. Or a
+            function that gives it for the checkpoint's values.
 
         Raises:
           InputError: there are checkpoints, but not one that can be used.
@@ -144,6 +145,7 @@ class Checkpoints:
         digest, version = values.pop("digest", None), values.get("format_version")
         if version != FORMAT_VERSION:
             raise ValueError(f"its format is version {version}, and {FORMAT_VERSION} is needed")
+        like = like(values) if callable(like) else like
         # Shapes are compared before memory is taken.
         found = self._manager.item_metadata(step)["arrays"]
         described = jax.tree.map(lambda leaf: (tuple(leaf.shape), np.dtype(leaf.dtype)), found.tree)

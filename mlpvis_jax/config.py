@@ -148,6 +148,10 @@ class RunConfig:
         """The nested dict that `from_mapping` takes; JSON holds it as it is."""
         return dataclasses.asdict(self)
 
+    def flat(self) -> dict[str, Any]:
+        """Each setting by its key, such as "optimizer.learning_rate"."""
+        return _flat(self.to_dict())
+
 
 # What a run may change when it goes on: but for its length, and for dropout masks in the case of
 # microbatches (as with another number of devices), its result does not depend on them.
@@ -169,7 +173,7 @@ def differences(before: RunConfig, now: RunConfig) -> list[str]:
     Returns:
       Sentences such as "config.seed was 0 and is now 1"; none if it can go on.
     """
-    old, new = _flat(before.to_dict()), _flat(now.to_dict())
+    old, new = before.flat(), now.flat()
     found = [
         f"config.{key} was {old[key]!r} and is now {new[key]!r}"
         for key in old
@@ -223,6 +227,16 @@ def override(values: dict[str, Any], path: str, text: str) -> None:
     for name in groups:
         values = values.setdefault(name, {})
     values[key] = value
+
+
+def read_section(cls: type, values: Mapping[str, Any], path: str) -> Any:
+    """Checks a mapping as `RunConfig.from_mapping` does, for another dataclass of settings."""
+    return _section(cls, values, path)
+
+
+def parse_text(cls: type, key: str, text: str) -> Any:
+    """The value of a setting of a dataclass from the command line; its type is checked later."""
+    return _parse(typing.get_type_hints(cls, include_extras=True)[key], text)
 
 
 def _parse(hint: Any, text: str) -> Any:

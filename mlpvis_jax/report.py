@@ -95,7 +95,7 @@ class Progress:
         self._images = images
         self._watched += new
         seconds = max(self._clock() - self._start, 1e-9)
-        status = f"{self._watched / seconds:,.0f} images/s, {_duration(self._left())} left"
+        status = f"{self._watched / seconds:,.0f} images/s, {format_duration(self._left())} left"
         self._bar.update(self._task, completed=images, status=status)
 
     def epoch_done(self, record: Record) -> None:
@@ -110,7 +110,7 @@ class Progress:
             f"top-5 {_percent(record['validation_top5_accuracy'])} | "
             f"rate {record['learning_rate']:.2g} | "
             f"{record['seconds']:.3g} s, {record['images_per_second']:,.0f} images/s | "
-            f"{_duration(self._left())} left"
+            f"{format_duration(self._left())} left"
         )
         self._console.print(line, soft_wrap=True, markup=False)
         self._console.file.flush()
@@ -136,7 +136,8 @@ def _percent(fraction: float) -> str:
     return f"{fraction:5.1%}"
 
 
-def _duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
+    """Such as "04:59" or "1:00:07"; "--:--" of a NaN."""
     if not seconds >= 0:
         return "--:--"
     minutes, seconds = divmod(round(seconds), 60)

@@ -46,6 +46,23 @@ class RunFolder:
         Raises:
           InputError: naming the folder and what stands in the way.
         """
+        self.check_place()
+        if self.config.exists():
+            self.refuse_other(self.read_config(), config)
+            return
+        for taken in (self.metrics, self.results, self.best_weights, self.checkpoints):
+            if taken.exists():
+                raise InputError(
+                    f"--workdir={self.path} holds a run ({taken.name}) without its config.json; "
+                    "choose another folder."
+                )
+
+    def check_place(self) -> None:
+        """Refuses a path where no folder can be, or that cannot be written.
+
+        Raises:
+          InputError: naming the folder and what stands in the way.
+        """
         existing = next(
             folder for folder in (self.path, *self.path.absolute().parents) if folder.exists()
         )
@@ -56,15 +73,6 @@ class RunFolder:
                 f"--workdir={self.path} cannot be written: {existing} gives no permission, or is "
                 "on a read-only disk."
             )
-        if self.config.exists():
-            self.refuse_other(self.read_config(), config)
-            return
-        for taken in (self.metrics, self.results, self.best_weights, self.checkpoints):
-            if taken.exists():
-                raise InputError(
-                    f"--workdir={self.path} holds a run ({taken.name}) without its config.json; "
-                    "choose another folder."
-                )
 
     def refuse_other(self, before: RunConfig, config: RunConfig) -> None:
         """Raises InputError where a run begun with other settings cannot go on with these."""

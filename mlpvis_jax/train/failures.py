@@ -25,14 +25,26 @@ def refuse_divergence(
     measured: EpochTotals | float, position: Position, config: RunConfig, folder: RunFolder
 ) -> None:
     """Raises DivergenceError unless totals of training, or a validation loss, are finite."""
+    divergence = describe_divergence(measured, position, config)
+    if divergence is not None:
+        raise DivergenceError(
+            f"{divergence} The checkpoints in {folder.checkpoints} are those from before; begin "
+            "anew in another folder."
+        )
+
+
+def describe_divergence(
+    measured: EpochTotals | float, position: Position, config: RunConfig
+) -> str | None:
+    """What is not finite in totals of training, or that it is the validation loss, and why."""
     if isinstance(measured, EpochTotals):
         if measured.diverged_at < 0:
-            return
+            return None
         what = f"the loss or a gradient at step {int(measured.diverged_at) + 1}"
         before = float(measured.last_loss)
     else:
         if math.isfinite(measured):
-            return
+            return None
         what = f"the validation loss after step {position.step}"
         before = float(position.totals.last_loss)
     knobs = [f"config.optimizer.learning_rate ({config.optimizer.learning_rate:g}) is too high"]
@@ -40,10 +52,9 @@ def refuse_divergence(
         knobs.append("config.model.dtype=bfloat16 is too coarse")
     knobs.append(f"config.optimizer.epsilon ({config.optimizer.epsilon:g}) is too small")
     history = "" if math.isnan(before) else f"; the loss before it was {before:.4g}"
-    raise DivergenceError(
+    return (
         f"Training diverged in epoch {position.epoch}: {what} is not a finite number{history}. "
-        f"Likeliest: {', or '.join(knobs)}. The checkpoints in {folder.checkpoints} are those from "
-        "before; begin anew in another folder."
+        f"Likeliest: {', or '.join(knobs)}."
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from mlpvis_jax import augment, report
 from mlpvis_jax.checkpoint import Checkpoints
 from mlpvis_jax.config import RunConfig
+from mlpvis_jax.data import Source
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.interruption import Interruption
 from mlpvis_jax.parallel import Devices
@@ -91,12 +92,7 @@ def train(config: RunConfig, folder: RunFolder, devices: Devices | None = None) 
         report.print_header(rows)
 
         normalize = augment.measure(training_set.images)
-        description = {
-            "model": config.to_dict()["model"],
-            "class_names": source.class_names,
-            "normalization_mean": normalize.mean.tolist(),
-            "normalization_deviation": normalize.deviation.tolist(),
-        }
+        description = describe_weights(config, source, normalize)
         # What the folder tells of the run is what the checkpoint tells, no more and no less.
         folder.write_config(config)
         folder.write_metrics(position.history)
@@ -132,18 +128,35 @@ def train(config: RunConfig, folder: RunFolder, devices: Devices | None = None) 
         report.plot_curves(position.history, folder.curves, f"{config.model.name} on {source.name}")
         test = Evaluation(config, model, normalize, devices, test_set, state.params)
         tested = test(devices.replicate(position.best_params))
-        results = {
-            **{f"test_{name}": value for name, value in tested.items()},
-            "best_epoch": position.stopping.best_epoch,
-            "epochs": len(position.history),
-            "stopped_early": position.stopping.should_stop,
-            "seconds": sum(record["seconds"] for record in position.history),
-            "parameters": count_parameters(position.best_params),
-            "device": describe_devices(devices),
-            "versions": versions(),
-        }
+        results = results_of(position, tested, devices)
         folder.write_results(results)
     return results
+
+
+def describe_weights(
+    config: RunConfig, source: Source, normalize: augment.Normalization
+) -> dict[str, Any]:
+    """What stands beside weights in their file: all that it takes to use them."""
+    return {
+        "model": config.to_dict()["model"],
+        "class_names": source.class_names,
+        "normalization_mean": normalize.mean.tolist(),
+        "normalization_deviation": normalize.deviation.tolist(),
+    }
+
+
+def results_of(position: Position, tested: Mapping[str, float], devices: Devices) -> dict[str, Any]:
+    """What results.json holds of a run that is over."""
+    return {
+        **{f"test_{name}": value for name, value in tested.items()},
+        "best_epoch": position.stopping.best_epoch,
+        "epochs": len(position.history),
+        "stopped_early": position.stopping.should_stop,
+        "seconds": sum(record["seconds"] for record in position.history),
+        "parameters": count_parameters(position.best_params),
+        "device": describe_devices(devices),
+        "versions": versions(),
+    }
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,306 @@
+"""Trials handed out to several machines, through an Optuna study in a PostgreSQL or MySQL database.
+
+An Optuna trial is a point with all its seeds. Whoever asks gets a point for itself alone, and says
+every few seconds that it is alive; the points of one that has fallen silent are put back. What the
+trials measure is in the database as well, so that each machine can report on all of them; weights
+stay with the machine that trained them.
+
+A point may be enqueued twice where two machines see at once that it is missing. The one with the
+lower number counts, and who draws the other gives it up.
+"""
+
+import contextlib
+import datetime
+import json
+import os
+import platform
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from mlpvis_jax.errors import InputError
+from mlpvis_jax.sweep import tpe
+from mlpvis_jax.sweep.culling import Record
+from mlpvis_jax.sweep.definition import Sweep, Trial, shape_of
+from mlpvis_jax.sweep.folder import RUNNING, Group, SweepFolder
+from mlpvis_jax.sweep.space import Point
+
+_DEFINITION, _POINT, _VALUES, _WORKER, _SURPLUS = "sweep", "point", "values", "worker", "surplus"
+_KEPT = (
+    *("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
+    *("validation_top5_accuracy", "learning_rate", "seconds"),
+)
+_DIGITS = 7
+
+
+class DatabaseStore:
+    """Has the methods of `folder.Store`; a context manager.
+
+    Args:
+      folder: of the sweep on this machine.
+      sweep: what to do.
+      url: such as postgresql://user:password@host/name.
+      beat_seconds: how often this process says that it is alive; one silent for four times as long
+        is taken for dead.
+
+    Raises:
+      InputError: no such database, or it holds another sweep of this name.
+    """
+
+    def __init__(self, folder: SweepFolder, sweep: Sweep, url: str, beat_seconds: int = 30) -> None:
+        self._folder = folder
+        self._sweep = sweep
+        self._optuna = tpe.optuna()
+        self._states = self._optuna.trial.TrialState
+        self._beat_seconds = beat_seconds
+        self._name = folder.path.absolute().name
+        self._worker = f"{platform.node()}:{folder.path.absolute()}"
+        self._study, self._storage = self._connect(url)
+        self._ids: dict[int, int] = {}  # of the trials in the database, by point; held by us
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._kinds = tpe.distributions(sweep)
+
+    def __enter__(self) -> "DatabaseStore":
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _connect(self, url: str) -> tuple[Any, Any]:
+        try:
+            import sqlalchemy
+
+            address = sqlalchemy.engine.make_url(url)
+            shown = address.render_as_string(hide_password=True)
+        except Exception as error:  # a driver's or SQLAlchemy's own
+            raise InputError(
+                f"--storage is no URL of a database ({_first_line(error)})."
+            ) from error
+        kind = address.get_backend_name()
+        if kind not in ("postgresql", "mysql", "mariadb"):
+            raise InputError(
+                f"--storage={shown}: several machines need PostgreSQL or MySQL; on one machine the "
+                "folder of the sweep is enough."
+            )
+        if address.drivername == "postgresql":
+            address = address.set(drivername="postgresql+psycopg")
+        try:
+            storage = self._optuna.storages.RDBStorage(
+                address.render_as_string(hide_password=False),
+                engine_kwargs={"pool_pre_ping": True},
+                heartbeat_interval=self._beat_seconds,
+                grace_period=4 * self._beat_seconds,
+            )
+            study = self._optuna.create_study(
+                study_name=self._name,
+                storage=storage,
+                sampler=tpe.sampler(self._sweep, os.getpid()),
+                load_if_exists=True,
+            )
+            found = study.user_attrs.get(_DEFINITION)
+        except Exception as error:  # whatever the driver raises
+            raise InputError(f"--storage={shown} cannot be used ({_first_line(error)}).") from error
+        if found is None:
+            if study.get_trials(deepcopy=False):
+                raise InputError(
+                    f"--storage={shown} holds a study {self._name!r} of another program."
+                )
+        else:
+            content = json.loads(found)
+            before = Sweep.read(content["config"], content["sweep"])
+            self._sweep.refuse_other(before, f"--storage={shown}, study {self._name!r},")
+        return study, storage
+
+    def begin(self) -> None:
+        """Writes the sweep into the database, once all is known to be good."""
+        self._study.set_user_attr(_DEFINITION, json.dumps(self._sweep.to_json()))
+
+    def claim(self, most: Callable[[Trial], int]) -> tuple[Group, list[Trial]] | None:
+        """See `folder.Store.claim`."""
+        with self._folder.locked():
+            self._put_back()
+            for group in self._folder.read_groups():
+                if self._is_ours(group) and group.take():
+                    return group, group.trials(self._sweep)
+            trials: list[Trial] = []
+            while not trials or len(trials) + len(self._sweep.space.seeds) <= most(trials[0]):
+                found = self._take_point()
+                if found is None:
+                    break
+                trials += self._sweep.trials(*found)
+            if not trials:
+                return None
+            groups = []
+            for shape in dict.fromkeys(shape_of(trial.config) for trial in trials):
+                alike = [trial for trial in trials if shape_of(trial.config) == shape]
+                number = most(alike[0])
+                for start in range(0, len(alike), number):
+                    groups.append(Group.create(self._folder, alike[start : start + number]))
+            assert groups[0].take()
+            return groups[0], groups[0].trials(self._sweep)
+
+    def done(self, group: Group) -> None:
+        group.release()
+
+    def epoch_done(self, trial: Trial, history: Sequence[Record]) -> None:
+        # The network may fail for a while; the next epoch, or the end, brings all of them.
+        with contextlib.suppress(Exception):
+            self._write(trial, "history", [_short(record) for record in history])
+
+    def trial_done(
+        self, trial: Trial, outcome: Mapping[str, Any], history: Sequence[Record]
+    ) -> None:
+        self._write(trial, "history", [_short(record) for record in history])
+        self._write(trial, "outcome", dict(outcome))
+        rows = [row for row in self.rows() if row["point"] == trial.point]
+        score = tpe.score_of_point(self._sweep, rows)
+        if score is not None:
+            finite = abs(score) < float("inf")
+            with contextlib.suppress(Exception):  # another has ended it, taking us for dead
+                number = next(
+                    one.number
+                    for one in self._study.get_trials(deepcopy=False)
+                    if one._trial_id == self._ids[trial.point]
+                )
+                # Optuna keeps no infinity: what diverged is worse than any loss met in practice.
+                self._study.tell(number, score if finite else 1e9)
+            with self._lock:
+                self._ids.pop(trial.point, None)
+        self._folder.write_outcome(trial, outcome)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """See `folder.Store.rows`."""
+        found: dict[int, dict[str, Any]] = {}
+        for one in self._living():
+            if one.state == self._states.WAITING or _VALUES not in one.user_attrs:
+                continue
+            point = one.user_attrs[_POINT]
+            for trial in self._sweep.trials(point, one.user_attrs[_VALUES]):
+                outcome = one.user_attrs.get(f"outcome {trial.number}", {"state": RUNNING})
+                found.setdefault(
+                    trial.number,
+                    {
+                        "trial": trial.number,
+                        "point": point,
+                        "values": dict(trial.values),
+                        **outcome,
+                        "history": one.user_attrs.get(f"history {trial.number}", []),
+                    },
+                )
+        return [found[number] for number in sorted(found)]
+
+    def _write(self, trial: Trial, what: str, content: Any) -> None:
+        with self._lock:
+            identity = self._ids.get(trial.point)
+        if identity is not None:
+            with contextlib.suppress(self._optuna.exceptions.UpdateFinishedTrialError):
+                self._storage.set_trial_user_attr(identity, f"{what} {trial.number}", content)
+
+    def _living(self) -> list[Any]:
+        """The database's trials that have not failed."""
+        trials = self._study.get_trials(deepcopy=False)
+        return [one for one in trials if one.state != self._states.FAIL]
+
+    def _is_ours(self, group: Group) -> bool:
+        """Whether an unfinished group of this folder may go on: no one has taken us for dead."""
+        points = {one["point"] for one in group.points}
+        if all(self._folder.read_outcome(one["trial"]) is not None for one in group.points):
+            return False
+        mine = {
+            one.user_attrs[_POINT]: one._trial_id
+            for one in self._living()
+            if one.state == self._states.RUNNING and one.user_attrs.get(_WORKER) == self._worker
+        }
+        if not points <= mine.keys():
+            return False
+        with self._lock:
+            self._ids.update({point: mine[point] for point in points})
+        return True
+
+    def _put_back(self) -> None:
+        """Enqueues each point that no living process has, and that is not done."""
+        self._optuna.storages.fail_stale_trials(self._study)
+        silent = datetime.datetime.now() - datetime.timedelta(seconds=8 * self._beat_seconds)
+        for one in self._living():
+            begun = one.state == self._states.RUNNING and one.datetime_start
+            if begun and _WORKER not in one.user_attrs and one.datetime_start < silent:
+                with contextlib.suppress(Exception):  # another was faster
+                    self._study.tell(one.number, state=self._states.FAIL)
+        present = {one.user_attrs[_POINT] for one in self._living() if _POINT in one.user_attrs}
+        lost: dict[int, Point] = {}
+        if self._sweep.settings.strategy == "tpe":
+            for one in self._study.get_trials(deepcopy=False):
+                known = one.user_attrs
+                if one.state == self._states.FAIL and _VALUES in known and _SURPLUS not in known:
+                    lost[known[_POINT]] = known[_VALUES]
+        else:
+            lost = {index: self._sweep.point(index) for index in range(self._sweep.num_points)}
+        lost = {index: point for index, point in lost.items() if index not in present}
+        # Points of one shape come one after another, to be drawn together.
+        shapes = {i: shape_of(self._sweep.trials(i, point)[0].config) for i, point in lost.items()}
+        order = list(dict.fromkeys(shapes.values()))
+        for index in sorted(lost, key=lambda index: (order.index(shapes[index]), index)):
+            self._study.enqueue_trial(lost[index], user_attrs={_POINT: index, _VALUES: lost[index]})
+
+    def _take_point(self) -> tuple[int, Point] | None:
+        """A point that is now ours; None if there is none."""
+        while True:
+            living = self._living()
+            waiting = any(one.state == self._states.WAITING for one in living)
+            if not waiting and self._sweep.settings.strategy != "tpe":
+                return None
+            if not waiting and len(living) >= self._sweep.num_points:
+                return None
+            trial = self._study.ask(self._kinds)
+            self._storage.record_heartbeat(trial._trial_id)
+            attributes = trial.user_attrs
+            if _POINT not in attributes:
+                if self._sweep.settings.strategy != "tpe" or self._is_surplus(trial.number):
+                    trial.set_user_attr(_SURPLUS, True)
+                    self._study.tell(trial, state=self._states.FAIL)
+                    continue
+                trial.set_user_attr(_POINT, trial.number)
+                trial.set_user_attr(_VALUES, tpe.rounded(self._sweep, trial.params))
+                attributes = trial.user_attrs
+            index = attributes[_POINT]
+            if any(
+                one.user_attrs.get(_POINT) == index and one.number < trial.number
+                for one in self._living()
+            ):
+                trial.set_user_attr(_SURPLUS, True)
+                self._study.tell(trial, state=self._states.FAIL)
+                continue
+            trial.set_user_attr(_WORKER, self._worker)
+            with self._lock:
+                self._ids[index] = trial._trial_id
+            return index, attributes[_VALUES]
+
+    def _is_surplus(self, number: int) -> bool:
+        """Whether all the points that are wanted are older than a new trial."""
+        older = [one for one in self._living() if one.number < number or _POINT in one.user_attrs]
+        points = {one.user_attrs.get(_POINT, one.number) for one in older} - {number}
+        return len(points) >= self._sweep.num_points
+
+    def _beat(self) -> None:
+        while not self._ended.wait(self._beat_seconds):
+            with self._lock:
+                held = list(self._ids.values())
+            for identity in held:
+                # The network may fail for a while; the training goes on.
+                with contextlib.suppress(Exception):
+                    self._storage.record_heartbeat(identity)
+
+
+def _short(record: Record) -> dict[str, Any]:
+    return {
+        key: float(f"{record[key]:.{_DIGITS}g}") if isinstance(record[key], float) else record[key]
+        for key in _KEPT
+    }
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -185,8 +185,11 @@ def _run(config: RunConfig, folder: RunFolder) -> None:
 
 
 def _run_sweep(sweep: Sweep, folder: str | Path) -> None:
+    from mlpvis_jax.parallel import keep_compiled_programs, spread_over_cores
     from mlpvis_jax.sweep import loop
 
+    keep_compiled_programs()
+    spread_over_cores(sweep.num_trials)
     best = loop.run(sweep, folder, _STORAGE.value)
     if best is not None:
         print(f"Best: trial {best['trial']}")

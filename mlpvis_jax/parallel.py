@@ -20,6 +20,8 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 _AXIS = "devices"
+# Every device has its own copy of the images.
+_MOST_CPU_DEVICES = 8
 # Activations of so many images stay in a CPU's cache, and its products are still large enough to
 # be fast: see benchmarks/README.md. Accelerators are best with the whole batch.
 _CPU_MICROBATCH_SIZE = 16
@@ -36,6 +38,21 @@ def keep_compiled_programs() -> None:
         folder = Path(home).expanduser() / "mlpvis_jax" / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def spread_over_cores(most: int) -> None:
+    """Makes JAX take each core of the CPU for a device, so that trials train on each at a time.
+
+    A trial on each of two cores is done sooner than one after another on both of them, and the
+    numbers are the same: see benchmarks/README.md. To be called before JAX has looked for devices;
+    JAX_NUM_CPU_DEVICES comes first.
+
+    Args:
+      most: devices that there is work for.
+    """
+    if "JAX_NUM_CPU_DEVICES" not in os.environ:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        jax.config.update("jax_num_cpu_devices", max(1, min(most, cores, _MOST_CPU_DEVICES)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,9 +193,12 @@ class Trials:
         return len(self.devices) * self.slots
 
     @property
-    def blocks_in_use(self) -> int:
-        """Blocks that each device works through, one after another."""
-        return -(-self.number // (len(self.devices) * self.side_by_side))
+    def blocks_in_use(self) -> np.ndarray:
+        """Blocks that a device works through, one after another; int32, [devices] of several."""
+        several = len(self.devices)
+        of_devices = -(-(self.number - np.arange(several)) // several)  # trials, in turn
+        blocks = (-(-of_devices // self.side_by_side)).astype(np.int32)
+        return blocks if several > 1 else blocks[0]
 
     def compile(
         self,
@@ -199,31 +219,37 @@ class Trials:
         """
         axes = [0 if index in each else None for index in range(len(arguments))]
         block = jax.vmap(function, in_axes=axes) if self.side_by_side > 1 else _one(function, axes)
+        block = jax.jit(block)  # so that it is traced once, for its shapes and for the program
 
         def of_device(blocks: jax.Array, *arguments: Any) -> Any:
             if self.side_by_side == self.slots:
                 return block(*arguments)
 
-            def take(index: jax.Array, results: Any) -> Any:
+            def taken(index: Any, results: Any) -> list[Any]:
+                """The arguments of a block."""
+
                 def part(leaf: jax.Array) -> jax.Array:
                     start = index * self.side_by_side
                     return jax.lax.dynamic_slice_in_dim(leaf, start, self.side_by_side)
 
                 now = list(arguments)
-                if donate is not None:
+                if donate is not None and results is not None:
                     now[donate] = results[0]
                 for argument in each:
                     now[argument] = jax.tree.map(part, now[argument])
-                return jax.tree.map(
-                    lambda leaf, new: jax.lax.dynamic_update_slice_in_dim(
-                        leaf, new, index * self.side_by_side, axis=0
-                    ),
-                    results,
-                    block(*now),
-                )
+                return now
 
-            shapes = jax.eval_shape(jax.vmap(function, in_axes=axes), *arguments)
-            results = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+            def take(index: jax.Array, results: Any) -> Any:
+                def put(leaf: jax.Array, new: jax.Array) -> jax.Array:
+                    start = index * self.side_by_side
+                    return jax.lax.dynamic_update_slice_in_dim(leaf, new, start, axis=0)
+
+                return jax.tree.map(put, results, block(*taken(index, results)))
+
+            results = jax.tree.map(
+                lambda leaf: jnp.zeros((self.slots, *leaf.shape[1:]), leaf.dtype),
+                jax.eval_shape(block, *taken(0, None)),
+            )
             if donate is not None:
                 results = (arguments[donate], *results[1:])
             # The number of blocks is a value, so that fewer trials are the same program.
@@ -236,12 +262,12 @@ class Trials:
             same = set(shared) - set(each)
             wrapped = jax.pmap(
                 of_device,
-                in_axes=(None, *(None if i in same else 0 for i in range(len(arguments)))),
+                in_axes=(0, *(None if i in same else 0 for i in range(len(arguments)))),
                 devices=self.devices,
                 donate_argnums=donated,
             )
-        compiled = wrapped.lower(np.int32(0), *arguments).compile()
-        return lambda *arguments: compiled(np.int32(self.blocks_in_use), *arguments)
+        compiled = wrapped.lower(self.blocks_in_use, *arguments).compile()
+        return lambda *arguments: compiled(self.blocks_in_use, *arguments)
 
     def place(self, trees: Sequence[Any]) -> Any:
         """Puts a tree of each trial, at most `capacity`, on the devices; fills up with the last."""

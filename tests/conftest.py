@@ -58,7 +58,7 @@ def launch_main() -> Callable[..., int]:
     """`launch.py` with these arguments, in this process; returns its exit status."""
 
     def call(*arguments: str) -> int:
-        for name in ("config", "workdir", "mode"):
+        for name in ("config", "sweep", "storage", "workdir", "mode"):
             flags.FLAGS[name].unparse()
         return launch.main(["launch.py", *map(str, arguments)])
 

@@ -55,6 +55,7 @@ class DatabaseStore:
         self._beat_seconds = beat_seconds
         self._name = folder.path.absolute().name
         self._worker = f"{platform.node()}:{folder.path.absolute()}"
+        self.shown_url = ""  # without the password
         self._study, self._storage = self._connect(url)
         self._ids: dict[int, int] = {}  # of the trials in the database, by point; held by us
         self._lock = threading.Lock()
@@ -75,7 +76,7 @@ class DatabaseStore:
             import sqlalchemy
 
             address = sqlalchemy.engine.make_url(url)
-            shown = address.render_as_string(hide_password=True)
+            shown = self.shown_url = address.render_as_string(hide_password=True)
         except Exception as error:  # a driver's or SQLAlchemy's own
             raise InputError(
                 f"--storage is no URL of a database ({_first_line(error)})."
@@ -86,8 +87,9 @@ class DatabaseStore:
                 f"--storage={shown}: several machines need PostgreSQL or MySQL; on one machine the "
                 "folder of the sweep is enough."
             )
-        if address.drivername == "postgresql":
-            address = address.set(drivername="postgresql+psycopg")
+        if "+" not in address.drivername:  # the drivers of the extra, not SQLAlchemy's own choice
+            driver = "psycopg" if kind == "postgresql" else "pymysql"
+            address = address.set(drivername=f"{kind}+{driver}")
         try:
             storage = self._optuna.storages.RDBStorage(
                 address.render_as_string(hide_password=False),

@@ -42,15 +42,30 @@ class SweepFolder:
         self.table = self.path / "sweep.csv"
         self.events = self.path / "tensorboard"
 
-    def check(self, sweep: Sweep) -> None:
+    def check(self, sweep: Sweep, is_shared: bool = False) -> None:
         """Refuses a folder that holds something else, or that cannot be written.
+
+        Args:
+          sweep: to begin here, or to go on with.
+          is_shared: through a database.
 
         Raises:
           InputError: naming the folder and what stands in the way.
         """
         RunFolder(self.path).check_place()
         if self.definition.exists():
-            self.check_definition(sweep)
+            sweep.refuse_other(self.read(), f"--workdir={self.path}")
+            storage = read_json(self.definition).get("storage")
+            if storage is not None and not is_shared:
+                raise InputError(
+                    f"--workdir={self.path} holds a sweep that is shared through a database; give "
+                    f"--storage={storage} as before."
+                )
+            if storage is None and is_shared:
+                raise InputError(
+                    f"--workdir={self.path} holds a sweep of this machine alone; go on without "
+                    "--storage, or begin one in another folder."
+                )
             return
         for taken in (
             *(self.path / name for name in ("config.json", "metrics.jsonl")),
@@ -61,11 +76,6 @@ class SweepFolder:
                     f"--workdir={self.path} holds something else than a sweep ({taken.name}); "
                     "choose another folder."
                 )
-
-    def check_definition(self, sweep: Sweep) -> None:
-        """Raises InputError where the folder already holds another sweep."""
-        if self.definition.exists():
-            sweep.refuse_other(self.read(), f"--workdir={self.path}")
 
     def read(self) -> Sweep:
         """The sweep in sweep.json.
@@ -79,9 +89,10 @@ class SweepFolder:
         except (KeyError, TypeError, InputError) as error:
             raise InputError(f"{self.definition} holds no sweep: {error}") from None
 
-    def write(self, sweep: Sweep) -> None:
+    def write(self, sweep: Sweep, storage: str | None = None) -> None:
+        """Writes the definition, and the URL of the database through which it is shared."""
         self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.definition, sweep.to_json())
+        write_json(self.definition, {**sweep.to_json(), "storage": storage})
 
     def run_folder(self, number: int) -> RunFolder:
         return RunFolder(self.trials / f"{number:04}")

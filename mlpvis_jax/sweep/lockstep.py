@@ -258,12 +258,13 @@ class Lockstep:
         self._place(left)
 
     def _write_out(self, member: Member, state: TrainState, results: dict[str, Any]) -> None:
-        """Leaves the trial's folder as a solo run's, from which one can go on."""
+        """Leaves the trial's folder as a solo run's, from which one can go on.
+
+        Only its picture is left out: the sweep's learning_curves.png shows all trials.
+        """
         folder, config, position = member.folder, member.trial.config, member.position
         description = describe_weights(config, self._data.source, self._data.normalize)
         save_weights(folder.last_weights, state.params, description)
-        title = f"{config.model.name} on {self._data.source.name}, trial {member.trial.number}"
-        report.plot_curves(position.history, folder.curves, title)
         with Checkpoints(folder.checkpoints) as checkpoints:
             if not (folder.checkpoints / str(position.step)).exists():
                 checkpoints.save(position.step, position.snapshot(state, config))

@@ -6,6 +6,7 @@ stay until the last trial has ended, in case that a group has to be taken up aga
 
 import contextlib
 import os
+import shutil
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -54,7 +55,7 @@ def run(
     devices = devices or Devices.all()
     folder = SweepFolder(path)
     _check_trials(sweep)
-    folder.check(sweep)
+    folder.check(sweep, storage is not None)
     with contextlib.ExitStack() as stack:
         store: Store | DatabaseStore
         if storage is None:
@@ -71,8 +72,8 @@ def run(
         config = config_of(sweep.base, {})
         data = Data.read(config, folder.path)
         with folder.locked():
-            folder.check_definition(sweep)
-            folder.write(sweep)
+            folder.check(sweep, storage is not None)
+            folder.write(sweep, None if isinstance(store, Store) else store.shown_url)
         if isinstance(store, DatabaseStore):
             store.begin()
             stack.enter_context(store)
@@ -125,6 +126,8 @@ class _Run:
         self._populations: list[Population] = []
         self._live = report.LiveTable(sweep, store.rows(), len(data.training))
         self._to_go_on = f"python launch.py --workdir={folder.path}"
+        if isinstance(store, DatabaseStore):
+            self._to_go_on += f" --storage={store.shown_url}"
 
     def print_header(self) -> None:
         sweep = self._sweep
@@ -195,7 +198,8 @@ class _Run:
         self._live.group_begins(left)
         checkpoint = self._sweep.base["checkpoint"]
         with contextlib.ExitStack() as stack:
-            stack.enter_context(explained(left[0].config, RunFolder(self._folder.path)))
+            run_folder = RunFolder(self._folder.path)
+            stack.enter_context(explained(left[0].config, run_folder, len(left)))
             for folder in folders:
                 stack.enter_context(folder.locked())
             checkpoints = stack.enter_context(Checkpoints(group.checkpoints, **checkpoint))
@@ -203,6 +207,7 @@ class _Run:
                 build, left, folders, checkpoints, self._devices, data, self._cull, self,
                 interruption, self._to_go_on,
             ).run()  # fmt: skip
+        shutil.rmtree(group.checkpoints)  # every trial has its own in its folder
         self._store.done(group)
 
     def _cull(self, epoch: int, trials: Sequence[Trial]) -> set[int]:

@@ -27,8 +27,9 @@ from mlpvis_jax.train.setup import (
 )
 from mlpvis_jax.train.state import Hyperparameters, TrainState
 
-MOST = 64  # trials in a program, unless it is told otherwise
-MOST_ON_CPU = 8  # one after another: more would only end later
+# Trials on a device, unless it is told otherwise.
+MOST = 64
+MOST_ON_CPU = 4  # one after another: more would only end later
 _SHARE_OF_MEMORY = 0.8
 _RATES = ("dropout_rate", "stochastic_depth_rate")
 
@@ -107,7 +108,7 @@ class Population:
 
     def validate(self, params: Any) -> list[dict[str, float]]:
         """Loss, accuracy and top5_accuracy of each trial in use; its params are on the devices."""
-        return [metrics.means_of(sums) for sums in self.trials.fetch(self._validate.sums(params))]
+        return [metrics.means_of(sums) for sums in self.trials.fetch(self._validate(params))]
 
     def test(self, params: Sequence[Any]) -> list[dict[str, float]]:
         """The same of the test set for any number of trials; their params are on the host."""
@@ -123,7 +124,7 @@ class Population:
                         self._config, self._model, self._data.normalize, self.trials,
                         self._data.test, placed,
                     )  # fmt: skip
-                found += self.trials.fetch(self._test.sums(placed))
+                found += self.trials.fetch(self._test(placed))
         finally:
             self.trials.number = in_use
         return [metrics.means_of(sums) for sums in found]
@@ -151,27 +152,35 @@ def trials_that_fit(trial: Trial, data: Data, devices: Devices, side_by_side: in
     some. Four fifths of the memory that is free are taken.
     """
     on_cpu = devices.devices[0].platform == "cpu"
-    free = _free_bytes(devices.devices[0])
+    free = _free_bytes(devices)
     model = build_model(trial.config.model, data.source.num_classes)
-    state, kept = _bytes_of(trial.config, model, data.channels)
+    parts = Trials.room_for(devices, 1).num_microbatches(
+        trial.config.batch_size, trial.config.microbatch_size
+    )
+    images = -(-trial.config.batch_size // parts)
+    state, kept = _bytes_of(trial.config, model, images, data.channels)
     together = side_by_side or (1 if on_cpu else None)
     if together is None:
         most = free / (6 * state + 2 * kept)
     else:
         most = (free - 2 * kept * together) / (6 * state)
-    return max(1, min(MOST_ON_CPU if on_cpu else MOST, math.floor(most) * len(devices)))
+    return len(devices) * max(1, min(MOST_ON_CPU if on_cpu else MOST, math.floor(most)))
 
 
-def _bytes_of(config: RunConfig, model: Classifier, channels: int) -> tuple[int, int]:
-    """Bytes of the parameters, and of what a step's forward pass keeps."""
+def _bytes_of(
+    config: RunConfig, model: Classifier, batch_size: int, channels: int
+) -> tuple[int, int]:
+    """Bytes of the parameters, and of what the forward pass of so many images keeps."""
     size = config.model.image_size
-    images = jax.ShapeDtypeStruct((config.batch_size, size, size, channels), jnp.float32)
+    images = jax.ShapeDtypeStruct((batch_size, size, size, channels), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), images)
 
     def kept(variables: Any, images: jax.Array) -> Any:
         def forward(variables: Any) -> jax.Array:
             rngs = {"dropout": jax.random.key(0)}
-            return model.apply(variables, images, train=True, rngs=rngs)
+            logits = model.apply(variables, images, train=True, rngs=rngs)
+            assert isinstance(logits, jax.Array)
+            return logits
 
         return jax.vjp(forward, variables)[1]  # a function, whose leaves are what it keeps
 
@@ -182,10 +191,11 @@ def _total(tree: Any) -> int:
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def _free_bytes(device: jax.Device) -> float:
-    found = device.memory_stats()
+def _free_bytes(devices: Devices) -> float:
+    """What a device may take."""
+    found = devices.devices[0].memory_stats()
     if found and "bytes_limit" in found:
         return _SHARE_OF_MEMORY * (found["bytes_limit"] - found.get("bytes_in_use", 0))
     import psutil
 
-    return _SHARE_OF_MEMORY * psutil.virtual_memory().available
+    return _SHARE_OF_MEMORY * psutil.virtual_memory().available / len(devices)  # of one machine

@@ -108,7 +108,7 @@ class Space:
     def grid_point(self, index: int) -> Point:
         """The point of an index below `grid_size`; the last dimension changes fastest."""
         point: Point = {}
-        for key, dimension in reversed(self.dimensions.items()):
+        for key, dimension in reversed(list(self.dimensions.items())):
             index, place = divmod(index, len(dimension.extremes))
             point[key] = dimension.extremes[place]
         return {key: point[key] for key in self.dimensions}

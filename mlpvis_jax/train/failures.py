@@ -68,8 +68,14 @@ def interrupted(number: int, step: int, folder: RunFolder) -> InterruptedRunErro
 
 
 @contextlib.contextmanager
-def explained(config: RunConfig, folder: RunFolder) -> Iterator[None]:
-    """Turns errors of the disk and of the devices' memory into messages that say what to do."""
+def explained(config: RunConfig, folder: RunFolder, trials: int = 1) -> Iterator[None]:
+    """Turns errors of the disk and of the devices' memory into messages that say what to do.
+
+    Args:
+      config: of the run, or of one of several trials that train together.
+      folder: whose disk it is.
+      trials: so many train together.
+    """
     try:
         yield
     except OSError as error:
@@ -85,8 +91,9 @@ def explained(config: RunConfig, folder: RunFolder) -> Iterator[None]:
         if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
         model = config.model
+        fewer = f"sweep.trials_per_program (of which {trials} were tried) or " if trials > 1 else ""
         raise OutOfMemoryError(
-            f"Out of memory ({(str(error) or 'of the host').splitlines()[0]}). Lower "
+            f"Out of memory ({(str(error) or 'of the host').splitlines()[0]}). Lower {fewer}"
             f"config.microbatch_size ({config.microbatch_size or 'the whole batch'}), which sums "
             "the gradients of smaller parts and changes no result; or set config.model.remat=True, "
             "which computes activations twice instead of keeping them, or "

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mlpvis_jax import augment, report
+from mlpvis_jax import augment, metrics, report
 from mlpvis_jax.checkpoint import Checkpoints
 from mlpvis_jax.config import RunConfig
 from mlpvis_jax.data import Source
@@ -127,7 +127,7 @@ def train(config: RunConfig, folder: RunFolder, devices: Devices | None = None) 
         save_weights(folder.last_weights, devices.first(state.params), description)
         report.plot_curves(position.history, folder.curves, f"{config.model.name} on {source.name}")
         test = Evaluation(config, model, normalize, devices, test_set, state.params)
-        tested = test(devices.replicate(position.best_params))
+        tested = metrics.means_of(devices.first(test(devices.replicate(position.best_params))))
         results = results_of(position, tested, devices)
         folder.write_results(results)
     return results
@@ -202,7 +202,7 @@ class _Loop:
         """Validates, writes down the epoch and applies the rules that watch the loss."""
         position = self.position
         start = time.perf_counter()
-        validated = self.validate(state.params)
+        validated = metrics.means_of(self.devices.first(self.validate(state.params)))
         refuse_divergence(validated["loss"], position, self.config, self.folder)
         is_best = position.end_epoch(validated, time.perf_counter() - start)
         record = position.history[-1]
@@ -250,7 +250,8 @@ def evaluate(
     test_set = read_split(config, source, "test", folder.path)
     params = devices.replicate(params)
     test = Evaluation(config, model, normalize, devices, test_set, params)
-    return {f"test_{name}": value for name, value in test(params).items()}
+    tested = metrics.means_of(devices.first(test(params)))
+    return {f"test_{name}": value for name, value in tested.items()}
 
 
 def normalization_of(

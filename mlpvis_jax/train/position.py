@@ -69,7 +69,7 @@ class Position:
           Whether its weights are the best so far.
         """
         trained = metrics.means_of(self.totals.sums)
-        record = {
+        record: dict[str, Any] = {
             "epoch": self.epoch,
             "step": self.step,
             "train_loss": trained["loss"],

@@ -123,10 +123,10 @@ class Training:
 
 
 class Evaluation:
-    """Exact loss and accuracy over a whole set; compiled when it is made, for params like these.
+    """Sums over a whole set, exact; compiled when it is made, for parameters like these.
 
-    Calling it with parameters on the devices gives loss (nats), accuracy and top5_accuracy
-    (fractions).
+    Calling it with parameters on the devices gives what `metrics.means_of` takes, still on the
+    devices; with Trials, the sums of each.
     """
 
     def __init__(
@@ -138,7 +138,6 @@ class Evaluation:
         examples: ResidentSet,
         params: Any,
     ) -> None:
-        self._devices = devices
         self._examples = devices.replicate(examples)
         num_microbatches = devices.num_microbatches(config.batch_size, config.microbatch_size)
         batch_size = -(-config.batch_size // num_microbatches)  # what a step has in memory at once
@@ -151,9 +150,5 @@ class Evaluation:
         evaluation = make_evaluation(apply, normalize, config.model.image_size, devices.axis_names)
         self._evaluate = devices.compile(evaluation, params, self._examples, self._rows, each=(0,))
 
-    def __call__(self, params: Any) -> dict[str, float]:
-        return metrics.means_of(self._devices.first(self.sums(params)))
-
-    def sums(self, params: Any) -> metrics.Sums:
-        """What the means are made of, still on the devices; with Trials, those of every trial."""
+    def __call__(self, params: Any) -> metrics.Sums:
         return self._evaluate(params, self._examples, self._rows)

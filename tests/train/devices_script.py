@@ -50,7 +50,7 @@ def run(config: RunConfig, number: int) -> dict:
     return {
         "losses": losses,
         "images": images,
-        "evaluation": evaluation(state.params),
+        "evaluation": metrics.means_of(devices.first(evaluation(state.params))),
         "params": [
             np.asarray(leaf).ravel().tolist()
             for leaf in jax.tree.leaves(devices.first(state.params))

@@ -8,6 +8,7 @@ Many trials of one shape run as one program: `Trials` stands in for `Devices`, a
 functions then see one trial each. Every trial lives on one device, so nothing is reduced over them.
 """
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
@@ -44,14 +45,17 @@ def spread_over_cores(most: int) -> None:
     """Makes JAX take each core of the CPU for a device, so that trials train on each at a time.
 
     A trial on each of two cores is done sooner than one after another on both of them, and the
-    numbers are the same: see benchmarks/README.md. To be called before JAX has looked for devices;
-    JAX_NUM_CPU_DEVICES comes first.
+    numbers are the same: see benchmarks/README.md. Without effect once JAX has looked for devices,
+    or where it was told their number (JAX_NUM_CPU_DEVICES, or a flag of XLA_FLAGS).
 
     Args:
       most: devices that there is work for.
     """
-    if "JAX_NUM_CPU_DEVICES" not in os.environ:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    told = jax.config.jax_num_cpu_devices >= 0  # type: ignore[attr-defined]
+    if told or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    with contextlib.suppress(RuntimeError):  # JAX has looked for devices
         jax.config.update("jax_num_cpu_devices", max(1, min(most, cores, _MOST_CPU_DEVICES)))
 
 

@@ -19,6 +19,9 @@ if jax.__version_info__ < (0, 11):
     _FLAGS = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = f"{_FLAGS} --xla_cpu_use_fusion_emitters=false".strip()
 
+# In this process a sweep finds a single device, as every run does.
+jax.config.update("jax_num_cpu_devices", 1)
+
 # Whole runs in processes of their own: begun first, so that no worker is left with them at the end.
 _SLOWEST = ("test_resume.py", "test_interruption.py", "test_devices.py", "test_tiny_runs.py")
 
@@ -46,7 +49,7 @@ def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
 def _compile_quickly(request: pytest.FixtureRequest) -> Iterator[None]:
     # Half of the compiler's time goes into making programs fast. Where numbers are compared with
     # those of others, they are to be the numbers of fast programs.
-    compares = "parity" in request.path.parts
+    compares = "parity" in request.path.parts or request.path.name == "test_population.py"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0" if compares else "1")
         jax.config.update("jax_disable_most_optimizations", not compares)

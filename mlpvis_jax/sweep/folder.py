@@ -86,7 +86,9 @@ class SweepFolder:
         content = read_json(self.definition)
         try:
             return Sweep.read(content["config"], content["sweep"])
-        except (KeyError, TypeError, InputError) as error:
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{self.definition} holds no sweep ({error!r}).") from None
+        except InputError as error:
             raise InputError(f"{self.definition} holds no sweep: {error}") from None
 
     def write(self, sweep: Sweep, storage: str | None = None) -> None:

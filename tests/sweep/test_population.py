@@ -1,0 +1,281 @@
+"""A trial of a population is the solo run with its config: by number of devices, alone or not."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from configs import mixer
+from mlpvis_jax.config import override
+from mlpvis_jax.parallel import Devices, Trials
+from mlpvis_jax.run_folder import RunFolder
+from mlpvis_jax.sweep import population
+from mlpvis_jax.sweep.definition import FREE, Sweep
+from mlpvis_jax.sweep.folder import SweepFolder
+from mlpvis_jax.train import loop
+from tests import soak
+
+ROOT = Path(__file__).parents[2]
+CLOCK = {"seconds", "images_per_second"}
+RATE = "optimizer.learning_rate"
+# Every number in which trials of one program may differ, and each of these rules ends a trial.
+EVERY_NUMBER = {
+    RATE: "log_uniform(0.003, 0.1)",
+    "optimizer.weight_decay": "uniform(0, 0.1)",
+    "optimizer.label_smoothing": "uniform(0, 0.3)",
+    "model.dropout_rate": [0.1, 0.3],
+    "model.stochastic_depth_rate": "uniform(0, 0.3)",
+    "augment.flip_probability": "uniform(0, 1)",
+    "augment.zoom": "uniform(0, 0.3)",
+    "reduce_on_plateau.factor": "uniform(0.2, 0.6)",
+    "reduce_on_plateau.patience": "integers(1, 3)",
+    "reduce_on_plateau.min_delta": "uniform(0, 0.1)",
+    "early_stopping.patience": "integers(1, 4)",
+    "num_epochs": [3, 5, 6],
+    "seed": [0, 7],
+}
+NUM_TRIALS = 4
+
+
+@pytest.fixture(scope="module")
+def settings(write_npz):
+    """Arguments of a run on noise, whose validation loss goes up and down."""
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (90, 8, 8, 3)), random.integers(0, 3, 90)
+    source = write_npz(images, labels, training=80)
+    return [*soak.settings(source), "--config.microbatch_size=4"]
+
+
+@pytest.fixture(scope="module")
+def base(settings):
+    values = mixer.get_config().to_dict()
+    for argument in settings[1:]:
+        key, _, text = argument.removeprefix("--config.").partition("=")
+        override(values, key, text)
+    return values
+
+
+def arguments_of(written):
+    return [f"--sweep.{key}={value}" for key, value in written.items()]
+
+
+@pytest.fixture(scope="module")
+def every_number():
+    # Two points of which one is stopped early, and one has its rate lowered.
+    chosen = {"strategy": "random", "num_trials": NUM_TRIALS, "suggestion_seed": 20}
+    return {**EVERY_NUMBER, **chosen}
+
+
+@pytest.fixture(scope="module")
+def solo(base, every_number, tmp_path_factory):
+    """The folders of the solo runs."""
+    sweep = Sweep.read(base, every_number)
+    folder = tmp_path_factory.mktemp("solo")
+    for index in range(sweep.num_points):
+        for trial in sweep.trials(index, sweep.point(index)):
+            loop.train(trial.config, RunFolder(folder / f"{trial.number:04}"))
+    return folder
+
+
+def history_of(run):
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in CLOCK} for line in lines]
+
+
+def assert_same_run(run, other, exact=True):
+    history, wanted = history_of(run), history_of(other)
+    assert len(history) == len(wanted)
+    for record, one in zip(history, wanted, strict=True):
+        assert record == (one if exact else pytest.approx(one, rel=2e-3, abs=1e-5))
+    for name in ("best.safetensors", "last.safetensors"):
+        weights, ones = load_file(run / name), load_file(other / name)
+        assert weights.keys() == ones.keys()
+        for key in weights:
+            np.testing.assert_allclose(
+                weights[key], ones[key], rtol=0, atol=0 if exact else 2e-2, err_msg=key
+            )
+    results, ones = (json.loads((path / "results.json").read_text()) for path in (run, other))
+    for name in ("best_epoch", "epochs", "stopped_early", "parameters"):
+        assert results[name] == ones[name]
+    for name in ("test_loss", "test_accuracy"):
+        assert results[name] == (ones[name] if exact else pytest.approx(ones[name], rel=2e-3))
+    assert (run / "config.json").read_text() == (other / "config.json").read_text()
+
+
+def test_all_numbers_that_may_differ_do(base, every_number, solo):
+    assert EVERY_NUMBER.keys() == FREE
+    sweep = Sweep.read(base, every_number)
+    for key in FREE:
+        points = [sweep.point(index) for index in range(sweep.num_points)]
+        assert key == "seed" or len({point[key] for point in points}) > 1, key
+    results = [json.loads(path.read_text()) for path in solo.glob("*/results.json")]
+    assert {result["stopped_early"] for result in results} == {True, False}
+    assert len({result["epochs"] for result in results}) > 1
+    rates = [[record["learning_rate"] for record in history_of(run)] for run in solo.glob("*")]
+    assert any(of_run[-1] < of_run[0] for of_run in rates)
+
+
+@pytest.mark.parametrize(
+    ("devices", "side_by_side"),
+    # One after another, by the same instructions where XLA leaves every loop a loop: it writes one
+    # of a single turn into its surroundings, and here is none. Side by side, by vmap, to rounding.
+    [(1, None), (3, None), (1, 4), (2, 2)],
+)
+def test_a_trial_is_the_solo_run(
+    launch_main, settings, every_number, solo, tmp_path, devices, side_by_side
+):
+    arguments = [*settings, *arguments_of(every_number), f"--workdir={tmp_path / 'sweep'}"]
+    if side_by_side is not None:
+        arguments.append(f"--sweep.side_by_side={side_by_side}")
+    if devices == 1:
+        assert launch_main(*arguments) == 0
+    else:
+        environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)}
+        command = [sys.executable, "launch.py", *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert f" {devices} x cpu" in done.stdout
+    for number in range(NUM_TRIALS):
+        run = tmp_path / f"sweep/trials/{number:04}"
+        assert_same_run(run, solo / f"{number:04}", exact=side_by_side is None)
+
+
+@pytest.mark.parametrize("side_by_side", [1, 4])
+def test_a_trial_that_diverges_touches_no_other(
+    launch_main, settings, base, tmp_path, side_by_side, capsys
+):
+    written = {RATE: [0.01, 1e30], "model.dropout_rate": [0.0, 0.2], "num_epochs": [2]}
+    written["side_by_side"] = side_by_side
+    assert launch_main(*settings, *arguments_of(written), f"--workdir={tmp_path / 'sweep'}") == 0
+    assert "diverged at" in capsys.readouterr().out
+    folder = SweepFolder(tmp_path / "sweep")
+    states = [folder.read_outcome(number)["state"] for number in range(4)]
+    assert states == ["finished", "finished", "diverged", "diverged"]
+    message = folder.read_outcome(2)["message"]
+    assert "Training diverged in epoch" in message and "learning_rate (1e+30)" in message
+    sweep = Sweep.read(base, written)
+    for number in (0, 1):
+        (trial,) = sweep.trials(number, sweep.point(number))
+        loop.train(trial.config, RunFolder(tmp_path / "solo" / str(number)))
+        run = folder.run_folder(number).path
+        # A solo run leaves a rate of zero out of its program, and XLA fuses that one otherwise.
+        exact = side_by_side == 1 and trial.config.model.dropout_rate > 0
+        assert_same_run(run, tmp_path / "solo" / str(number), exact)
+
+
+def test_every_trial_diverges(launch_main, settings, tmp_path, capsys):
+    written = {RATE: [1e30, 1e31], "num_epochs": [2]}
+    assert launch_main(*settings, *arguments_of(written), f"--workdir={tmp_path}/sweep") == 0
+    assert "Every trial diverged" in capsys.readouterr().out
+    assert not (tmp_path / "sweep/best.json").exists()
+
+
+@pytest.fixture
+def compilations():
+    """A list that grows by the seconds of every compilation."""
+    found = []
+
+    def note(event, seconds, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            found.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    yield found
+    jax.monitoring.unregister_event_duration_listener(note)
+
+
+def test_a_group_is_compiled_once_however_many_trials(
+    launch_main, settings, tmp_path, compilations, monkeypatch
+):
+    functions = []
+    compile_one = Trials.compile
+
+    def compile_and_note(self, function, *arguments, **options):
+        functions.append(function.__name__)
+        return compile_one(self, function, *arguments, **options)
+
+    monkeypatch.setattr(Trials, "compile", compile_and_note)
+    numbers = {}
+    # The first sweep also compiles what is the same in every process, such as random keys.
+    for trials in (3, 2, 9):
+        rates = [0.001 * number for number in range(1, trials + 1)]
+        written = {RATE: rates, "trials_per_program": 16, "num_epochs": [1]}
+        del compilations[:], functions[:]
+        arguments = [*settings, *arguments_of(written), f"--workdir={tmp_path / str(trials)}"]
+        assert launch_main(*arguments) == 0
+        assert sorted(functions) == ["dispatch", "evaluation", "evaluation", "order"]
+        numbers[trials] = len(compilations)
+    assert numbers[2] == numbers[9] > 0
+
+
+def test_groups_of_one_shape_share_the_programs(launch_main, settings, tmp_path, monkeypatch):
+    made = []
+    prepare = population.Population.__init__
+
+    def note(self, configs, *arguments):
+        made.append(len(configs))
+        prepare(self, configs, *arguments)
+
+    monkeypatch.setattr(population.Population, "__init__", note)
+    written = {
+        **{"model.num_blocks": [1, 2], RATE: [0.001, 0.002, 0.003], "num_epochs": [1]},
+        "trials_per_program": 2,
+    }
+    arguments = [*settings, *arguments_of(written), f"--workdir={tmp_path / 'sweep'}"]
+    assert launch_main(*arguments) == 0
+    assert made == [2, 2]  # and each trains two groups, of two trials and of one
+
+
+class Device:
+    """Of an accelerator with so much memory."""
+
+    platform = "gpu"
+
+    def __init__(self, memory):
+        self.memory = memory
+
+    def memory_stats(self):
+        return {"bytes_limit": self.memory, "bytes_in_use": 0}
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_as_many_trials_as_there_is_memory_for(base, tmp_path, number):
+    sweep = Sweep.read(base, {RATE: [0.1]})
+    (trial,) = sweep.trials(0, sweep.point(0))
+    data = population.Data.read(trial.config, tmp_path)
+
+    def fit(memory, trial=trial, side_by_side=None):
+        devices = Devices((Device(memory),) * number)
+        return population.trials_that_fit(trial, data, devices, side_by_side)
+
+    assert fit(memory=1) == number  # one at least; XLA may do with less
+    assert fit(memory=1 << 50) == population.MOST * number
+    some = [fit(memory=memory) for memory in (1 << 20, 1 << 21, 1 << 22)]
+    assert number < some[0] < some[1] < some[2] < population.MOST * number
+    assert some[2] == pytest.approx(4 * some[0], abs=8 * number)
+    changed = dataclasses.replace(trial.config.model, width=64)
+    wide = dataclasses.replace(trial, config=dataclasses.replace(trial.config, model=changed))
+    assert fit(memory=1 << 22, trial=wide) < some[2]
+    parts = dataclasses.replace(trial, config=dataclasses.replace(trial.config, microbatch_size=2))
+    assert fit(memory=1 << 20, trial=parts) > some[0]
+    assert fit(memory=1 << 20, side_by_side=1) > some[0]
+
+
+def test_trials_are_dealt_to_devices_in_turn():
+    devices = Devices((Device(0),) * 3)
+    trials = Trials.room_for(devices, 7)
+    assert (trials.slots, trials.side_by_side, trials.capacity) == (3, 3, 9)
+    trials = Trials.room_for(devices, 7, side_by_side=2)
+    assert (trials.slots, trials.capacity) == (4, 12)
+    for number, blocks in ((7, [2, 1, 1]), (6, [1, 1, 1]), (2, [1, 1, 0]), (1, [1, 0, 0])):
+        trials.number = number
+        assert trials.blocks_in_use.tolist() == blocks
+    alone = Trials.room_for(Devices((Device(0),)), 7, side_by_side=2)
+    assert (alone.slots, alone.blocks_in_use.shape, int(alone.blocks_in_use)) == (8, (), 4)

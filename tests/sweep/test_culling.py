@@ -1,0 +1,144 @@
+"""Successive halving keeps the right trials, of one group and of several."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configs import mixer
+from mlpvis_jax.config import RunConfig
+from mlpvis_jax.sweep.culling import culled, score_of
+from mlpvis_jax.sweep.definition import Trial
+from mlpvis_jax.sweep.folder import SweepFolder
+from tests import soak
+
+CONFIG = RunConfig.from_mapping(mixer.get_config().to_dict())
+
+
+def trials_of(points):
+    """Trials by number and point."""
+    return [Trial(number, point, {}, CONFIG) for number, point in points.items()]
+
+
+def record(loss, accuracy=0.5):
+    return {"validation_loss": loss, "validation_accuracy": accuracy}
+
+
+def test_a_trial_is_worth_its_best_epoch():
+    history = [record(2.0, 0.3), record(1.0, 0.4), record(1.5, 0.6)]
+    assert score_of(history, "validation_loss") == 1.0
+    assert score_of(history, "validation_accuracy") == -0.4  # of the weights that are kept
+    assert score_of([], "validation_loss") == math.inf
+    assert score_of([record(math.nan)], "validation_loss") == math.inf
+
+
+@pytest.mark.parametrize(
+    ("factor", "kept"), [(2.0, {2, 0}), (4.0, {2}), (100.0, {2}), (1.5, {2, 0, 3})]
+)
+def test_one_in_so_many_goes_on(factor, kept):
+    points = {0: 0, 1: 1, 2: 2, 3: 3, 4: 4}
+    scores = {0: 0.2, 1: 0.9, 2: 0.1, 3: 0.3, 4: math.inf}
+    assert {0, 1, 2, 3, 4} - culled(trials_of(points), scores, points, factor) == kept
+
+
+def test_those_who_came_before_count_and_the_others_are_not_waited_for():
+    points = {0: 0, 1: 1, 2: 2, 3: 3}
+    first = {0: 0.5, 1: 0.6}
+    assert culled(trials_of({0: 0, 1: 1}), first, {0: 0, 1: 1}, 2) == {1}
+    # Two better ones come later; trial 0 has gone on, and is not called back.
+    later = {**first, 2: 0.3, 3: 0.4}
+    assert culled(trials_of({2: 2, 3: 3}), later, points, 2) == set()
+    worse = {**first, 2: 0.7, 3: 0.8}
+    assert culled(trials_of({2: 2, 3: 3}), worse, points, 2) == {2, 3}
+
+
+def test_a_point_counts_by_the_mean_of_its_seeds():
+    points = {0: 0, 1: 0, 2: 1, 3: 1}
+    scores = {0: 0.1, 1: 0.9, 2: 0.4, 3: 0.4}  # the best trial is of the worse point
+    assert culled(trials_of(points), scores, points, 2) == {0, 1}
+
+
+@given(st.lists(st.floats(0, 10) | st.just(math.inf), min_size=1, max_size=30), st.floats(1.1, 9))
+def test_someone_goes_on_and_no_one_culled_is_better_than_one_kept(values, factor):
+    points = {number: number for number in range(len(values))}
+    gone = culled(trials_of(points), dict(enumerate(values)), points, factor)
+    kept = points.keys() - gone
+    assert len(kept) == max(1, math.floor(len(values) / factor))
+    assert all(values[a] >= values[b] for a in gone for b in kept)
+
+
+@pytest.fixture(scope="module")
+def settings(write_npz):
+    random = np.random.default_rng(1)
+    images, labels = random.integers(0, 256, (90, 8, 8, 3)), random.integers(0, 3, 90)
+    return [*soak.settings(write_npz(images, labels, training=80)), "--config.num_epochs=5"]
+
+
+@pytest.fixture(scope="module")
+def to_the_end(launch_main, settings, tmp_path_factory):
+    """Validation losses of every trial, when none is culled."""
+    path = tmp_path_factory.mktemp("sweep") / "all"
+    assert launch_main(*settings, DIMENSION, f"--workdir={path}") == 0
+    folder = SweepFolder(path)
+    return [[one["validation_loss"] for one in folder.read_history(n)] for n in range(len(RATES))]
+
+
+RATES = [0.0001, 0.03, 0.001, 0.1, 0.003, 0.01]
+DIMENSION = f"--sweep.optimizer.learning_rate={RATES}"
+
+
+@pytest.mark.parametrize("trials_per_program", [6, 2])
+def test_a_sweep_culls_the_worse_and_the_others_go_on_untouched(
+    launch_main, settings, to_the_end, tmp_path, capsys, trials_per_program
+):
+    culling = ["--sweep.cull_epochs=1 3", f"--sweep.trials_per_program={trials_per_program}"]
+    assert launch_main(*settings, DIMENSION, *culling, f"--workdir={tmp_path / 'sweep'}") == 0
+    printed = capsys.readouterr().out
+    some = SweepFolder(tmp_path / "sweep")
+
+    # What should be left after each epoch, from the runs that were all trained to their end.
+    alive, gone, came = set(range(6)), {}, {1: set(), 3: set()}
+    for start in range(0, 6, trials_per_program):
+        group = set(range(start, start + trials_per_program))
+        for epoch in (1, 3):
+            came[epoch] |= group
+            ranked = sorted(came[epoch], key=lambda number: min(to_the_end[number][:epoch]))
+            kept = set(ranked[: max(1, len(ranked) // 2)])
+            gone |= dict.fromkeys(group - kept, epoch)
+            group &= kept
+        alive -= gone.keys()
+    assert len(gone) > 2 and alive
+    for number in range(6):
+        outcome = some.read_outcome(number)
+        assert outcome["state"] == ("culled" if number in gone else "finished")
+        assert outcome["epochs"] == gone.get(number, 5)
+        assert [r["validation_loss"] for r in some.read_history(number)] == pytest.approx(
+            to_the_end[number][: outcome["epochs"]], rel=1e-5
+        )
+        assert some.run_folder(number).results.exists() == (number in alive)
+        # Whoever was culled can be trained on as a run of its own.
+        assert list(some.run_folder(number).checkpoints.glob("[0-9]*"))
+    table = [line.split() for line in printed.partition("\nCulled\n")[2].splitlines()]
+    for epoch in (1, 3):
+        numbers = [number for number in sorted(gone) if gone[number] == epoch]
+        listed = ", ".join(map(str, numbers)).split()
+        if numbers:
+            counts = [str(epoch), str(len(came[epoch])), str(len(numbers))]
+            assert [*counts, *listed] in table
+    best = json.loads((tmp_path / "sweep/best.json").read_text())
+    assert best["optimizer"]["learning_rate"] in {RATES[number] for number in alive}
+
+
+def test_a_culled_trial_can_be_trained_on_as_a_run(launch_main, settings, tmp_path):
+    dimension = "--sweep.optimizer.learning_rate=[0.01, 1e-9]"
+    arguments = [*settings, dimension, "--sweep.cull_epochs=2", f"--workdir={tmp_path / 'sweep'}"]
+    assert launch_main(*arguments) == 0
+    folder = SweepFolder(tmp_path / "sweep")
+    assert folder.read_outcome(1)["state"] == "culled"
+    run = folder.run_folder(1)
+    assert launch_main(f"--workdir={run.path}") == 0
+    epochs = [json.loads(line)["epoch"] for line in run.metrics.read_text().splitlines()]
+    assert epochs == [1, 2, 3, 4, 5]

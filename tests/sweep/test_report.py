@@ -1,0 +1,244 @@
+"""What a person looks at: the live table, the ranking, the pictures, and files that can be used."""
+
+import csv
+import io
+import json
+import math
+
+import numpy as np
+import pytest
+import rich.console
+from PIL import Image
+
+from configs import mixer
+from mlpvis_jax.sweep import ranking, report
+from mlpvis_jax.sweep.definition import Sweep
+from mlpvis_jax.sweep.folder import SweepFolder
+from tests import soak
+
+RATE = "optimizer.learning_rate"
+
+
+def record(epoch, loss, accuracy=0.5):
+    return {
+        **{"epoch": epoch, "validation_loss": loss, "validation_accuracy": accuracy},
+        **{"validation_top5_accuracy": 0.9, "train_loss": loss, "train_accuracy": accuracy},
+    }
+
+
+def row(number, point, state, losses, **values):
+    history = [record(epoch, loss, 1 - loss / 10) for epoch, loss in enumerate(losses, start=1)]
+    best = min(history, key=lambda one: one["validation_loss"]) if history else {}
+    measured = {
+        "validation_loss": best.get("validation_loss"),
+        "validation_accuracy": best.get("validation_accuracy"),
+        "test_accuracy": 0.25 if state == "finished" else None,
+    }
+    known = {"trial": number, "point": point, "state": state, "epochs": len(history)}
+    return {**known, **measured, "values": {"seed": 0, **values}, "history": history}
+
+
+def test_points_are_ranked_by_the_mean_over_their_seeds():
+    rows = [
+        row(0, 0, "finished", [3.0, 1.0]),
+        row(1, 0, "finished", [3.0, 2.0]),
+        row(2, 1, "finished", [1.4, 1.5]),
+        row(3, 1, "stopped early", [1.4]),
+        row(4, 2, "culled", [0.9]),
+        row(5, 2, "culled", [0.9]),
+        row(6, 3, "diverged", [2.0]),
+        row(7, 3, "finished", [2.0]),
+    ]
+    ranked = ranking.rank(rows, "validation_loss")
+    assert [one.rows[0]["point"] for one in ranked] == [1, 0, 3, 2]  # the culled come last
+    assert [one.score for one in ranked] == pytest.approx([1.4, 1.5, 2.0, 0.9])
+    assert ranked[0].states == "1 finished, 1 stopped early"
+    assert ranked[2].states == "1 diverged at 1, 1 finished"
+    assert ranking.rank(rows, "validation_accuracy")[0].score == pytest.approx(-0.86)
+
+
+def test_the_confidence_interval_is_that_of_student():
+    # Of 1, 2, 3: standard error 1 / sqrt(3), and t is 4.302653 with two degrees of freedom.
+    assert ranking.mean_and_interval([1, 2, 3]) == pytest.approx((2.0, 4.302653 / math.sqrt(3)))
+    assert math.isnan(ranking.mean_and_interval([1.0])[1])
+    assert ranking.percent([0.1, 0.2, 0.3]) == "20.00 ± 24.84"
+    assert ranking.percent([0.5]) == "50.00" and ranking.percent([]) == ""
+
+
+def trial_of(sweep, number):
+    point, place = divmod(number, len(sweep.space.seeds))
+    return sweep.trials(point, sweep.point(point))[place]
+
+
+def test_the_live_table():
+    written = {RATE: [0.1, 0.2, 0.3, 0.4], "cull_epochs": "1"}
+    sweep = Sweep.read({**mixer.get_config().to_dict(), "num_epochs": 2}, written)
+    seconds, stream = [0.0], io.StringIO()
+    live = report.LiveTable(sweep, [], 100, stream, clock=lambda: seconds[0])
+    trials = [trial_of(sweep, number) for number in range(2)]
+    with live:
+        live.group_begins(trials)
+        live.advance(200)
+        seconds[0] = 4.0
+        live.epoch_done(trials[0], [record(1, 2.0, 0.3)])
+        live.epoch_done(trials[1], [record(1, 1.0, 0.4)])
+        live.trial_done(trials[0], {"state": "culled", "epochs": 1}, [record(1, 2.0, 0.3)])
+        live.group_epoch_done(1)
+    # One epoch of a running trial and two of two waiting ones are left, at 50 images a second.
+    assert stream.getvalue() == (
+        "epoch 1/2 of trials 0 to 1: 2 waiting, 1 running, 1 culled | "
+        "best: trial 1, 40.0% (loss 1.000) | 50 images/s | 00:10 left\n"
+    )
+    console = rich.console.Console(file=io.StringIO(), width=120)
+    console.print(live._render())
+    table = console.file.getvalue().splitlines()
+    (running,) = [line.split() for line in table if "running" in line and "waiting" not in line]
+    assert running == ["1", "running", "0.2", "1", "1.000", "40.0%"]
+    (gone,) = [line.split() for line in table if "culled at" in line]
+    assert gone == ["0", "culled", "at", "1", "0.1", "1", "2.000", "30.0%"]
+    assert table.index(next(line for line in table if "culled at" in line)) > table.index(
+        next(line for line in table if line.split()[:2] == ["1", "running"])
+    )
+    # What another process has done counts, and what is known here is not forgotten.
+    live.know([row(2, 2, "finished", [3.0, 0.5], **{RATE: 0.3}), row(1, 1, "running", [])])
+    assert "1 running, 1 finished, 1 culled | best: trial 2" in live._summary()
+
+
+@pytest.fixture(scope="module")
+def sweep(launch_main, tiny_npz, tmp_path_factory):
+    """The folder of a sweep with two seeds, and what it printed."""
+    path = tmp_path_factory.mktemp("sweep") / "sweep"
+    arguments = [
+        *soak.settings(tiny_npz),
+        "--config.num_epochs=3",
+        f"--sweep.{RATE}=[0.003, 1e-5, 1e30]",
+        "--sweep.model.dropout_rate=[0.1, 0.2]",
+        "--sweep.seed=seeds(2)",
+        "--sweep.cull_epochs=1",
+        f"--workdir={path}",
+    ]
+    assert launch_main(*arguments) == 0
+    return SweepFolder(path)
+
+
+def test_the_csv_holds_every_trial(sweep):
+    with sweep.table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["trial"]) for row in rows] == list(range(12))
+    assert {row["state"] for row in rows} == {"finished", "culled", "diverged"}
+    for row in rows:
+        outcome = sweep.read_outcome(int(row["trial"]))
+        assert (row["state"], int(row["epochs"])) == (outcome["state"], outcome["epochs"])
+        assert float(row[RATE]) == outcome["values"][RATE] and int(row["seed"]) in (0, 1)
+        if row["state"] == "finished":
+            assert float(row["test_accuracy"]) == outcome["test_accuracy"]
+        if row["state"] == "diverged":
+            assert "Training diverged" in row["message"] and row["test_accuracy"] == ""
+
+
+def test_every_trial_is_a_run_folder(sweep):
+    for number in range(12):
+        folder, outcome = sweep.run_folder(number), sweep.read_outcome(number)
+        assert folder.read_config().optimizer.learning_rate == outcome["values"][RATE]
+        assert len(sweep.read_history(number)) == outcome["epochs"]
+        ended = outcome["state"] != "diverged"
+        assert folder.last_weights.exists() == ended
+        assert any(folder.path.glob("checkpoints/[0-9]*/arrays")) == ended
+        assert folder.results.exists() == (outcome["state"] == "finished")
+    assert not list(sweep.groups.glob("*/checkpoints"))  # which the trials' own have replaced
+
+
+def test_the_pictures_show_something(sweep):
+    for name in ("dimensions.png", "parallel_coordinates.png", "learning_curves.png"):
+        with Image.open(sweep.path / name) as image:
+            pixels = np.asarray(image.convert("RGB"))
+        assert min(pixels.shape[:2]) > 400
+        assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
+
+
+def test_tensorboard_is_told_the_hyperparameters(sweep):
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
+
+    found = {}
+    for path in sweep.events.glob("*/events.*"):
+        data, offset = path.read_bytes(), 0
+        while offset < len(data):  # TFRecord: length, its checksum, the event, its checksum
+            length = int.from_bytes(data[offset : offset + 8], "little")
+            event = Event.FromString(data[offset + 12 : offset + 12 + length])
+            offset += length + 16
+            for value in event.summary.value:
+                run = found.setdefault(path.parent.name, {})
+                content = value.metadata.plugin_data.content
+                started = HParamsPluginData.FromString(content).session_start_info.hparams
+                run.update({key: told.number_value for key, told in started.items()})
+                if not content:
+                    run[value.tag] = value.simple_value
+    assert len(found) == 8  # all but those that diverged before an epoch's end
+    for name, told in found.items():
+        outcome = sweep.read_outcome(int(name.removeprefix("trial ")))
+        assert told[RATE] == pytest.approx(outcome["values"][RATE])
+        assert told["best/validation_loss"] == pytest.approx(outcome["validation_loss"])
+
+
+def test_the_best_config_runs_as_it_is_and_gives_the_trial_again(sweep, launch_main, tmp_path):
+    best = json.loads(sweep.best_config.read_text())
+    assert launch_main(f"--config={sweep.best_config}", f"--workdir={tmp_path / 'again'}") == 0
+    rows = [(number, sweep.read_outcome(number)) for number in range(12)]
+    found = next(
+        number
+        for number, outcome in rows
+        if outcome["values"]["seed"] == best["seed"]
+        and outcome["values"][RATE] == best["optimizer"]["learning_rate"]
+        and outcome["values"]["model.dropout_rate"] == best["model"]["dropout_rate"]
+    )
+    assert sweep.read_outcome(found)["state"] == "finished"
+    again = [
+        json.loads(line) for line in (tmp_path / "again/metrics.jsonl").read_text().splitlines()
+    ]
+    assert [one["validation_loss"] for one in again] == pytest.approx(
+        [one["validation_loss"] for one in sweep.read_history(found)], rel=1e-4
+    )
+
+
+def test_a_finished_sweep_only_reports(sweep, launch_main, capsys):
+    before = {path: path.stat().st_mtime_ns for path in sweep.trials.rglob("*")}
+    table = sweep.table.read_text()
+    assert launch_main(f"--workdir={sweep.path}") == 0
+    printed = capsys.readouterr().out
+    assert "goes on" in printed and "after 12 trials" in printed and "Ranked by" in printed
+    assert {path: path.stat().st_mtime_ns for path in sweep.trials.rglob("*")} == before
+    assert sweep.table.read_text() == table
+
+
+def test_more_trials_go_on_from_the_old_ones(sweep, launch_main, tiny_npz, tmp_path):
+    arguments = [
+        *soak.settings(tiny_npz),
+        *("--config.num_epochs=1", f"--sweep.{RATE}=uniform(0.001, 0.01)"),
+        *("--sweep.strategy=random", f"--workdir={tmp_path / 'sweep'}"),
+    ]
+    assert launch_main(*arguments, "--sweep.num_trials=2") == 0
+    folder = SweepFolder(tmp_path / "sweep")
+    before = [folder.read_outcome(number) for number in range(2)]
+    assert launch_main(*arguments, "--sweep.num_trials=3") == 0
+    assert [folder.read_outcome(number) for number in range(2)] == before
+    assert folder.read_outcome(2)["state"] == "finished"
+
+
+def test_tpe_learns_from_what_was_trained(launch_main, tiny_npz, tmp_path):
+    pytest.importorskip("optuna")
+    arguments = [
+        *soak.settings(tiny_npz),
+        *("--config.num_epochs=1", f"--sweep.{RATE}=log_uniform(1e-5, 1e-1)"),
+        *("--sweep.model.dropout_rate=[0.1, 0.2]", "--sweep.strategy=tpe"),
+        *("--sweep.num_trials=6", "--sweep.trials_per_program=2"),
+    ]
+    found = []
+    for name in ("first", "second"):
+        assert launch_main(*arguments, f"--workdir={tmp_path / name}") == 0
+        folder = SweepFolder(tmp_path / name)
+        found.append([folder.read_outcome(number)["values"] for number in range(6)])
+    assert found[0] == found[1]  # the same results, the same suggestions
+    assert len({values[RATE] for values in found[0]}) == 6
+    assert all(1e-5 <= values[RATE] <= 1e-1 for values in found[0])
+    assert len(list((tmp_path / "first/groups").glob("*"))) >= 3

@@ -100,7 +100,7 @@ def _dimensions(
     for axes in panels[len(dimensions) :]:
         axes.set_visible(False)
     for axes in panels[::across]:
-        axes.set_ylabel("validation accuracy")
+        axes.set_ylabel("best validation accuracy")
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure
@@ -136,7 +136,7 @@ def _parallel(
         for height, label in zip(heights, labels, strict=True):
             axes.annotate(
                 label, (number, height), xytext=(-5, 0), textcoords="offset points",
-                ha="right", va="center", fontsize=8,
+                ha="right", va="center", fontsize=8, zorder=5,
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.8},
             )  # fmt: skip
     columns.append({trial: (y - low) / (high - low) for trial, y in accuracies.items()})

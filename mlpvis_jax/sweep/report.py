@@ -14,6 +14,7 @@ import rich.box
 import rich.console
 import rich.live
 import rich.table
+import rich.text
 
 from mlpvis_jax.report import format_duration
 from mlpvis_jax.run_folder import write_json
@@ -144,16 +145,13 @@ class LiveTable:
         )
         return left * self._images_per_epoch / speed
 
-    def _render(self) -> rich.table.Table:
+    def _render(self) -> rich.console.Group:
         rows = [row for row in self._rows.values() if row["history"] or row["state"] == RUNNING]
         # The culled below, then by score: the eye looks for the best of those that go on.
         rows.sort(key=lambda row: (row["state"] in (CULLED, DIVERGED), self._score(row)))
         table = _table(
             ["trial", "state", *map(_last_name, self._keys()), "epoch", "loss", "accuracy"]
         )
-        table.title = self._summary()
-        table.title_justify = "left"
-        table.title_style = "bold"
         for row in rows[:_SHOWN]:
             last = row["history"][-1] if row["history"] else None
             table.add_row(
@@ -167,7 +165,8 @@ class LiveTable:
             )
         if len(rows) > _SHOWN:
             table.caption = f"and {len(rows) - _SHOWN} more"
-        return table
+        # Beside the table, whose width is not enough for it.
+        return rich.console.Group(rich.text.Text(self._summary(), "bold"), table)
 
     def _keys(self) -> list[str]:
         keys = list(self._sweep.space.dimensions)

@@ -30,7 +30,7 @@ class DivergenceError(RunError):
 
 
 class StorageError(RunError):
-    """The disk is full, read-only or broken."""
+    """The disk is full, read-only or broken, or a database cannot be reached."""
 
 
 class OutOfMemoryError(RunError):

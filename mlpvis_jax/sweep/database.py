@@ -11,14 +11,17 @@ lower number counts, and who draws the other gives it up.
 
 import contextlib
 import datetime
+import functools
 import json
 import os
 import platform
 import threading
+import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar, cast
 
-from mlpvis_jax.errors import InputError
+from mlpvis_jax.errors import InputError, StorageError
 from mlpvis_jax.sweep import tpe
 from mlpvis_jax.sweep.culling import Record
 from mlpvis_jax.sweep.definition import Sweep, Trial, shape_of
@@ -31,6 +34,36 @@ _KEPT = (
     *("validation_top5_accuracy", "learning_rate", "seconds"),
 )
 _DIGITS = 7
+_ATTEMPTS = 5
+_BEATS_OF_GRACE = 4
+_Method = TypeVar("_Method", bound=Callable)
+
+
+def _patient(method: _Method) -> _Method:
+    """Makes a method of DatabaseStore try again while the database cannot be reached.
+
+    It does so for as long as the others take this worker for alive; then it raises StorageError.
+    """
+
+    @functools.wraps(method)
+    def call(self: "DatabaseStore", *arguments: Any) -> Any:
+        import sqlalchemy
+
+        failures = (self._optuna.exceptions.StorageInternalError, sqlalchemy.exc.OperationalError)
+        deadline = time.monotonic() + _BEATS_OF_GRACE * self._beat_seconds
+        while True:
+            try:
+                return method(self, *arguments)
+            except failures as error:
+                if time.monotonic() >= deadline:
+                    raise StorageError(
+                        f"--storage={self.shown_url} can no longer be reached "
+                        f"({_first_line(error.__cause__ or error)}). The trials are on disk: give "
+                        "the same command again when it can."
+                    ) from error
+                time.sleep(self._beat_seconds / 10)
+
+    return cast(_Method, call)
 
 
 class DatabaseStore:
@@ -91,21 +124,17 @@ class DatabaseStore:
             driver = "psycopg" if kind == "postgresql" else "pymysql"
             address = address.set(drivername=f"{kind}+{driver}")
         try:
-            storage = self._optuna.storages.RDBStorage(
-                address.render_as_string(hide_password=False),
-                engine_kwargs={"pool_pre_ping": True},
-                heartbeat_interval=self._beat_seconds,
-                grace_period=4 * self._beat_seconds,
-            )
+            storage = self._open(address.render_as_string(hide_password=False))
             study = self._optuna.create_study(
                 study_name=self._name,
                 storage=storage,
-                sampler=tpe.sampler(self._sweep, os.getpid()),
+                # Workers that draw alike would suggest the same; in containers their ids are alike.
+                sampler=tpe.sampler(self._sweep, zlib.crc32(self._worker.encode()) + os.getpid()),
                 load_if_exists=True,
             )
             found = study.user_attrs.get(_DEFINITION)
         except Exception as error:  # whatever the driver raises
-            raise InputError(f"--storage={shown} cannot be used ({_first_line(error)}).") from error
+            raise InputError(f"--storage={shown} cannot be used: {_first_line(error)}.") from error
         if found is None:
             if study.get_trials(deepcopy=False):
                 raise InputError(
@@ -117,10 +146,30 @@ class DatabaseStore:
             self._sweep.refuse_other(before, f"--storage={shown}, study {self._name!r},")
         return study, storage
 
+    def _open(self, url: str) -> Any:
+        """Optuna's storage; its tables are made where there are none."""
+        import sqlalchemy
+
+        for left in reversed(range(_ATTEMPTS)):
+            try:
+                return self._optuna.storages.RDBStorage(
+                    url,
+                    engine_kwargs={"pool_pre_ping": True},
+                    heartbeat_interval=self._beat_seconds,
+                    grace_period=_BEATS_OF_GRACE * self._beat_seconds,
+                )
+            except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
+                # Two workers that begin at once make the same tables, and one comes second.
+                if not left:
+                    raise
+                time.sleep(1.0)
+        raise AssertionError
+
     def begin(self) -> None:
         """Writes the sweep into the database, once all is known to be good."""
         self._study.set_user_attr(_DEFINITION, json.dumps(self._sweep.to_json()))
 
+    @_patient
     def claim(self, most: Callable[[Trial], int]) -> tuple[Group, list[Trial]] | None:
         """See `folder.Store.claim`."""
         with self._folder.locked():
@@ -153,6 +202,7 @@ class DatabaseStore:
         with contextlib.suppress(Exception):
             self._write(trial, "history", [_short(record) for record in history])
 
+    @_patient
     def trial_done(
         self, trial: Trial, outcome: Mapping[str, Any], history: Sequence[Record]
     ) -> None:
@@ -174,6 +224,7 @@ class DatabaseStore:
                 self._ids.pop(trial.point, None)
         self._folder.write_outcome(trial, outcome)
 
+    @_patient
     def rows(self) -> list[dict[str, Any]]:
         """See `folder.Store.rows`."""
         found: dict[int, dict[str, Any]] = {}
@@ -304,5 +355,5 @@ def _short(record: Record) -> dict[str, Any]:
     }
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

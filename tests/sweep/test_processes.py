@@ -1,0 +1,163 @@
+"""Sweeps as processes: killed at any moment, stopped, and shared by several of them."""
+
+import json
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+from mlpvis_jax.sweep.folder import SweepFolder
+from tests import soak
+
+ROOT = Path(__file__).parents[2]
+CLOCK = {"seconds", "images_per_second"}
+NUM_TRIALS = 6
+
+
+@pytest.fixture(scope="module")
+def start(tiny_npz):
+    """A function: starts a sweep of six trials, in groups of two, two of which are culled."""
+
+    def begin(folder, *more):
+        arguments = [
+            *soak.settings(tiny_npz),
+            "--config.num_epochs=8",
+            "--sweep.optimizer.learning_rate=[0.001, 0.0001, 0.003, 0.0003, 0.01, 0.00003]",
+            *("--sweep.trials_per_program=2", "--sweep.cull_epochs=3"),
+        ]
+        return subprocess.Popen(
+            [sys.executable, "launch.py", f"--workdir={folder}", *arguments, *more],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return begin
+
+
+def finish(process, timeout=120):
+    """What it printed; it must end well."""
+    out, err = process.communicate(timeout=timeout)
+    assert process.returncode == 0, err
+    return out
+
+
+def state_of(path):
+    """All that a sweep leaves behind, but for times."""
+    folder, found = SweepFolder(path), {}
+    for number in range(NUM_TRIALS):
+        run = folder.run_folder(number)
+        outcome = folder.read_outcome(number)
+        results = json.loads(run.results.read_text()) if run.results.exists() else {}
+        found[number] = {
+            "outcome": {key: outcome[key] for key in outcome.keys() - CLOCK},
+            "history": [
+                {key: record[key] for key in record.keys() - CLOCK}
+                for record in folder.read_history(number)
+            ],
+            "results": {key: results[key] for key in results.keys() - CLOCK},
+            "config": run.config.read_text(),
+            "weights": [
+                {key: leaf.tolist() for key, leaf in load_file(weights).items()}
+                for weights in (run.best_weights, run.last_weights)
+            ],
+            "checkpoints": sorted(one.name for one in run.checkpoints.glob("[0-9]*")),
+        }
+    return {**found, "best": json.loads(folder.best_config.read_text())}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(start, tmp_path_factory):
+    """The state of a sweep that nothing happened to, and the seconds it took."""
+    path = tmp_path_factory.mktemp("sweep") / "undisturbed"
+    begun = time.monotonic()
+    finish(start(path))
+    return state_of(path), time.monotonic() - begun
+
+
+def wait_for(process, condition):
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+
+
+def test_killed_again_and_again_it_ends_as_if_nothing_had_been(start, undisturbed, tmp_path):
+    wanted, seconds = undisturbed
+    path, draw = tmp_path / "sweep", random.Random(0)
+    kills = 0
+    for _ in range(4):
+        process = start(path)
+        try:  # from before the first step to the pictures at the end
+            process.wait(timeout=seconds * draw.uniform(0.2, 0.5))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            kills += 1
+        process.communicate()
+    finish(start(path))
+    assert kills >= 2
+    assert state_of(path) == wanted
+    for number in range(NUM_TRIALS):
+        epochs = [record["epoch"] for record in SweepFolder(path).read_history(number)]
+        assert epochs == list(range(1, len(epochs) + 1))
+
+
+def test_a_signal_saves_and_the_folder_alone_goes_on(start, undisturbed, tmp_path):
+    path = tmp_path / "sweep"
+    process = start(path)
+    wait_for(process, lambda: len(list(path.glob("trials/*/metrics.jsonl"))) > 2)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert err.splitlines()[-1] == (
+        f"launch.py: The sweep is stopped and saved. To go on: python launch.py --workdir={path}"
+    )
+    done = [SweepFolder(path).read_outcome(number) for number in range(NUM_TRIALS)]
+    assert None in done
+    again = subprocess.Popen(
+        [sys.executable, "launch.py", f"--workdir={path}"],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert "goes on" in finish(again)
+    assert state_of(path) == undisturbed[0]
+
+
+def groups_in(printed):
+    """The groups of the epochs that a process has printed, by their first trial."""
+    return re.findall(r"^epoch \d+/8 of trials (\d+) to", printed, re.MULTILINE)
+
+
+def test_two_workers_share_a_folder_and_one_outlives_the_other(start, tmp_path):
+    path = tmp_path / "sweep"
+    workers = [start(path, "--config.checkpoint.every_steps=2") for _ in range(2)]
+    # Once each has a group, one is killed in the middle of it.
+    wait_for(workers[0], lambda: len(list(path.glob("trials/*/metrics.jsonl"))) >= 4)
+    workers[0].kill()
+    killed, _ = workers[0].communicate()
+    survived = finish(workers[1])
+    folder = SweepFolder(path)
+    outcomes = [folder.read_outcome(number) for number in range(NUM_TRIALS)]
+    assert {outcome["state"] for outcome in outcomes} <= {"finished", "culled"}
+    # The other has taken up what the first had begun, and no epoch was written twice.
+    assert set(groups_in(survived)) | set(groups_in(killed)) == {"0", "2", "4"}
+    assert len(groups_in(killed)) < 16  # it had not ended two groups
+    for number in range(NUM_TRIALS):
+        epochs = [record["epoch"] for record in folder.read_history(number)]
+        assert epochs == list(range(1, outcomes[number]["epochs"] + 1))
+
+
+def test_two_workers_share_a_folder_without_overlap(start, tmp_path):
+    path = tmp_path / "sweep"
+    workers = [start(path) for _ in range(2)]
+    trained = [set(groups_in(finish(worker))) for worker in workers]
+    assert trained[0] | trained[1] == {"0", "2", "4"} and not trained[0] & trained[1]
+    for number in range(NUM_TRIALS):
+        outcome = SweepFolder(path).read_outcome(number)
+        assert outcome["state"] in ("finished", "culled")
+        assert len(SweepFolder(path).read_history(number)) == outcome["epochs"]

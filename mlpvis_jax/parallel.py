@@ -226,7 +226,7 @@ class Trials:
         block = jax.jit(block)  # so that it is traced once, for its shapes and for the program
 
         def of_device(blocks: jax.Array, *arguments: Any) -> Any:
-            if self.side_by_side == self.slots:
+            if self.side_by_side == self.slots > 1:
                 return block(*arguments)
 
             def taken(index: Any, results: Any) -> list[Any]:

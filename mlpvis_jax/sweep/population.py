@@ -132,7 +132,7 @@ class Population:
     def has_room(self, configs: Sequence[RunConfig]) -> bool:
         """Whether these programs train such trials without much of them lying idle."""
         number, trials = len(configs), self.trials
-        in_turns = trials.side_by_side < trials.slots
+        in_turns = trials.side_by_side < trials.slots or trials.side_by_side == 1
         fits = number <= trials.capacity and (in_turns or 2 * number > trials.capacity)
         return fits and self.shape == program_of(configs)
 

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -16,9 +15,8 @@ from configs import mixer
 from mlpvis_jax.config import override
 from mlpvis_jax.parallel import Devices, Trials
 from mlpvis_jax.run_folder import RunFolder
-from mlpvis_jax.sweep import population
+from mlpvis_jax.sweep import pictures, population
 from mlpvis_jax.sweep.definition import FREE, Sweep
-from mlpvis_jax.sweep.folder import SweepFolder
 from mlpvis_jax.train import loop
 from tests import soak
 
@@ -129,8 +127,9 @@ def test_all_numbers_that_may_differ_do(base, every_number, solo):
     [(1, None), (3, None), (1, 4), (2, 2)],
 )
 def test_a_trial_is_the_solo_run(
-    launch_main, settings, every_number, solo, tmp_path, devices, side_by_side
+    launch_main, settings, every_number, solo, tmp_path, monkeypatch, devices, side_by_side
 ):
+    monkeypatch.setattr(pictures, "draw_all", lambda *_: [])  # of thirteen dimensions
     arguments = [*settings, *arguments_of(every_number), f"--workdir={tmp_path / 'sweep'}"]
     if side_by_side is not None:
         arguments.append(f"--sweep.side_by_side={side_by_side}")
@@ -145,92 +144,6 @@ def test_a_trial_is_the_solo_run(
     for number in range(NUM_TRIALS):
         run = tmp_path / f"sweep/trials/{number:04}"
         assert_same_run(run, solo / f"{number:04}", exact=side_by_side is None)
-
-
-@pytest.mark.parametrize("side_by_side", [1, 4])
-def test_a_trial_that_diverges_touches_no_other(
-    launch_main, settings, base, tmp_path, side_by_side, capsys
-):
-    written = {RATE: [0.01, 1e30], "model.dropout_rate": [0.0, 0.2], "num_epochs": [2]}
-    written["side_by_side"] = side_by_side
-    assert launch_main(*settings, *arguments_of(written), f"--workdir={tmp_path / 'sweep'}") == 0
-    assert "diverged at" in capsys.readouterr().out
-    folder = SweepFolder(tmp_path / "sweep")
-    states = [folder.read_outcome(number)["state"] for number in range(4)]
-    assert states == ["finished", "finished", "diverged", "diverged"]
-    message = folder.read_outcome(2)["message"]
-    assert "Training diverged in epoch" in message and "learning_rate (1e+30)" in message
-    sweep = Sweep.read(base, written)
-    for number in (0, 1):
-        (trial,) = sweep.trials(number, sweep.point(number))
-        loop.train(trial.config, RunFolder(tmp_path / "solo" / str(number)))
-        run = folder.run_folder(number).path
-        # A solo run leaves a rate of zero out of its program, and XLA fuses that one otherwise.
-        exact = side_by_side == 1 and trial.config.model.dropout_rate > 0
-        assert_same_run(run, tmp_path / "solo" / str(number), exact)
-
-
-def test_every_trial_diverges(launch_main, settings, tmp_path, capsys):
-    written = {RATE: [1e30, 1e31], "num_epochs": [2]}
-    assert launch_main(*settings, *arguments_of(written), f"--workdir={tmp_path}/sweep") == 0
-    assert "Every trial diverged" in capsys.readouterr().out
-    assert not (tmp_path / "sweep/best.json").exists()
-
-
-@pytest.fixture
-def compilations():
-    """A list that grows by the seconds of every compilation."""
-    found = []
-
-    def note(event, seconds, **_):
-        if event == "/jax/core/compile/backend_compile_duration":
-            found.append(seconds)
-
-    jax.monitoring.register_event_duration_secs_listener(note)
-    yield found
-    jax.monitoring.unregister_event_duration_listener(note)
-
-
-def test_a_group_is_compiled_once_however_many_trials(
-    launch_main, settings, tmp_path, compilations, monkeypatch
-):
-    functions = []
-    compile_one = Trials.compile
-
-    def compile_and_note(self, function, *arguments, **options):
-        functions.append(function.__name__)
-        return compile_one(self, function, *arguments, **options)
-
-    monkeypatch.setattr(Trials, "compile", compile_and_note)
-    numbers = {}
-    # The first sweep also compiles what is the same in every process, such as random keys.
-    for trials in (3, 2, 9):
-        rates = [0.001 * number for number in range(1, trials + 1)]
-        written = {RATE: rates, "trials_per_program": 16, "num_epochs": [1]}
-        del compilations[:], functions[:]
-        arguments = [*settings, *arguments_of(written), f"--workdir={tmp_path / str(trials)}"]
-        assert launch_main(*arguments) == 0
-        assert sorted(functions) == ["dispatch", "evaluation", "evaluation", "order"]
-        numbers[trials] = len(compilations)
-    assert numbers[2] == numbers[9] > 0
-
-
-def test_groups_of_one_shape_share_the_programs(launch_main, settings, tmp_path, monkeypatch):
-    made = []
-    prepare = population.Population.__init__
-
-    def note(self, configs, *arguments):
-        made.append(len(configs))
-        prepare(self, configs, *arguments)
-
-    monkeypatch.setattr(population.Population, "__init__", note)
-    written = {
-        **{"model.num_blocks": [1, 2], RATE: [0.001, 0.002, 0.003], "num_epochs": [1]},
-        "trials_per_program": 2,
-    }
-    arguments = [*settings, *arguments_of(written), f"--workdir={tmp_path / 'sweep'}"]
-    assert launch_main(*arguments) == 0
-    assert made == [2, 2]  # and each trains two groups, of two trials and of one
 
 
 class Device:

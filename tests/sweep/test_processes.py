@@ -27,9 +27,9 @@ def start(tiny_npz):
     def begin(folder, *more):
         arguments = [
             *soak.settings(tiny_npz),
-            "--config.num_epochs=8",
+            "--config.num_epochs=5",
             "--sweep.optimizer.learning_rate=[0.001, 0.0001, 0.003, 0.0003, 0.01, 0.00003]",
-            *("--sweep.trials_per_program=2", "--sweep.cull_epochs=3"),
+            *("--sweep.trials_per_program=2", "--sweep.cull_epochs=2"),
         ]
         return subprocess.Popen(
             [sys.executable, "launch.py", f"--workdir={folder}", *arguments, *more],
@@ -130,26 +130,7 @@ def test_a_signal_saves_and_the_folder_alone_goes_on(start, undisturbed, tmp_pat
 
 def groups_in(printed):
     """The groups of the epochs that a process has printed, by their first trial."""
-    return re.findall(r"^epoch \d+/8 of trials (\d+) to", printed, re.MULTILINE)
-
-
-def test_two_workers_share_a_folder_and_one_outlives_the_other(start, tmp_path):
-    path = tmp_path / "sweep"
-    workers = [start(path, "--config.checkpoint.every_steps=2") for _ in range(2)]
-    # Once each has a group, one is killed in the middle of it.
-    wait_for(workers[0], lambda: len(list(path.glob("trials/*/metrics.jsonl"))) >= 4)
-    workers[0].kill()
-    killed, _ = workers[0].communicate()
-    survived = finish(workers[1])
-    folder = SweepFolder(path)
-    outcomes = [folder.read_outcome(number) for number in range(NUM_TRIALS)]
-    assert {outcome["state"] for outcome in outcomes} <= {"finished", "culled"}
-    # The other has taken up what the first had begun, and no epoch was written twice.
-    assert set(groups_in(survived)) | set(groups_in(killed)) == {"0", "2", "4"}
-    assert len(groups_in(killed)) < 16  # it had not ended two groups
-    for number in range(NUM_TRIALS):
-        epochs = [record["epoch"] for record in folder.read_history(number)]
-        assert epochs == list(range(1, outcomes[number]["epochs"] + 1))
+    return re.findall(r"^epoch \d+/5 of trials (\d+) to", printed, re.MULTILINE)
 
 
 def test_two_workers_share_a_folder_without_overlap(start, tmp_path):

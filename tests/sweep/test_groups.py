@@ -1,0 +1,116 @@
+"""Groups: one compilation for all of their trials, each of which stands or falls alone."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from mlpvis_jax.parallel import Trials
+from mlpvis_jax.sweep import population
+from mlpvis_jax.sweep.folder import SweepFolder
+from tests import soak
+
+RATE = "optimizer.learning_rate"
+
+
+@pytest.fixture(scope="module")
+def settings(write_npz):
+    """Arguments of a run on noise, in which every loop has several turns."""
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (90, 8, 8, 3)), random.integers(0, 3, 90)
+    source = write_npz(images, labels, training=80)
+    return [*soak.settings(source), "--config.microbatch_size=4"]
+
+
+def arguments_of(written):
+    return [f"--sweep.{key}={value}" for key, value in written.items()]
+
+
+@pytest.mark.parametrize("side_by_side", [1, 4])
+def test_a_trial_that_diverges_touches_no_other(
+    launch_main, settings, tmp_path, side_by_side, capsys
+):
+    written = {RATE: [0.01, 1e30], "model.dropout_rate": [0.0, 0.2], "num_epochs": [2]}
+    written["side_by_side"] = side_by_side
+    assert launch_main(*settings, *arguments_of(written), f"--workdir={tmp_path / 'sweep'}") == 0
+    assert "diverged at" in capsys.readouterr().out
+    folder = SweepFolder(tmp_path / "sweep")
+    states = [folder.read_outcome(number)["state"] for number in range(4)]
+    assert states == ["finished", "finished", "diverged", "diverged"]
+    message = folder.read_outcome(2)["message"]
+    assert "Training diverged in epoch" in message and "learning_rate (1e+30)" in message
+    # The others are as they would be without: also that whose rate of dropout is zero, which a solo
+    # run leaves out of its program.
+    for number, rate in ((0, 0.0), (1, 0.2)):
+        changes = ["--config.optimizer.learning_rate=0.01", f"--config.model.dropout_rate={rate}"]
+        run = tmp_path / str(number)
+        assert launch_main(*settings, *changes, "--config.num_epochs=2", f"--workdir={run}") == 0
+        losses = [
+            [json.loads(line)["validation_loss"] for line in path.read_text().splitlines()]
+            for path in (run / "metrics.jsonl", folder.run_folder(number).metrics)
+        ]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_every_trial_diverges(launch_main, settings, tmp_path, capsys):
+    written = {RATE: [1e30, 1e31], "num_epochs": [2]}
+    assert launch_main(*settings, *arguments_of(written), f"--workdir={tmp_path}/sweep") == 0
+    assert "Every trial diverged" in capsys.readouterr().out
+    assert not (tmp_path / "sweep/best.json").exists()
+
+
+@pytest.fixture
+def compilations():
+    """A list that grows by the seconds of every compilation."""
+    found = []
+
+    def note(event, seconds, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            found.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    yield found
+    jax.monitoring.unregister_event_duration_listener(note)
+
+
+def test_a_group_is_compiled_once_however_many_trials(
+    launch_main, settings, tmp_path, compilations, monkeypatch
+):
+    functions = []
+    compile_one = Trials.compile
+
+    def compile_and_note(self, function, *arguments, **options):
+        functions.append(function.__name__)
+        return compile_one(self, function, *arguments, **options)
+
+    monkeypatch.setattr(Trials, "compile", compile_and_note)
+    numbers = {}
+    # The first sweep also compiles what is the same in every process, such as random keys.
+    for trials in (3, 2, 9):
+        rates = [0.001 * number for number in range(1, trials + 1)]
+        written = {RATE: rates, "trials_per_program": 16, "num_epochs": [1]}
+        del compilations[:], functions[:]
+        arguments = [*settings, *arguments_of(written), f"--workdir={tmp_path / str(trials)}"]
+        assert launch_main(*arguments) == 0
+        assert sorted(functions) == ["dispatch", "evaluation", "evaluation", "order"]
+        numbers[trials] = len(compilations)
+    assert numbers[2] == numbers[9] > 0
+
+
+def test_groups_of_one_shape_share_the_programs(launch_main, settings, tmp_path, monkeypatch):
+    made = []
+    prepare = population.Population.__init__
+
+    def note(self, configs, *arguments):
+        made.append(len(configs))
+        prepare(self, configs, *arguments)
+
+    monkeypatch.setattr(population.Population, "__init__", note)
+    written = {
+        **{"model.num_blocks": [1, 2], RATE: [0.001, 0.002, 0.003], "num_epochs": [1]},
+        "trials_per_program": 2,
+    }
+    arguments = [*settings, *arguments_of(written), f"--workdir={tmp_path / 'sweep'}"]
+    assert launch_main(*arguments) == 0
+    assert made == [2, 2]  # and each trains two groups, of two trials and of one

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import breakdown, checkpointing, scaling, throughput
+from benchmarks import breakdown, checkpointing, population, scaling, sweep, throughput
 
 TINY = ("batch_size=8", "model.width=8", "model.num_blocks=1", "model.image_size=16")
 SUMMARY = {"median", "least", "most", "rounds"}
@@ -116,3 +116,25 @@ def test_every_grid_divides_the_image():
         grid = round(tokens**0.5)
         assert grid**2 == tokens
         assert scaling.IMAGE_SIZE % grid == 0
+
+
+def test_population(run):
+    arguments = ("--models", "mixer", "--images", "16", "--rounds", "2", "--numbers", "1", "3")
+    measured = run(population, *arguments, "--set", *TINY)["mixer"]
+    assert set(measured["populations"]) == {"1", "3"} and measured["out_of_memory"] is None
+    assert measured["trials_that_fit"] >= 1
+    for one in measured["populations"].values():
+        rates, solo = one["images_per_second"]["rounds"], one["solo_images_per_second"]["rounds"]
+        ratios = [rate / other for rate, other in zip(rates, solo, strict=True)]
+        assert one["times_solo"]["rounds"] == ratios and len(ratios) == 2
+
+
+def test_sweep(tmp_path):
+    path = tmp_path / "result.json"
+    arguments = ["--trials", "2", "--images", "36", "--set", *TINY, "--out", str(path)]
+    results = sweep.main(arguments)
+    assert json.loads(path.read_text())["results"] == results
+    measured = results["mixer"]
+    assert len(measured["solo_seconds"]) == 2
+    assert measured["ratio"] == measured["sweep_seconds"] / sum(measured["solo_seconds"])
+    assert 0 < measured["pure_training_seconds"] < sum(measured["solo_seconds"])

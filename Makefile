@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: digits test soak lint clean
+.PHONY: digits test test-all soak lint clean
+TEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 digits: $(VENV)/installed  ## Trains a Mixer on scikit-learn's digits and draws its curves.
 	$(BIN)/python launch.py --config=configs/mixer.py:digits
 
-test: lint  ## Checks style and types, then runs the tests.
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+test: lint  ## Checks style and types, then runs the tests, but for the slow ones.
+	$(TEST) -m 'not slow'
+
+test-all: lint  ## The slow ones, too: many processes, and programs that are fully optimised.
+	$(TEST)
 
 soak: $(VENV)/installed  ## Kills runs a hundred times and compares what they end with.
 	$(BIN)/python -m tests.soak

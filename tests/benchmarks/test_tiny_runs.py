@@ -129,6 +129,7 @@ def test_population(run):
         assert one["times_solo"]["rounds"] == ratios and len(ratios) == 2
 
 
+@pytest.mark.slow
 def test_sweep(tmp_path):
     path = tmp_path / "result.json"
     arguments = ["--trials", "2", "--images", "36", "--set", *TINY, "--out", str(path)]

@@ -272,6 +272,7 @@ def command_of(tiny_npz, folder, url):
     ]
 
 
+@pytest.mark.slow
 def test_two_processes_as_on_two_machines(tiny_npz, url, tmp_path):
     folders = [tmp_path / machine / "rates" for machine in ("a", "b")]
     workers = [

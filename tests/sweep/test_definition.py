@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,14 @@ def test_the_sweeps_of_the_project_go_with_every_model(path, recipe):
 
     sweep = Sweep.read(recipe.get_config().to_dict(), runpy.run_path(str(path))["get_sweep"]())
     assert len({shape_of(trial.config) for trial in trials_of(sweep)}) == 1
+
+
+def test_the_sweep_in_the_documentation_is_one():
+    (snippet,) = re.findall(r"```python\n(.*?)```", Path("docs/sweeps.md").read_text(), re.DOTALL)
+    found = {}
+    exec(compile(snippet, "docs/sweeps.md", "exec"), found)
+    sweep = Sweep.read(mixer.get_config().to_dict(), found["get_sweep"]())
+    assert (sweep.num_trials, sweep.num_points, sweep.cull_epochs) == (36, 12, (5, 10))
 
 
 # Bad input, through launch.py.

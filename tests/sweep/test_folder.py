@@ -38,17 +38,17 @@ def numbers(trials):
 
 
 def test_groups_hold_trials_of_one_shape_and_all_seeds_of_a_point(folder):
-    store = Store(folder, sweep_of(**{"model.num_blocks": [1, 2], RATE: [1, 2], "seed": [3, 4]}))
+    written = {"model.num_blocks": [1, 2], RATE: [1, 2, 3], "seed": [3, 4]}
+    store = Store(folder, sweep_of(**written))
     found = []
     while claimed := store.claim(lambda trial: 5):
         group, trials = claimed
         assert len({trial.config.model.num_blocks for trial in trials}) == 1
-        found.append(numbers(trials))
+        found.append([trial.point for trial in trials])
         end(folder, trials)
         store.done(group)
-    # Trials 0, 1 and 4, 5 have one block; points are numbered with the last dimension fastest.
-    assert sorted(number for group in found for number in group) == list(range(8))
-    assert all(len(group) == 4 for group in found)
+    # Of five that would fit, the two seeds of two points.
+    assert sorted(found) == [[0, 0, 2, 2], [1, 1, 3, 3], [4, 4], [5, 5]]
 
 
 def test_processes_that_ask_at_the_same_moment_share_without_overlap(folder):

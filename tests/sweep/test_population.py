@@ -124,7 +124,12 @@ def test_all_numbers_that_may_differ_do(base, every_number, solo):
     ("devices", "side_by_side"),
     # One after another, by the same instructions where XLA leaves every loop a loop: it writes one
     # of a single turn into its surroundings, and here is none. Side by side, by vmap, to rounding.
-    [(1, None), (3, None), (1, 4), (2, 2)],
+    [
+        (1, None),
+        (1, 4),
+        pytest.param(3, None, marks=pytest.mark.slow),
+        pytest.param(2, 2, marks=pytest.mark.slow),
+    ],
 )
 def test_a_trial_is_the_solo_run(
     launch_main, settings, every_number, solo, tmp_path, monkeypatch, devices, side_by_side

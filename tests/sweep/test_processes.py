@@ -15,6 +15,8 @@ from safetensors.numpy import load_file
 from mlpvis_jax.sweep.folder import SweepFolder
 from tests import soak
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 CLOCK = {"seconds", "images_per_second"}
 NUM_TRIALS = 6

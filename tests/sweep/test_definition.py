@@ -154,8 +154,8 @@ COMMAND_LINES = {
     "a folder": (["--sweep.data.cache_dir=['a']"], ["sweep.data.cache_dir", "same for all"]),
     "a refused value": (["--sweep.model.dropout_rate=[0.1, 1.5]"], ["model.dropout_rate", "1.5"]),
     "a refused end": (
-        ["--sweep.model.dropout_rate=uniform(0, 2)", *RANDOM],
-        ["model.dropout_rate", "2"],
+        ["--sweep.model.dropout_rate=uniform(0, 1)", *RANDOM],
+        ["model.dropout_rate", "below 1"],
     ),
     "parts of blocks": ([f"--sweep.{BLOCKS}=uniform(1, 4)", *RANDOM], [BLOCKS, "whole number"]),
     "a refused seed": (["--sweep.seed=[-1]", f"--sweep.{RATE}=[1]"], ["seed", "-1"]),

@@ -103,6 +103,7 @@ def test_a_second_ctrl_c_ends_at_once(command, tmp_path, monkeypatch):
     assert process.wait(timeout=20) == 130
 
 
+@pytest.mark.slow
 def test_kills_at_random_moments(tmp_path, capsys):
     """The short form of `make soak`."""
     assert soak.soak(tmp_path, kills=3, seed=0, models=("gmlp",)) == 0

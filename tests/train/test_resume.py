@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module", params=[1, 2])
+@pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.slow)])
 def outcome(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("resume")
     script = ROOT / "tests/train/resume_script.py"

@@ -175,7 +175,7 @@ class DatabaseStore:
         with self._folder.locked():
             self._put_back()
             for group in self._folder.read_groups():
-                if self._is_ours(group) and group.take():
+                if group.take_if(lambda: self._is_ours(group)):  # noqa: B023
                     return group, group.trials(self._sweep)
             trials: list[Trial] = []
             while not trials or len(trials) + len(self._sweep.space.seeds) <= most(trials[0]):

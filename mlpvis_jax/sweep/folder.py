@@ -179,6 +179,18 @@ class Group:
         self._lock = file
         return True
 
+    def take_if(self, is_wanted: Callable[[], bool]) -> bool:
+        """Takes the group if it is to be had and is wanted, which is asked again once it is taken.
+
+        Its process may have ended the last trial, and let go of it, since it was asked first.
+        """
+        if not is_wanted() or not self.take():
+            return False
+        if not is_wanted():
+            self.release()
+            return False
+        return True
+
     def release(self) -> None:
         if self._lock is not None:
             self._lock.close()
@@ -215,7 +227,7 @@ class Store:
         """
         with self._folder.locked():
             for group in self._folder.read_groups():
-                if self._is_unfinished(group) and group.take():
+                if group.take_if(lambda: self._is_unfinished(group)):  # noqa: B023
                     return group, group.trials(self._sweep)
             trials = self._next(most)
             if not trials:

@@ -71,6 +71,14 @@ def test_processes_that_ask_at_the_same_moment_share_without_overlap(folder):
     assert sorted(taken) == list(range(8))
 
 
+def test_a_group_that_has_ended_meanwhile_is_let_go(folder):
+    group, _ = Store(folder, sweep_of()).claim(lambda _: 4)
+    group.release()
+    answers = [True, False]  # before it is taken, and after
+    assert not group.take_if(lambda: answers.pop(0)) and not answers
+    assert group.take()
+
+
 def claim_and_wait(path, claimed):
     folder = SweepFolder(path)
     held = Store(folder, sweep_of()).claim(lambda _: 3)

@@ -17,9 +17,9 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
-from mlpvis_jax.config import RunConfig, override
 from mlpvis_jax.errors import InputError, RunError
-from mlpvis_jax.run_folder import RunFolder, read_json
+from mlpvis_jax.files.run_folder import RunFolder, read_json
+from mlpvis_jax.settings.config import RunConfig, override
 from mlpvis_jax.sweep.definition import Sweep
 from mlpvis_jax.sweep.folder import SweepFolder
 
@@ -175,8 +175,8 @@ def _new_folder(name: str) -> Path:
 
 def _run(config: RunConfig, folder: RunFolder) -> None:
     # JAX starts here, after the settings are known to be good.
-    from mlpvis_jax.parallel import keep_compiled_programs
-    from mlpvis_jax.train import loop
+    from mlpvis_jax.running import loop
+    from mlpvis_jax.running.placement import keep_compiled_programs
 
     keep_compiled_programs()
     results = {"train": loop.train, "evaluate": loop.evaluate}[_MODE.value](config, folder)
@@ -185,7 +185,7 @@ def _run(config: RunConfig, folder: RunFolder) -> None:
 
 
 def _run_sweep(sweep: Sweep, folder: str | Path) -> None:
-    from mlpvis_jax.parallel import keep_compiled_programs, spread_over_cores
+    from mlpvis_jax.running.placement import keep_compiled_programs, spread_over_cores
     from mlpvis_jax.sweep import loop
 
     keep_compiled_programs()

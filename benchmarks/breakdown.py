@@ -43,11 +43,11 @@ from benchmarks import images, recipes, record, tables
 from benchmarks.device_loop import DeviceLoop
 from benchmarks.experiment import Experiment
 from benchmarks.rounds import interleaved, summarize
-from mlpvis_jax import optim
 from mlpvis_jax.data.resident import Batch, ResidentSet, rows_in_order, shuffle
+from mlpvis_jax.learning import optim
 from mlpvis_jax.models import Classifier
-from mlpvis_jax.parallel import Devices
-from mlpvis_jax.train.setup import describe_devices
+from mlpvis_jax.running.placement import Devices
+from mlpvis_jax.running.setup import describe_devices
 
 # From about how many seconds to measure to the seconds that one step took.
 StepSeconds = Callable[[float], float]

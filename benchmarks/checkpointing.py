@@ -19,11 +19,11 @@ from typing import Any
 from benchmarks import images, recipes, record, tables
 from benchmarks.experiment import Experiment
 from benchmarks.rounds import interleaved, summarize
-from mlpvis_jax.checkpoint import Checkpoints
-from mlpvis_jax.parallel import Devices
-from mlpvis_jax.train.position import Position
-from mlpvis_jax.train.setup import describe_devices
-from mlpvis_jax.train.state import TrainState
+from mlpvis_jax.files.checkpoint import Checkpoints
+from mlpvis_jax.learning.state import TrainState
+from mlpvis_jax.running.placement import Devices
+from mlpvis_jax.running.position import Position
+from mlpvis_jax.running.setup import describe_devices
 
 _CIFAR100 = 45_000  # training images
 _INTERVAL_SECONDS = 600.0

@@ -67,7 +67,7 @@ def _start_once(model: str, source: str, changes: Sequence[str], folder: Path, r
 
 def _launch_until_first_step(arguments: Sequence[str]) -> int:
     import launch
-    from mlpvis_jax import report
+    from mlpvis_jax.show import report
 
     def end(self: report.Progress, images: int) -> None:
         print(f"\n{_MARK}{time.time()}", flush=True)

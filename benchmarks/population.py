@@ -22,12 +22,12 @@ import numpy as np
 from benchmarks import images, recipes, record, tables
 from benchmarks.experiment import Experiment
 from benchmarks.rounds import interleaved, summarize
-from mlpvis_jax.config import RunConfig
-from mlpvis_jax.parallel import Devices, spread_over_cores
+from mlpvis_jax.learning.state import EpochTotals
+from mlpvis_jax.running.placement import Devices, spread_over_cores
+from mlpvis_jax.running.setup import describe_devices
+from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.sweep.definition import Trial
 from mlpvis_jax.sweep.population import Data, Population, trials_that_fit
-from mlpvis_jax.train.setup import describe_devices
-from mlpvis_jax.train.state import EpochTotals
 
 
 def main(arguments: Sequence[str]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import sys
 import types
 from collections.abc import Sequence
 
-from mlpvis_jax.config import RunConfig, override
+from mlpvis_jax.settings.config import RunConfig, override
 
 # The three models of the Keras example, by the name of their config.
 MODELS = ("mixer", "fnet", "gmlp")

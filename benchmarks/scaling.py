@@ -31,11 +31,11 @@ from benchmarks import recipes, record, tables
 from benchmarks.device_loop import DeviceLoop
 from benchmarks.power_law import crossings, fit_exponent
 from benchmarks.rounds import interleaved, summarize
-from mlpvis_jax import metrics, optim
-from mlpvis_jax.config import RunConfig
+from mlpvis_jax.learning import metrics, optim
 from mlpvis_jax.models import PRESETS
-from mlpvis_jax.parallel import Devices
-from mlpvis_jax.train.setup import build_model, describe_devices
+from mlpvis_jax.running.placement import Devices
+from mlpvis_jax.running.setup import build_model, describe_devices
+from mlpvis_jax.settings.config import RunConfig
 
 AXES = {
     "tokens": (16, 36, 64, 144, 256, 576, 1024),

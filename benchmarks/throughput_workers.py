@@ -20,7 +20,7 @@ def project(npz: str, model: str, *changes: str) -> tuple[dict[str, Any], worker
     """Compiles the real training of a model, and runs an epoch to warm up."""
     from benchmarks import arithmetic, memory, recipes
     from benchmarks.experiment import Experiment
-    from mlpvis_jax.parallel import Devices
+    from mlpvis_jax.running.placement import Devices
 
     config = recipes.run_config(model, changes)
     experiment = Experiment.prepare(config, Path(npz), Devices.all())
@@ -53,8 +53,8 @@ def project(npz: str, model: str, *changes: str) -> tuple[dict[str, Any], worker
 def product(size: str, dtype: str) -> tuple[dict[str, Any], workers.Measure]:
     """Compiles the matrix product; says what device it is."""
     from benchmarks import matrix_product
-    from mlpvis_jax.parallel import Devices
-    from mlpvis_jax.train.setup import describe_devices
+    from mlpvis_jax.running.placement import Devices
+    from mlpvis_jax.running.setup import describe_devices
 
     rows = int(size) or matrix_product.default_size()
     description = {"size": rows, "dtype": dtype, "device": describe_devices(Devices.all())}

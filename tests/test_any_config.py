@@ -8,15 +8,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from configs import mixer
-from mlpvis_jax import augment, optim
-from mlpvis_jax.config import RunConfig
 from mlpvis_jax.errors import InputError
+from mlpvis_jax.files.run_folder import RunFolder
+from mlpvis_jax.learning import augment, optim
+from mlpvis_jax.learning.state import EpochTotals
+from mlpvis_jax.learning.step import make_dispatch, make_step
 from mlpvis_jax.models import PRESETS
-from mlpvis_jax.run_folder import RunFolder
-from mlpvis_jax.train import setup
-from mlpvis_jax.train.state import EpochTotals
-from mlpvis_jax.train.step import make_dispatch, make_step
-from tests.test_config import KEYS
+from mlpvis_jax.running import setup
+from mlpvis_jax.settings.config import RunConfig
+from tests.settings.test_config import KEYS
 
 SOURCES = ["digits", "digit", "cifar10:", "folder:/no/such", "npz:/no/such", "tfds:no_such", ""]
 VALUES = {

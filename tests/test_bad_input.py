@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mlpvis_jax.files.run_folder import RunFolder
+from mlpvis_jax.files.weights import save_weights
 from mlpvis_jax.models import create_model
-from mlpvis_jax.parallel import Devices
-from mlpvis_jax.run_folder import RunFolder
-from mlpvis_jax.train import loop
-from mlpvis_jax.weights import save_weights
+from mlpvis_jax.running import loop
+from mlpvis_jax.running.placement import Devices
 
 ROOT = Path(__file__).parents[1]
 MIXER = "--config=configs/mixer.py:digits"

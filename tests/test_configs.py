@@ -9,9 +9,14 @@ import sys
 import jax
 import pytest
 
-from mlpvis_jax import optim
-from mlpvis_jax.checkpoint import Checkpoints
-from mlpvis_jax.config import (
+from mlpvis_jax.files.checkpoint import Checkpoints
+from mlpvis_jax.files.run_folder import RunFolder
+from mlpvis_jax.files.weights import count_parameters
+from mlpvis_jax.learning import optim
+from mlpvis_jax.models import PRESETS, Classifier
+from mlpvis_jax.running import loop
+from mlpvis_jax.running.setup import build_model, initial_state
+from mlpvis_jax.settings.config import (
     AugmentConfig,
     CheckpointConfig,
     DataConfig,
@@ -21,11 +26,6 @@ from mlpvis_jax.config import (
     ReduceOnPlateauConfig,
     RunConfig,
 )
-from mlpvis_jax.models import PRESETS, Classifier
-from mlpvis_jax.run_folder import RunFolder
-from mlpvis_jax.train import loop
-from mlpvis_jax.train.setup import build_model, initial_state
-from mlpvis_jax.weights import count_parameters
 
 NAMES = ("mixer", "fnet", "gmlp")
 VARIANTS = ("", "paper", "digits")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mlpvis_jax.run_folder import RunFolder
+from mlpvis_jax.files.run_folder import RunFolder
 
 SMALL = [
     "--config=configs/mixer.py",

@@ -21,7 +21,7 @@ def score_of(history: Sequence[Record], objective: str) -> float:
     It is that of the epoch of the lowest validation loss, whose weights are kept.
 
     Args:
-      history: a record an epoch, see `mlpvis_jax.report`; may be empty.
+      history: a record an epoch, see `mlpvis_jax.show.report`; may be empty.
       objective: "validation_loss" or "validation_accuracy".
     """
     losses = [(record["validation_loss"], record) for record in history]

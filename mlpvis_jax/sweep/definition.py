@@ -5,7 +5,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from mlpvis_jax.config import (
+from mlpvis_jax.errors import InputError
+from mlpvis_jax.settings.config import (
     Count,
     OneOf,
     RunConfig,
@@ -15,7 +16,6 @@ from mlpvis_jax.config import (
     parse_text,
     read_section,
 )
-from mlpvis_jax.errors import InputError
 from mlpvis_jax.sweep import space
 from mlpvis_jax.sweep.space import Point, Space
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from mlpvis_jax.errors import InputError
-from mlpvis_jax.run_folder import RunFolder, read_json, write_json
+from mlpvis_jax.files.run_folder import RunFolder, read_json, write_json
 from mlpvis_jax.sweep.culling import Record
 from mlpvis_jax.sweep.definition import Sweep, Trial, config_of, shape_of
 

@@ -13,21 +13,21 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from mlpvis_jax import report
-from mlpvis_jax.checkpoint import Checkpoints, Snapshot
 from mlpvis_jax.errors import InterruptedRunError
-from mlpvis_jax.interruption import Interruption
-from mlpvis_jax.parallel import Devices
-from mlpvis_jax.run_folder import RunFolder
+from mlpvis_jax.files.checkpoint import Checkpoints, Snapshot
+from mlpvis_jax.files.run_folder import RunFolder
+from mlpvis_jax.files.weights import save_weights
+from mlpvis_jax.learning.state import TrainState
+from mlpvis_jax.running.failures import describe_divergence
+from mlpvis_jax.running.interruption import Interruption
+from mlpvis_jax.running.loop import describe_weights, results_of
+from mlpvis_jax.running.placement import Devices
+from mlpvis_jax.running.position import Position, arrays_of
+from mlpvis_jax.show import report
 from mlpvis_jax.sweep.culling import Record
 from mlpvis_jax.sweep.definition import Trial
 from mlpvis_jax.sweep.folder import CULLED, DIVERGED, FINISHED, STOPPED
 from mlpvis_jax.sweep.population import Data, Population
-from mlpvis_jax.train.failures import describe_divergence
-from mlpvis_jax.train.loop import describe_weights, results_of
-from mlpvis_jax.train.position import Position, arrays_of
-from mlpvis_jax.train.state import TrainState
-from mlpvis_jax.weights import save_weights
 
 _VALIDATED = ("validation_loss", "validation_accuracy", "validation_top5_accuracy")
 

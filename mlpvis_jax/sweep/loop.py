@@ -11,20 +11,20 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from mlpvis_jax.checkpoint import Checkpoints
 from mlpvis_jax.errors import InputError, InterruptedRunError
-from mlpvis_jax.interruption import Interruption
-from mlpvis_jax.parallel import Devices
-from mlpvis_jax.report import print_header
-from mlpvis_jax.run_folder import RunFolder
+from mlpvis_jax.files.checkpoint import Checkpoints
+from mlpvis_jax.files.run_folder import RunFolder
+from mlpvis_jax.running.failures import explained
+from mlpvis_jax.running.interruption import Interruption
+from mlpvis_jax.running.placement import Devices
+from mlpvis_jax.running.setup import build_model, describe_devices, open_data
+from mlpvis_jax.show.report import print_header
 from mlpvis_jax.sweep import culling, report, tpe
 from mlpvis_jax.sweep.database import DatabaseStore
 from mlpvis_jax.sweep.definition import Sweep, Trial, config_of
 from mlpvis_jax.sweep.folder import DIVERGED, RUNNING, Group, Store, SweepFolder
 from mlpvis_jax.sweep.lockstep import Lockstep
 from mlpvis_jax.sweep.population import Data, Population, trials_that_fit
-from mlpvis_jax.train.failures import explained
-from mlpvis_jax.train.setup import build_model, describe_devices, open_data
 
 _POLL_SECONDS = 1.0
 

@@ -9,15 +9,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mlpvis_jax import augment, metrics
-from mlpvis_jax.config import RunConfig
 from mlpvis_jax.data import Source
 from mlpvis_jax.data.resident import ResidentSet
+from mlpvis_jax.learning import augment, metrics
+from mlpvis_jax.learning.state import Hyperparameters, TrainState
 from mlpvis_jax.models import Classifier
-from mlpvis_jax.parallel import Devices, Trials
-from mlpvis_jax.sweep.definition import Trial, shape_of
-from mlpvis_jax.train.programs import Evaluation, Training
-from mlpvis_jax.train.setup import (
+from mlpvis_jax.running.placement import Devices, Trials
+from mlpvis_jax.running.programs import Evaluation, Training
+from mlpvis_jax.running.setup import (
     build_model,
     initial_hyperparameters,
     initialization,
@@ -25,7 +24,8 @@ from mlpvis_jax.train.setup import (
     read_split,
     split_off_validation,
 )
-from mlpvis_jax.train.state import Hyperparameters, TrainState
+from mlpvis_jax.settings.config import RunConfig
+from mlpvis_jax.sweep.definition import Trial, shape_of
 
 # Trials on a device, unless it is told otherwise.
 MOST = 64

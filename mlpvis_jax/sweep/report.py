@@ -16,8 +16,8 @@ import rich.live
 import rich.table
 import rich.text
 
-from mlpvis_jax.report import format_duration
-from mlpvis_jax.run_folder import write_json
+from mlpvis_jax.files.run_folder import write_json
+from mlpvis_jax.show.report import format_duration
 from mlpvis_jax.sweep import pictures, ranking
 from mlpvis_jax.sweep.culling import score_of
 from mlpvis_jax.sweep.definition import Sweep, Trial, config_of

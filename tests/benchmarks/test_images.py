@@ -6,7 +6,7 @@ import pytest
 from benchmarks import images
 from mlpvis_jax.data import open_source
 from mlpvis_jax.data.resident import ResidentSet
-from mlpvis_jax.train.setup import split_off_validation
+from mlpvis_jax.running.setup import split_off_validation
 
 
 @pytest.mark.parametrize("number", [1, 8, 45, 128, 1000])

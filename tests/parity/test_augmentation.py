@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from mlpvis_jax import augment
+from mlpvis_jax.learning import augment
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (6, 32, 32, 3)).astype(np.uint8)

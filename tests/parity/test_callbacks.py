@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlpvis_jax import optim
+from mlpvis_jax.learning import optim
 
 # Validation losses of the 50 epochs of configs/mixer.py on CIFAR-100, seed 0.
 RECORDED = [

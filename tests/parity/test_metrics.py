@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from mlpvis_jax import metrics
+from mlpvis_jax.learning import metrics
 
 
 def test_means_over_a_set():

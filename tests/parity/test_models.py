@@ -9,12 +9,12 @@ import optax
 import pytest
 from keras import layers
 
-from mlpvis_jax import augment, optim
 from mlpvis_jax.data.resident import ResidentSet
+from mlpvis_jax.files.weights import count_parameters
+from mlpvis_jax.learning import augment, optim
+from mlpvis_jax.learning.state import EpochTotals, Hyperparameters, TrainState
+from mlpvis_jax.learning.step import make_dispatch, make_step
 from mlpvis_jax.models import create_model
-from mlpvis_jax.train.state import EpochTotals, Hyperparameters, TrainState
-from mlpvis_jax.train.step import make_dispatch, make_step
-from mlpvis_jax.weights import count_parameters
 from tests.parity import keras_models
 
 LEARNING_RATES = {"mixer_keras": 0.005, "fnet_keras": 0.001, "gmlp_keras": 0.003}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs import mixer
-from mlpvis_jax.config import RunConfig
+from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.sweep.culling import culled, score_of
 from mlpvis_jax.sweep.definition import Trial
 from mlpvis_jax.sweep.folder import SweepFolder

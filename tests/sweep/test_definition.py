@@ -9,14 +9,14 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import fnet, gmlp, mixer
-from mlpvis_jax.config import RunConfig
 from mlpvis_jax.errors import InputError
-from mlpvis_jax.parallel import Devices, Trials
-from mlpvis_jax.run_folder import RunFolder
+from mlpvis_jax.files.run_folder import RunFolder
+from mlpvis_jax.learning.state import Hyperparameters
+from mlpvis_jax.running.placement import Devices, Trials
+from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.sweep.definition import FREE, Sweep, shape_of
 from mlpvis_jax.sweep.folder import SweepFolder
-from mlpvis_jax.train.state import Hyperparameters
-from tests.test_config import KEYS
+from tests.settings.test_config import KEYS
 
 RATE, DECAY, BLOCKS = "optimizer.learning_rate", "optimizer.weight_decay", "model.num_blocks"
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from mlpvis_jax.parallel import Trials
+from mlpvis_jax.running.placement import Trials
 from mlpvis_jax.sweep import population
 from mlpvis_jax.sweep.folder import SweepFolder
 from tests import soak

@@ -12,12 +12,12 @@ import pytest
 from safetensors.numpy import load_file
 
 from configs import mixer
-from mlpvis_jax.config import override
-from mlpvis_jax.parallel import Devices, Trials
-from mlpvis_jax.run_folder import RunFolder
+from mlpvis_jax.files.run_folder import RunFolder
+from mlpvis_jax.running import loop
+from mlpvis_jax.running.placement import Devices, Trials
+from mlpvis_jax.settings.config import override
 from mlpvis_jax.sweep import pictures, population
 from mlpvis_jax.sweep.definition import FREE, Sweep
-from mlpvis_jax.train import loop
 from tests import soak
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,123 @@
+"""From settings to what they describe: the data, the model, the hyperparameters."""
+
+import dataclasses
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import mlpvis_jax
+from mlpvis_jax.data import Source, decode, open_source
+from mlpvis_jax.data.resident import ResidentSet
+from mlpvis_jax.errors import InputError
+from mlpvis_jax.learning import optim
+from mlpvis_jax.learning.state import Hyperparameters, Stream, TrainState, random_key
+from mlpvis_jax.models import Classifier, create_model
+from mlpvis_jax.running.placement import Devices
+from mlpvis_jax.settings.config import ModelConfig, RunConfig
+
+TRAINING_SHARE = 0.9  # of the training split; what follows validates
+
+
+def open_data(config: RunConfig) -> Source:
+    """The source that the settings name; nothing is decoded yet."""
+    return open_source(
+        config.data.source, image_size=config.model.image_size, data_dir=config.data.data_dir
+    )
+
+
+def read_split(
+    config: RunConfig, source: Source, split: Literal["train", "test"], run: Path
+) -> ResidentSet:
+    """Decodes a split, or maps its cached copy: by default the run's neighbour `decoded`."""
+    cache_dir = Path(config.data.cache_dir or run.absolute().parent / "decoded").expanduser()
+    return ResidentSet(*decode(source, split, cache_dir=cache_dir))
+
+
+def split_off_validation(source: Source, examples: ResidentSet) -> tuple[ResidentSet, ResidentSet]:
+    """The training part, and the last tenth of the training split for validation.
+
+    Raises:
+      InputError: too few images for both.
+    """
+    number = int(len(examples) * TRAINING_SHARE)
+    if number == 0:
+        raise InputError(
+            f"{source.name} has {len(examples)} training image, too few to set a tenth aside for "
+            "validation; at least 2 are needed."
+        )
+    images, labels = examples.images, examples.labels
+    return (
+        ResidentSet(images[:number], labels[:number]),
+        ResidentSet(images[number:], labels[number:]),
+    )
+
+
+def build_model(config: ModelConfig, num_classes: int) -> Classifier:
+    """The model that the settings describe.
+
+    Raises:
+      InputError: an unknown preset, a setting that it lacks, a patch that does not divide.
+    """
+    settings = dataclasses.asdict(config)
+    name, image_size = settings.pop("name"), settings.pop("image_size")
+    overrides = {key: value for key, value in settings.items() if value is not None}
+    model = create_model(name, num_classes, **overrides)
+    if image_size % model.patch_size:
+        raise InputError(
+            f"The patch_size of model {name!r}, {model.patch_size}, does not divide "
+            f"config.model.image_size {image_size}; set config.model.patch_size or the size."
+        )
+    return model
+
+
+def initial_state(config: RunConfig, model: Classifier, channels: int) -> TrainState:
+    """The state before the first step, a function of the seed."""
+    return initialization(config.model.image_size, model, channels)(config.seed)
+
+
+def initialization(
+    image_size: int, model: Classifier, channels: int
+) -> Callable[[int], TrainState]:
+    """The function from a seed to the state before the first step; it compiles once."""
+    images = jnp.zeros((1, image_size, image_size, channels))
+    init = jax.jit(model.init)
+
+    def state_of(seed: int) -> TrainState:
+        params = init(random_key(seed, Stream.PARAMETERS), images)["params"]
+        return TrainState.create(params, optim.adamw(0.0, 0.0))
+
+    return state_of
+
+
+def initial_hyperparameters(config: RunConfig, model: Classifier) -> Hyperparameters:
+    """The numbers that the settings give, as float32, and the seed."""
+    return Hyperparameters(
+        seed=np.uint32(config.seed),
+        learning_rate=np.float32(config.optimizer.learning_rate),
+        weight_decay=np.float32(config.optimizer.weight_decay),
+        dropout_rate=np.float32(model.dropout_rate),
+        stochastic_depth_rate=np.float32(model.stochastic_depth_rate),
+        label_smoothing=np.float32(config.optimizer.label_smoothing),
+        flip_probability=np.float32(config.augment.flip_probability),
+        zoom=np.float32(config.augment.zoom),
+    )
+
+
+def describe_devices(devices: Devices) -> str:
+    """Such as "4 x NVIDIA H100 80GB HBM3 (gpu)"."""
+    first = devices.devices[0]
+    return f"{len(devices)} x {first.device_kind} ({first.platform})"
+
+
+def versions() -> dict[str, str]:
+    """Of this package and of those that decide what it computes."""
+    packages = ("jax", "jaxlib", "flax", "optax", "numpy")
+    return {
+        "mlpvis_jax": mlpvis_jax.__version__,
+        **{package: metadata.version(package) for package in packages},
+    }

@@ -1,0 +1,115 @@
+"""A run that cannot go on: divergence, a full disk, no memory. What is saved stays whole."""
+
+import json
+
+import jax
+import pytest
+
+from mlpvis_jax.files.run_folder import RunFolder
+from mlpvis_jax.learning import optim
+from mlpvis_jax.running import loop
+
+
+@pytest.fixture
+def start(launch_main, tiny_npz, capfd):
+    """A function: runs launch.py on a tiny set in a folder; exit status and standard error."""
+
+    def call(folder, *more):
+        capfd.readouterr()
+        status = launch_main(
+            "--config=configs/mixer.py",
+            f"--workdir={folder}",
+            f"--config.data.source=npz:{tiny_npz}",
+            "--config.batch_size=18",
+            "--config.model.image_size=8",
+            "--config.model.patch_size=4",
+            "--config.model.num_blocks=1",
+            "--config.model.width=8",
+            *more,
+        )
+        return status, capfd.readouterr().err
+
+    return call
+
+
+def state_of(folder):
+    """The newest weights and all lines of metrics, without the clock."""
+    lines = map(json.loads, RunFolder(folder).metrics.read_text().splitlines())
+    clock = {"seconds", "images_per_second"}
+    return [{k: v for k, v in line.items() if k not in clock} for line in lines]
+
+
+def test_divergence_names_the_step_and_keeps_the_last_good_checkpoint(start, tmp_path, monkeypatch):
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    assert start(straight, "--config.num_epochs=3")[0] == 0
+
+    def ruin(self, loss):
+        self.learning_rate = 1e38
+
+    with monkeypatch.context() as patched:
+        patched.setattr(optim.ReduceOnPlateau, "update", ruin)
+        # Saved before the rule is applied, as a wrong rate would be part of the run otherwise.
+        patched.setattr(loop._Loop, "_save", lambda self, state: None)
+        status, err = start(broken, "--config.num_epochs=3")
+    assert status == 3
+    assert err.count("\n") == 1 and "Traceback" not in err
+    assert "Training diverged in epoch 2: the loss or a gradient at step 4 is not a finite" in err
+    assert "the loss before it was 0." in err
+    assert "config.optimizer.learning_rate (0.005) is too high" in err
+    assert len(state_of(broken)) == 1
+    # The run as it was before goes on.
+    assert start(broken, "--config.num_epochs=3")[0] == 0
+    assert state_of(broken) == state_of(straight)
+
+
+def test_a_validation_loss_that_is_not_finite(start, tmp_path, monkeypatch):
+    evaluate = loop.Evaluation.__call__
+
+    def overflow(self, params):
+        return {**evaluate(self, params), "loss": float("inf")}
+
+    monkeypatch.setattr(loop.Evaluation, "__call__", overflow)
+    status, err = start(tmp_path / "run")
+    assert status == 3
+    assert "the validation loss after step 2 is not a finite number" in err
+
+
+def test_too_high_a_rate_from_the_start(start, tmp_path):
+    status, err = start(tmp_path / "run", "--config.optimizer.learning_rate=1e38")
+    assert status == 3
+    assert "at step 2 is not a finite number" in err and "(1e+38) is too high" in err
+    assert state_of(tmp_path / "run") == []
+
+
+def test_no_memory_on_the_device(start, tmp_path, monkeypatch):
+    def fail(*arguments, **options):
+        raise jax.errors.JaxRuntimeError(
+            "RESOURCE_EXHAUSTED: Out of memory allocating 123 bytes.\nMore lines."
+        )
+
+    monkeypatch.setattr(loop, "Training", fail)
+    status, err = start(tmp_path / "run")
+    assert status == 1
+    assert err.count("\n") == 1
+    for part in ("Out of memory allocating 123 bytes", "config.microbatch_size", "remat=True"):
+        assert part in err
+
+
+def test_a_disk_that_fills_up(start, tmp_path, mounted):
+    disk = mounted("size=1500k")
+    more = [f"--config.data.cache_dir={tmp_path}", "--config.num_epochs=2"]
+    assert start(disk / "run", *more)[0] == 0
+    before = state_of(disk / "run")
+    # Now there is room for nothing more.
+    with pytest.raises(OSError), (disk / "filling").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(1 << 12))
+    more[-1] = "--config.num_epochs=4"
+    status, err = start(disk / "run", *more)
+    assert status == 1
+    assert err.count("\n") == 1 and "Traceback" not in err
+    assert "cannot be written" in err and str(disk / "run") in err and "MB are free" in err
+    # Room again: nothing was lost.
+    (disk / "filling").unlink()
+    assert start(disk / "run", *more)[0] == 0
+    assert state_of(disk / "run")[:2] == before and len(state_of(disk / "run")) == 4

@@ -1,0 +1,110 @@
+"""Signals, locks and kills, seen from outside: processes of launch.py on a tiny run."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests import soak
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def command(tiny_npz):
+    """A function: starts a run in a folder, with more arguments."""
+
+    def start(folder, *more):
+        return subprocess.Popen(
+            [sys.executable, "launch.py", f"--workdir={folder}", *soak.settings(tiny_npz), *more],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+def wait_for_epochs(process, number):
+    """Reads its output until that many epochs are done."""
+    while number:
+        line = process.stdout.readline()
+        assert line, process.stderr.read()
+        number -= line.startswith("epoch")
+
+
+def epochs_in(folder):
+    return [
+        json.loads(line)["epoch"] for line in (folder / "metrics.jsonl").read_text().splitlines()
+    ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_ends(command, tmp_path, number):
+    process = command(tmp_path / "run", "--config.num_epochs=1000000")
+    wait_for_epochs(process, 3)
+    start = time.monotonic()
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    first, last = err.splitlines()
+    assert first == f"{number.name}: saving ..."
+    assert last.startswith(f"launch.py: {number.name}: stopped after step ")
+    assert last.endswith(f"To go on: python launch.py --workdir={tmp_path / 'run'}")
+    done = epochs_in(tmp_path / "run")
+    assert done == list(range(1, len(done) + 1)) and len(done) >= 3
+    assert time.monotonic() - start < 60
+
+    # The command that it names goes on; a process that trains keeps others out.
+    process = command(tmp_path / "run", "--config.num_epochs=1000000")
+    wait_for_epochs(process, 1)
+    other = command(tmp_path / "run", "--config.num_epochs=1000000")
+    _, err = other.communicate(timeout=60)
+    assert other.returncode == 2
+    assert f"is in use by process {process.pid} on " in err
+    process.kill()
+    process.wait()
+    more = epochs_in(tmp_path / "run")
+    assert more == list(range(1, len(more) + 1)) and len(more) > len(done)
+
+
+def test_a_second_ctrl_c_ends_at_once(command, tmp_path, monkeypatch):
+    script = tmp_path / "stuck.py"
+    script.write_text(
+        "import time, sys\n"
+        "from mlpvis_jax.running.interruption import Interruption\n"
+        "import jax\n"
+        "stuck = jax.jit(lambda x: jax.pure_callback(lambda: time.sleep(60), None))\n"
+        "with Interruption() as interruption:\n"
+        "    print('ready', flush=True)\n"
+        "    time.sleep(60)\n"
+        "    stuck(1)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, script],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    assert process.stderr.readline() == "SIGINT: saving ...\n"
+    process.send_signal(signal.SIGTERM)  # a scheduler that repeats itself is patient
+    time.sleep(0.2)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 130
+
+
+@pytest.mark.slow
+def test_kills_at_random_moments(tmp_path, capsys):
+    """The short form of `make soak`."""
+    assert soak.soak(tmp_path, kills=3, seed=0, models=("gmlp",)) == 0
+    assert "mismatches" in capsys.readouterr().out

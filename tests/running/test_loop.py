@@ -1,0 +1,100 @@
+"""A whole run on made-up images: what it writes agrees with what it did."""
+
+import json
+
+import numpy as np
+import pytest
+
+from configs import mixer
+from mlpvis_jax.files.run_folder import RunFolder
+from mlpvis_jax.files.weights import load_weights
+from mlpvis_jax.learning import optim
+from mlpvis_jax.learning.metrics import means_of
+from mlpvis_jax.running import loop, setup
+from mlpvis_jax.running.placement import Devices
+from mlpvis_jax.running.programs import Evaluation
+from mlpvis_jax.settings.config import RunConfig
+
+
+@pytest.fixture(scope="module")
+def config(write_npz):
+    """Forty noisy images of two classes; the learning rate is high so that losses go both ways."""
+    labels = np.arange(50) % 2
+    noise = np.random.default_rng(0).integers(0, 200, (50, 8, 8, 3))
+    path = write_npz(noise + 40 * labels[:, None, None, None], labels, training=40)
+    values = mixer.get_config()
+    values.data.source = f"npz:{path}"
+    values.num_epochs, values.batch_size, values.steps_per_dispatch = 12, 16, 2
+    values.model.update(image_size=8, patch_size=4, num_blocks=1, width=8)
+    values.optimizer.learning_rate = 0.1
+    values.reduce_on_plateau.patience = 2
+    values.early_stopping.patience = 4
+    return RunConfig.from_mapping(values.to_dict())
+
+
+@pytest.fixture(scope="module")
+def run(config, tmp_path_factory):
+    folder = RunFolder(tmp_path_factory.mktemp("runs") / "run")
+    results = loop.train(config, folder)
+    history = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    return folder, results, history
+
+
+def test_the_learning_rate_follows_the_plateau_rule(run, config):
+    _, _, history = run
+    plateau = optim.ReduceOnPlateau(0.1, factor=0.5, patience=2, min_delta=1e-4)
+    for record in history:
+        assert record["learning_rate"] == plateau.learning_rate
+        plateau.update(record["validation_loss"])
+    assert history[-1]["learning_rate"] < 0.1
+
+
+def test_training_stopped_where_the_rule_says(run):
+    _, results, history = run
+    losses = [record["validation_loss"] for record in history]
+    best_epoch = 1 + losses.index(min(losses))
+    assert results["best_epoch"] == best_epoch
+    assert results["epochs"] == len(history) == min(best_epoch + 4, 12)
+    assert [record["epoch"] for record in history] == list(range(1, len(history) + 1))
+    assert [record["step"] for record in history] == [3 * r["epoch"] for r in history]
+
+
+@pytest.mark.parametrize("which", ["best", "last"])
+def test_weights_are_those_of_their_epoch(run, config, which):
+    folder, results, history = run
+    record = history[results["best_epoch"] - 1 if which == "best" else -1]
+    source = setup.open_data(config)
+    model = setup.build_model(config.model, source.num_classes)
+    path = folder.best_weights if which == "best" else folder.last_weights
+    params, description = load_weights(path, setup.initial_state(config, model, 3).params)
+    training, validation = setup.split_off_validation(
+        source, setup.read_split(config, source, "train", folder.path)
+    )
+    assert (len(training), len(validation)) == (36, 4)
+    normalize = loop.normalization_of(description, 3, path)
+    np.testing.assert_allclose(normalize.mean, training.images.mean(axis=(0, 1, 2)), 1e-6)
+    devices = Devices.all()
+    params = devices.replicate(params)
+    evaluation = Evaluation(config, model, normalize, devices, validation, params)
+    found = means_of(devices.first(evaluation(params)))
+    assert found["loss"] == pytest.approx(record["validation_loss"], rel=1e-6)
+    assert found["accuracy"] == record["validation_accuracy"]
+
+
+def test_evaluating_the_run_gives_its_results_and_writes_nothing(run, config):
+    folder, results, _ = run
+    before = {path: path.stat().st_mtime_ns for path in folder.path.rglob("*")}
+    again = loop.evaluate(config, folder)
+    assert again == {name: results[name] for name in again}
+    assert {path: path.stat().st_mtime_ns for path in folder.path.rglob("*")} == before
+    assert json.loads(folder.results.read_text())["test_loss"] == results["test_loss"]
+
+
+def test_the_same_config_is_the_same_run(run, config, tmp_path):
+    _, _, history = run
+    folder = RunFolder(tmp_path / "again")
+    loop.train(config, folder)
+    again = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    for record in (*history, *again):
+        del record["seconds"], record["images_per_second"]
+    assert again == history

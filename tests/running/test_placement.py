@@ -1,0 +1,60 @@
+"""How a batch is cut for the devices, and where compiled programs are kept."""
+
+import jax
+import pytest
+
+from mlpvis_jax.data.resident import PADDING, rows_in_order
+from mlpvis_jax.running import placement as parallel
+
+
+class Device:
+    """What is asked of a device here."""
+
+    def __init__(self, platform):
+        self.platform = platform
+
+
+@pytest.mark.parametrize(
+    ("platform", "devices", "batch_size", "largest", "parts"),
+    [
+        ("cpu", 1, 128, None, 8),  # of 16 images
+        ("cpu", 2, 128, None, 4),
+        ("cpu", 1, 7, None, 1),
+        ("cpu", 1, 100, None, 7),
+        ("gpu", 1, 128, None, 1),
+        ("gpu", 4, 1024, 64, 4),
+        ("tpu", 1, 128, 128, 1),
+        ("cpu", 1, 128, 1000, 1),
+        ("gpu", 1, 10, 1, 10),
+    ],
+)
+def test_a_batch_is_cut_for_the_kind_of_device(platform, devices, batch_size, largest, parts):
+    chosen = parallel.Devices((Device(platform),) * devices)
+    assert chosen.num_microbatches(batch_size, largest) == parts
+    rows = rows_in_order(2 * batch_size, batch_size, devices, parts)
+    assert rows.shape[2] % parts == 0
+    assert (rows[0] != PADDING).sum() == batch_size
+    if largest is not None:
+        assert rows.shape[2] // parts <= largest
+
+
+@pytest.fixture
+def unset():
+    """JAX without a folder for compiled programs, and its settings put back afterwards."""
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
+    jax.config.update("jax_compilation_cache_dir", None)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def test_compiled_programs_are_kept_in_the_cache_of_the_user(unset, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    parallel.keep_compiled_programs()
+    expected = str(tmp_path / "mlpvis_jax/compiled")
+    assert jax.config.jax_compilation_cache_dir == expected
+    # A folder that JAX was given already, by its own variable or by a project, stays.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
+    parallel.keep_compiled_programs()
+    assert jax.config.jax_compilation_cache_dir == expected

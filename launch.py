@@ -20,8 +20,6 @@ from ml_collections import ConfigDict
 from mlpvis_jax.errors import InputError, RunError
 from mlpvis_jax.files.run_folder import RunFolder, read_json
 from mlpvis_jax.settings.config import RunConfig, override
-from mlpvis_jax.sweep.definition import Sweep
-from mlpvis_jax.sweep.folder import SweepFolder
 
 _MODES = ("train", "evaluate")
 _FLAGS = ("--config", "--sweep", "--storage", "--workdir", "--mode")
@@ -176,7 +174,7 @@ def _new_folder(name: str) -> Path:
 def _run(config: RunConfig, folder: RunFolder) -> None:
     # JAX starts here, after the settings are known to be good.
     from mlpvis_jax.running import loop
-    from mlpvis_jax.running.placement import keep_compiled_programs
+    from mlpvis_jax.running.machine import keep_compiled_programs
 
     keep_compiled_programs()
     results = {"train": loop.train, "evaluate": loop.evaluate}[_MODE.value](config, folder)
@@ -185,11 +183,11 @@ def _run(config: RunConfig, folder: RunFolder) -> None:
 
 
 def _run_sweep(sweep: Sweep, folder: str | Path) -> None:
-    from mlpvis_jax.running.placement import keep_compiled_programs, spread_over_cores
+    from mlpvis_jax.running.machine import keep_compiled_programs, use_each_core
     from mlpvis_jax.sweep import loop
 
     keep_compiled_programs()
-    spread_over_cores(sweep.num_trials)
+    use_each_core(sweep.num_trials)
     best = loop.run(sweep, folder, _STORAGE.value)
     if best is not None:
         print(f"Best: trial {best['trial']}")

@@ -38,6 +38,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from mlpvis_jax.running.setup import describe_devices
 
 from benchmarks import images, recipes, record, tables
 from benchmarks.device_loop import DeviceLoop
@@ -47,7 +48,6 @@ from mlpvis_jax.data.resident import Batch, ResidentSet, rows_in_order, shuffle
 from mlpvis_jax.learning import optim
 from mlpvis_jax.models import Classifier
 from mlpvis_jax.running.placement import Devices
-from mlpvis_jax.running.setup import describe_devices
 
 # From about how many seconds to measure to the seconds that one step took.
 StepSeconds = Callable[[float], float]

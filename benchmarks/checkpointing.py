@@ -16,14 +16,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mlpvis_jax.running.position import Position
+from mlpvis_jax.running.setup import describe_devices
+
 from benchmarks import images, recipes, record, tables
 from benchmarks.experiment import Experiment
 from benchmarks.rounds import interleaved, summarize
 from mlpvis_jax.files.checkpoint import Checkpoints
 from mlpvis_jax.learning.state import TrainState
 from mlpvis_jax.running.placement import Devices
-from mlpvis_jax.running.position import Position
-from mlpvis_jax.running.setup import describe_devices
 
 _CIFAR100 = 45_000  # training images
 _INTERVAL_SECONDS = 600.0

@@ -5,12 +5,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from mlpvis_jax.data.resident import ResidentSet
-from mlpvis_jax.learning import augment
-from mlpvis_jax.learning.state import EpochTotals, Hyperparameters, TrainState
-from mlpvis_jax.models import Classifier
-from mlpvis_jax.running.placement import Devices
-from mlpvis_jax.running.programs import Training
 from mlpvis_jax.running.setup import (
     build_model,
     initial_hyperparameters,
@@ -19,6 +13,13 @@ from mlpvis_jax.running.setup import (
     read_split,
     split_off_validation,
 )
+
+from mlpvis_jax.data.resident import ResidentSet
+from mlpvis_jax.learning import augment
+from mlpvis_jax.learning.state import EpochTotals, Hyperparameters, TrainState
+from mlpvis_jax.models import Classifier
+from mlpvis_jax.running.placement import Devices
+from mlpvis_jax.running.programs import Training
 from mlpvis_jax.settings.config import RunConfig
 
 

@@ -18,13 +18,13 @@ from typing import Any
 
 import jax
 import numpy as np
+from mlpvis_jax.running.setup import describe_devices
 
 from benchmarks import images, recipes, record, tables
 from benchmarks.experiment import Experiment
 from benchmarks.rounds import interleaved, summarize
 from mlpvis_jax.learning.state import EpochTotals
 from mlpvis_jax.running.placement import Devices, spread_over_cores
-from mlpvis_jax.running.setup import describe_devices
 from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.sweep.definition import Trial
 from mlpvis_jax.sweep.population import Data, Population, trials_that_fit

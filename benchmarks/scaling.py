@@ -26,6 +26,7 @@ from typing import Any
 
 import jax
 import optax
+from mlpvis_jax.running.setup import build_model, describe_devices
 
 from benchmarks import recipes, record, tables
 from benchmarks.device_loop import DeviceLoop
@@ -34,7 +35,6 @@ from benchmarks.rounds import interleaved, summarize
 from mlpvis_jax.learning import metrics, optim
 from mlpvis_jax.models import PRESETS
 from mlpvis_jax.running.placement import Devices
-from mlpvis_jax.running.setup import build_model, describe_devices
 from mlpvis_jax.settings.config import RunConfig
 
 AXES = {

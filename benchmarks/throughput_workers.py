@@ -52,9 +52,10 @@ def project(npz: str, model: str, *changes: str) -> tuple[dict[str, Any], worker
 
 def product(size: str, dtype: str) -> tuple[dict[str, Any], workers.Measure]:
     """Compiles the matrix product; says what device it is."""
+    from mlpvis_jax.running.setup import describe_devices
+
     from benchmarks import matrix_product
     from mlpvis_jax.running.placement import Devices
-    from mlpvis_jax.running.setup import describe_devices
 
     rows = int(size) or matrix_product.default_size()
     description = {"size": rows, "dtype": dtype, "device": describe_devices(Devices.all())}

@@ -1,6 +1,8 @@
 """What can end a run, each with a message for a person and an exit status for the shell."""
 
+import difflib
 import signal
+from collections.abc import Iterable
 
 
 class RunError(Exception):
@@ -43,3 +45,14 @@ class InterruptedRunError(RunError):
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
         self.exit_status = 128 + signal.Signals(number)
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Returns the known word that a mistyped one most likely stands for, or None."""
+    matches = difflib.get_close_matches(word, list(known), n=1)
+    return matches[0] if matches else None
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an error's message, or the name of its class."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

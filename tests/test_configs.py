@@ -8,6 +8,7 @@ import sys
 
 import jax
 import pytest
+from mlpvis_jax.running.setup import build_model, initial_state
 
 from mlpvis_jax.files.checkpoint import Checkpoints
 from mlpvis_jax.files.run_folder import RunFolder
@@ -15,7 +16,6 @@ from mlpvis_jax.files.weights import count_parameters
 from mlpvis_jax.learning import optim
 from mlpvis_jax.models import PRESETS, Classifier
 from mlpvis_jax.running import loop
-from mlpvis_jax.running.setup import build_model, initial_state
 from mlpvis_jax.settings.config import (
     AugmentConfig,
     CheckpointConfig,

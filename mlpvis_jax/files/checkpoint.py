@@ -20,9 +20,9 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from mlpvis_jax.errors import InputError, StorageError
+from mlpvis_jax.errors import InputError, StorageError, first_line
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _KEPT = 2  # the newest, and one more in case it gets damaged
 
 
@@ -104,6 +104,10 @@ class Checkpoints:
         except Exception as error:
             raise self._storage_error(error) from error
 
+    def has(self, step: int) -> bool:
+        """Whether a checkpoint of the step is on disk."""
+        return (self._folder / str(step)).exists()
+
     def newest(self, like: Any) -> Snapshot | None:
         """Reads the newest checkpoint that is whole; None if there is none at all.
 
@@ -121,7 +125,7 @@ class Checkpoints:
             try:
                 snapshot = self._read(step, like)
             except Exception as error:  # whatever damage makes the readers raise
-                damaged[step] = _first_line(error)
+                damaged[step] = first_line(error)
                 continue
             for other, reason in damaged.items():
                 self._put_aside(other, reason)
@@ -178,12 +182,8 @@ class Checkpoints:
         return StorageError(
             f"The checkpoint, {self._bytes / 1e6:,.1f} MB, cannot be written to {self._folder}, "
             f"where {shutil.disk_usage(self._folder).free / 1e6:,.1f} MB are free "
-            f"({_first_line(error)}). The one before it is whole."
+            f"({first_line(error)}). The one before it is whole."
         )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _digest(arrays: Any, values: Mapping[str, Any]) -> str:

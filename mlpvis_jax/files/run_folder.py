@@ -6,12 +6,15 @@ import json
 import math
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mlpvis_jax.errors import InputError
-from mlpvis_jax.settings.config import RunConfig, differences
+from mlpvis_jax.settings.config import RunConfig
+
+# (settings before, settings now) -> sentences about those that keep a run from going on
+Differences = Callable[[RunConfig, RunConfig], list[str]]
 
 
 class RunFolder:
@@ -21,6 +24,7 @@ class RunFolder:
     metrics.jsonl      a line an epoch
     results.json       of the test set, with the best weights
     best.safetensors   the weights of the lowest validation loss
+    averaged.safetensors  the averaged weights of their lowest validation loss, if any are kept
     last.safetensors   the weights after the last epoch
     curves.png         loss and accuracy by epoch
     tensorboard/       the same as event files
@@ -34,13 +38,14 @@ class RunFolder:
         self.metrics = self.path / "metrics.jsonl"
         self.results = self.path / "results.json"
         self.best_weights = self.path / "best.safetensors"
+        self.averaged_weights = self.path / "averaged.safetensors"
         self.last_weights = self.path / "last.safetensors"
         self.curves = self.path / "curves.png"
         self.events = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
         self._lock = self.path / "lock"
 
-    def check(self, config: RunConfig) -> None:
+    def check(self, config: RunConfig, differences: Differences) -> None:
         """Refuses a folder that holds another run, or that cannot be written.
 
         Raises:
@@ -48,7 +53,7 @@ class RunFolder:
         """
         self.check_place()
         if self.config.exists():
-            self.refuse_other(self.read_config(), config)
+            self.refuse_other(self.read_config(), config, differences)
             return
         for taken in (self.metrics, self.results, self.best_weights, self.checkpoints):
             if taken.exists():
@@ -74,7 +79,7 @@ class RunFolder:
                 "on a read-only disk."
             )
 
-    def refuse_other(self, before: RunConfig, config: RunConfig) -> None:
+    def refuse_other(self, before: RunConfig, config: RunConfig, differences: Differences) -> None:
         """Raises InputError where a run begun with other settings cannot go on with these."""
         differing = differences(before, config)
         if differing:

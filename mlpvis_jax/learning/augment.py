@@ -6,10 +6,16 @@ three are multiplied first. Semantics are those of the Keras layers Normalizatio
 RandomFlip("horizontal") and RandomZoom(height_factor, width_factor) in their default settings.
 """
 
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+
+from mlpvis_jax.settings.choice import Choice
+from mlpvis_jax.settings.declared import Rate, Role, Share
 
 # Pixels keep their eight bits where the hardware's default product would round to fewer.
 _PRECISION = jax.lax.Precision.HIGHEST
@@ -57,13 +63,40 @@ def resize(images: jax.Array, image_size: int) -> jax.Array:
 
 
 def augment(
+    transforms: Mapping[str, Choice],
     keys: jax.Array,
     images: jax.Array,
     image_size: int,
-    flip_probability: float | jax.Array,
-    zoom: float | jax.Array,
+    numbers: Mapping[str, Any],
 ) -> jax.Array:
-    """Resizes, then flips left to right and zooms at random, each image by its own key.
+    """Applies the transforms of an image in their order, each image by its own key.
+
+    Args:
+      transforms: rows of TRANSFORMS with their options, by label.
+      keys: one key an image, [batch].
+      images: normalised, float32 [batch, height, width, channels].
+      image_size: height and width of the result; images that no transform resizes are resized last.
+      numbers: the traced options of each transform, by label.
+
+    Returns:
+      float32 [batch, image_size, image_size, channels].
+    """
+    for index, (label, choice) in enumerate(transforms.items()):
+        # The first transform draws from the key itself; each later one from a key of its own.
+        own = jax.vmap(lambda key: jax.random.fold_in(key, index))(keys) if index else keys  # noqa: B023
+        images = choice(own, images, image_size, **numbers[label])
+    return images if images.shape[1:3] == (image_size, image_size) else resize(images, image_size)
+
+
+def flip_zoom(
+    keys: jax.Array,
+    images: jax.Array,
+    image_size: int,
+    *,
+    flip_probability: Annotated[Share, Role.TRACED, "Of mirroring an image left to right."],
+    zoom: Annotated[Rate, Role.TRACED, "Height and width are scaled within [1 - zoom, 1 + zoom]."],
+) -> jax.Array:
+    """Resizes, then flips left to right and zooms at random, as products of small matrices.
 
     Args:
       keys: one key an image, [batch].
@@ -78,10 +111,10 @@ def augment(
     draws = jax.vmap(lambda key: jax.random.uniform(key, (3,)))(keys)
     flips = draws[:, 0] < flip_probability
     factors = 1 + zoom * (2 * draws[:, 1:] - 1)
-    return transform(images, image_size, flips, factors)
+    return resize_flip_zoom(images, image_size, flips, factors)
 
 
-def transform(
+def resize_flip_zoom(
     images: jax.Array, image_size: int, flips: jax.Array, factors: jax.Array
 ) -> jax.Array:
     """Resizes, flips and zooms by given amounts.
@@ -131,3 +164,7 @@ def _interpolate(images: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.
 
 def _same_batch(matrices: jax.Array, images: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.broadcast_to(matrices, (images.shape[0], *matrices.shape[1:])), images
+
+
+# A row maps (keys, images, image_size) to images; see `augment`.
+TRANSFORMS: Mapping[str, Callable[..., jax.Array]] = {"flip_zoom": flip_zoom}

@@ -1,4 +1,4 @@
-"""What training changes (the state) and what it is told (the hyperparameters)."""
+"""What training changes: the state of a run, and the totals of its epoch."""
 
 import enum
 from typing import Any
@@ -20,15 +20,21 @@ class TrainState:
       step: int32, steps taken.
       params: the model's parameters.
       opt_state: the optimiser's state.
+      averaged: an exponential average of the parameters; {} where none is asked for.
     """
 
     step: jax.Array
     params: Any
     opt_state: optax.OptState
+    averaged: Any
 
     @classmethod
-    def create(cls, params: Any, optimizer: optax.GradientTransformation) -> "TrainState":
-        return cls(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+    def create(
+        cls, params: Any, optimizer: optax.GradientTransformation, is_averaged: bool = False
+    ) -> "TrainState":
+        """Makes the state before the first step."""
+        averaged = params if is_averaged else {}
+        return cls(jnp.zeros((), jnp.int32), params, optimizer.init(params), averaged)
 
 
 @struct.dataclass
@@ -46,31 +52,9 @@ class EpochTotals:
     last_loss: jax.Array | np.ndarray
 
     @classmethod
-    def zero(cls) -> "EpochTotals":
-        return cls(metrics.no_sums(), np.full((), -1, np.int32), np.full((), np.nan, np.float32))
-
-
-@struct.dataclass
-class Hyperparameters:
-    """Traced numbers: another value is the same program.
-
-    Attributes:
-      seed: uint32, of every random draw of the run.
-      learning_rate, weight_decay: of AdamW; decay is multiplied by the learning rate.
-      dropout_rate, stochastic_depth_rate: in [0, 1).
-      label_smoothing: in [0, 1).
-      flip_probability: of mirroring an image, in [0, 1].
-      zoom: images are scaled by factors in [1 - zoom, 1 + zoom].
-    """
-
-    seed: Any
-    learning_rate: Any
-    weight_decay: Any
-    dropout_rate: Any
-    stochastic_depth_rate: Any
-    label_smoothing: Any
-    flip_probability: Any
-    zoom: Any
+    def zero(cls, no_sums: metrics.Sums) -> "EpochTotals":
+        """Makes the totals of no step."""
+        return cls(no_sums, np.full((), -1, np.int32), np.full((), np.nan, np.float32))
 
 
 class Stream(enum.IntEnum):
@@ -79,8 +63,9 @@ class Stream(enum.IntEnum):
     PARAMETERS = 0
     ORDER = 1  # by epoch
     STEP = 2  # by step
+    MIX = 3  # by step
 
 
 def random_key(seed: Any, stream: Stream, index: Any = 0) -> jax.Array:
-    """The key of one epoch or step of a stream: a function of its arguments alone."""
+    """Makes the key of one epoch or step of a stream: a function of its arguments alone."""
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), stream), index)

@@ -1,119 +1,162 @@
 """One training step, K of them as one program, and the evaluation of a set: all pure functions.
 
-Randomness is a function of (seed, step), and of an example's place in the batch where it is
-augmented; so a run that goes on from a state draws what an undisturbed one would have drawn.
+Randomness is a function of (seed, step), and of an example's index in the batch where the example
+is augmented; so a run that goes on from a state draws what an undisturbed one would have drawn.
 """
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from mlpvis_jax.data.resident import Batch, ResidentSet
-from mlpvis_jax.learning import augment, metrics
-from mlpvis_jax.learning.state import EpochTotals, Hyperparameters, Stream, TrainState, random_key
+from mlpvis_jax.data.resident import Batch
+from mlpvis_jax.learning import metrics
+from mlpvis_jax.learning.losses import softmax_cross_entropy
+from mlpvis_jax.learning.mix import partners_of
+from mlpvis_jax.learning.state import EpochTotals, Stream, TrainState, random_key
 
-# (params, images, hyperparameters, dropout key) -> logits, with dropout
-TrainApply = Callable[[Any, jax.Array, Hyperparameters, jax.Array], jax.Array]
-# (params, images) -> logits
-EvaluationApply = Callable[[Any, jax.Array], jax.Array]
-# (learning rate, weight decay) -> transformation
-Optimizer = Callable[[Any, Any], optax.GradientTransformation]
-Step = Callable[[TrainState, Batch, Hyperparameters], tuple[TrainState, metrics.Sums, jax.Array]]
+Numbers = Mapping[str, Any]  # the traced settings, as scalars, by section
+Step = Callable[[TrainState, Batch, Numbers], tuple[TrainState, metrics.Sums, jax.Array]]
+# (what is on the devices, index of a step) -> the step's batch
+BatchOf = Callable[[Any, Any, jax.Array], Batch]
 
 
-def make_step(
-    apply: TrainApply,
-    optimizer: Optimizer,
-    normalize: augment.Normalization,
-    image_size: int,
-    axis_names: tuple[str, ...],
-    num_microbatches: int = 1,
-) -> Step:
-    """Builds the step (state, batch, hyperparameters) -> (state, sums over the batch, finite).
+@dataclasses.dataclass(frozen=True)
+class Learner:
+    """The pure functions that a step is made of; each takes its numbers from the traced settings.
+
+    Attributes:
+      apply: (params, images, numbers, dropout key) -> logits float32 [batch, classes].
+      predict: (params, images) -> logits, without dropout.
+      augment: (keys [batch], uint8 images, numbers) -> images as the model sees them, float32.
+      prepare: the same without augmentation, (uint8 images) -> images.
+      mix: (key, images, targets, partners, numbers) -> images and targets, or None.
+      loss: (logits, targets, numbers) -> losses float32 [batch].
+      optimizer: (step, numbers) -> the transformation of gradients.
+      metrics: what is summed up.
+    """
+
+    apply: Callable[..., jax.Array]
+    predict: Callable[..., jax.Array]
+    augment: Callable[..., jax.Array]
+    prepare: Callable[..., jax.Array]
+    mix: Callable[..., tuple[jax.Array, jax.Array]] | None
+    loss: Callable[..., jax.Array]
+    optimizer: Callable[..., optax.GradientTransformation]
+    metrics: Mapping[str, metrics.Metric]
+    num_classes: int
+
+
+def make_step(learner: Learner, axis_names: tuple[str, ...], num_microbatches: int = 1) -> Step:
+    """Builds the step (state, batch, numbers) -> (state, sums over the batch, finite).
 
     `finite` is a bool: whether the loss and every gradient are finite numbers.
 
     Args:
-      apply: the model with dropout.
-      optimizer: builds the optimiser from the traced learning rate and weight decay.
-      normalize: statistics of the training images.
-      image_size: height and width that the model sees.
+      learner: the functions that the step is made of.
       axis_names: device axes over which gradients and sums are gathered; () on one device.
-      num_microbatches: the batch is worked on in so many equal parts, one after the other, whose
-        gradients are summed. The result is the same up to dropout masks and rounding; memory is
-        that of one part, and on a CPU a part that fits its cache is done sooner.
+      num_microbatches: a device works on its share of the batch in this many equal parts, one after
+        another, and sums their gradients. The result is the same up to dropout masks and rounding;
+        memory is that of one part, and on a CPU a part that fits its cache is done sooner.
     """
 
     def step(
-        state: TrainState, batch: Batch, hyperparameters: Hyperparameters
+        state: TrainState, batch: Batch, numbers: Numbers
     ) -> tuple[TrainState, metrics.Sums, jax.Array]:
         device = jax.lax.axis_index(axis_names) if axis_names else 0
-        key = random_key(hyperparameters.seed, Stream.STEP, state.step)
+        key = random_key(numbers["seed"], Stream.STEP, state.step)
         augment_key, dropout_key = jax.random.split(key)
-        places = device * len(batch.labels) + jnp.arange(len(batch.labels))
+        batch_indices = device * len(batch.labels) + jnp.arange(len(batch.labels))
         count = jax.lax.psum(batch.mask.sum(), axis_names)
 
-        def share_of_loss(
-            params: Any, part: Batch, places: jax.Array
-        ) -> tuple[jax.Array, metrics.Sums]:
-            images = augment.augment(
-                jax.vmap(lambda place: jax.random.fold_in(augment_key, place))(places),
-                normalize(part.images),
-                image_size,
-                hyperparameters.flip_probability,
-                hyperparameters.zoom,
+        def augment(images: jax.Array, indices: jax.Array) -> jax.Array:
+            keys = jax.vmap(lambda index: jax.random.fold_in(augment_key, index))(indices)
+            return learner.augment(keys, images, numbers)
+
+        images, targets = batch.images, batch.labels
+        if learner.mix is not None:
+            mix_key = jax.random.fold_in(
+                random_key(numbers["seed"], Stream.MIX, state.step), device
             )
-            key = jax.random.fold_in(dropout_key, places[0])
-            logits = apply(params, images, hyperparameters, key)
-            losses = metrics.cross_entropy(logits, part.labels, hyperparameters.label_smoothing)
-            sums = metrics.sums_of(losses, logits, part.labels, part.mask)
+            images = augment(images, batch_indices)
+            one_hot = jax.nn.one_hot(batch.labels, learner.num_classes)
+            images, targets = learner.mix(
+                mix_key, images, one_hot, partners_of(batch.mask), numbers
+            )
+
+        def microbatch_loss(
+            params: Any, part: Batch, targets: jax.Array, indices: jax.Array
+        ) -> tuple[jax.Array, metrics.Sums]:
+            images = part.images if learner.mix else augment(part.images, indices)
+            key = jax.random.fold_in(dropout_key, indices[0])
+            logits = learner.apply(params, images, numbers, key)
+            losses = learner.loss(logits, targets, numbers)
+            outputs = metrics.Outputs(losses, logits, part.labels, part.mask)
+            sums = metrics.sums_of(learner.metrics, outputs)
             return sums["loss"] / count, sums
 
-        def add_part(total: tuple, part: tuple[Batch, jax.Array]) -> tuple[tuple, None]:
-            differentiate = jax.value_and_grad(share_of_loss, has_aux=True)
+        def add_part(total: tuple, part: tuple) -> tuple[tuple, None]:
+            differentiate = jax.value_and_grad(microbatch_loss, has_aux=True)
             (_, sums), gradients = differentiate(state.params, *part)
             return jax.tree.map(jnp.add, total, (gradients, sums)), None
 
         parts = jax.tree.map(
-            lambda leaf: leaf.reshape(num_microbatches, -1, *leaf.shape[1:]), (batch, places)
+            lambda leaf: leaf.reshape(num_microbatches, -1, *leaf.shape[1:]),
+            (Batch(images, batch.labels, batch.mask), targets, batch_indices),
         )
-        nothing = (jax.tree.map(jnp.zeros_like, state.params), metrics.no_sums())
-        (gradients, sums), _ = jax.lax.scan(add_part, nothing, parts)
+        zero_totals = (
+            jax.tree.map(jnp.zeros_like, state.params),
+            metrics.no_sums(learner.metrics, learner.num_classes),
+        )
+        (gradients, sums), _ = jax.lax.scan(add_part, zero_totals, parts)
         gradients, sums = jax.lax.psum((gradients, sums), axis_names)
         checked = [jnp.isfinite(part).all() for part in jax.tree.leaves((sums["loss"], gradients))]
         finite = jnp.stack(checked).all()
-        transformation = optimizer(hyperparameters.learning_rate, hyperparameters.weight_decay)
-        updates, opt_state = transformation.update(gradients, state.opt_state, state.params)
+        optimizer = learner.optimizer(state.step, numbers)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        return TrainState(state.step + 1, params, opt_state), sums, finite
+        averaged = _average(params, state, numbers)
+        return TrainState(state.step + 1, params, opt_state, averaged), sums, finite
 
     return step
 
 
-def make_dispatch(step: Step) -> Callable:
+def _average(params: Any, state: TrainState, numbers: Numbers) -> Any:
+    """The exponential average of the weights after a step; {} where none is kept.
+
+    Early on it forgets faster, so that the initial weights do not stay in it: at step t the decay
+    is at most (1 + t) / (10 + t).
+    """
+    if "averaging" not in numbers:
+        return state.averaged
+    decay = jnp.minimum(numbers["averaging"]["decay"], (1 + state.step) / (10 + state.step))
+    return optax.incremental_update(params, state.averaged, 1 - decay)
+
+
+def make_dispatch(step: Step, batch_of: BatchOf) -> Callable:
     """Builds the program of K steps over data that is on the device.
 
-    Its arguments: the state (donated), the epoch's totals so far, the set, the epoch's rows int32
-    [steps, batch], the first step of the epoch to take and the number of steps (int32), the
-    hyperparameters. It returns the state and the totals. As totals are handed on, they are the
-    same to the last bit however an epoch is cut into dispatches.
+    Its arguments: the state (donated), the epoch's totals so far, what the feed keeps on the device
+    and its chunk, the first step of the chunk to take and the number of steps (int32), the numbers.
+    It returns the state and the totals. As totals are handed on, they are the same to the last bit
+    however an epoch is cut into dispatches.
     """
 
     def dispatch(
         state: TrainState,
         totals: EpochTotals,
-        examples: ResidentSet,
-        rows: jax.Array,
+        resident: Any,
+        chunk: Any,
         first: jax.Array,
         number: jax.Array,
-        hyperparameters: Hyperparameters,
+        numbers: Numbers,
     ) -> tuple[TrainState, EpochTotals]:
         def take(index: jax.Array, carry: tuple) -> tuple:
             before, totals = carry
-            state, sums, finite = step(before, examples.batch(rows[first + index]), hyperparameters)
+            state, sums, finite = step(before, batch_of(resident, chunk, first + index), numbers)
             diverges = (totals.diverged_at < 0) & ~finite
             diverged_at = jnp.where(diverges, before.step, totals.diverged_at)
             loss = sums["loss"] / sums["count"]
@@ -127,23 +170,31 @@ def make_dispatch(step: Step) -> Callable:
     return dispatch
 
 
-def make_evaluation(
-    apply: EvaluationApply,
-    normalize: augment.Normalization,
-    image_size: int,
-    axis_names: tuple[str, ...],
-) -> Callable:
-    """Builds the program (params, set, rows [steps, batch]) -> sums over the whole set."""
+def make_evaluation(learner: Learner, batch_of: BatchOf, axis_names: tuple[str, ...]) -> Callable:
+    """Builds the program that adds the sums of a chunk of batches to those so far.
 
-    def evaluation(params: Any, examples: ResidentSet, rows: jax.Array) -> metrics.Sums:
-        def take(total: metrics.Sums, rows: jax.Array) -> tuple[metrics.Sums, None]:
-            batch = examples.batch(rows)
-            logits = apply(params, augment.resize(normalize(batch.images), image_size))
-            losses = metrics.cross_entropy(logits, batch.labels)
-            sums = metrics.sums_of(losses, logits, batch.labels, batch.mask)
-            return jax.tree.map(jnp.add, total, sums), None
+    Its arguments: the parameters, the sums, what the feed keeps on the device and its chunk, the
+    first step of the chunk and the number of steps (int32). Losses are softmax cross-entropies of
+    the labels, whatever loss is trained with.
+    """
 
-        total, _ = jax.lax.scan(take, metrics.no_sums(), rows)
-        return jax.lax.psum(total, axis_names)
+    def evaluation(
+        params: Any,
+        sums: metrics.Sums,
+        resident: Any,
+        chunk: Any,
+        first: jax.Array,
+        number: jax.Array,
+    ) -> metrics.Sums:
+        def take(index: jax.Array, total: metrics.Sums) -> metrics.Sums:
+            batch = batch_of(resident, chunk, first + index)
+            logits = learner.predict(params, learner.prepare(batch.images))
+            losses = softmax_cross_entropy(logits, batch.labels)
+            outputs = metrics.Outputs(losses, logits, batch.labels, batch.mask)
+            return jax.tree.map(jnp.add, total, metrics.sums_of(learner.metrics, outputs))
+
+        zero = jax.tree.map(jnp.zeros_like, sums)
+        found = jax.lax.psum(jax.lax.fori_loop(0, number, take, zero), axis_names)
+        return jax.tree.map(jnp.add, sums, found)
 
     return evaluation

@@ -1,21 +1,28 @@
 """The classifier around a block: patches -> blocks -> mean over tokens -> logits."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mlpvis_jax.models.fields import (
+    ComputeDtype,
+    DropoutRate,
+    Epsilon,
+    ParamDtype,
+    StochasticDepthRate,
+)
 from mlpvis_jax.models.layers import (
     Dropout,
-    Dtype,
     Initializer,
     PatchProjection,
     PositionTable,
     Rate,
     is_zero,
 )
+from mlpvis_jax.settings.declared import Count, Role
 
 
 class Classifier(nn.Module):
@@ -41,21 +48,23 @@ class Classifier(nn.Module):
     block: type[nn.Module]
     block_options: Mapping[str, Any]
     num_classes: int
-    patch_size: int
-    width: int
-    num_blocks: int
-    dropout_rate: Rate = 0.0
-    stochastic_depth_rate: Rate = 0.0
+    patch_size: Annotated[Count, Role.SHAPE, "Height and width of a patch, pixels."]
+    width: Annotated[Count, Role.SHAPE, "Channels of a token."]
+    num_blocks: Annotated[Count, Role.SHAPE, "Blocks, one after another."]
+    dropout_rate: DropoutRate = 0.0
+    stochastic_depth_rate: StochasticDepthRate = 0.0
     position_init: Initializer | None = None
-    final_norm: bool = True
-    dropout_before_head: bool = False
+    final_norm: Annotated[bool, Role.SHAPE, "LayerNorm before the mean over tokens."] = True
+    dropout_before_head: Annotated[bool, Role.SHAPE, "Dropout after the mean over tokens."] = False
     kernel_init: Initializer = nn.initializers.lecun_normal()
     head_kernel_init: Initializer = nn.initializers.zeros
-    epsilon: float = 1e-6
-    remat: bool = False
-    scan: bool = False
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
+    epsilon: Epsilon = 1e-6
+    remat: Annotated[
+        bool, Role.MACHINE, "Compute activations again in the backward pass, to save memory."
+    ] = False
+    scan: Annotated[bool, Role.SHAPE, "Compile one block, and loop over it."] = False
+    dtype: ComputeDtype = jnp.float32
+    param_dtype: ParamDtype = jnp.float32
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:

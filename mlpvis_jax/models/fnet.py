@@ -4,20 +4,29 @@ U = LN(X + Re(F_tokens(F_channels(X))))     F is the unnormalised discrete Fouri
 Y = LN(U + W2 gelu(W1 U))
 """
 
+from typing import Annotated
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from mlpvis_jax.models.fields import (
+    ApproximateGelu,
+    ComputeDtype,
+    DropoutRate,
+    Epsilon,
+    ParamDtype,
+    StochasticDepthRate,
+)
 from mlpvis_jax.models.layers import (
     Dropout,
-    Dtype,
     Initializer,
     LayerNorm,
     Mlp,
-    Rate,
     StochasticDepth,
 )
+from mlpvis_jax.settings.declared import Count, Role
 
 # Above this many tokens the fast transform's n log n wins over products with n x n tables.
 LONGEST_MATRIX_TRANSFORM = 1024
@@ -118,15 +127,17 @@ class FNetBlock(nn.Module):
       epsilon: of both LayerNorms.
     """
 
-    hidden_dim: int
-    dropout_rate: Rate = 0.0
-    stochastic_depth_rate: Rate = 0.0
-    dropout_after_gelu: bool = False
-    approximate_gelu: bool = True
-    epsilon: float = 1e-12
+    hidden_dim: Annotated[Count, Role.SHAPE, "Hidden width of the feed-forward sublayer."]
+    dropout_rate: DropoutRate = 0.0
+    stochastic_depth_rate: StochasticDepthRate = 0.0
+    dropout_after_gelu: Annotated[
+        bool, Role.SHAPE, "Dropout between gelu and the second Dense, not after it."
+    ] = False
+    approximate_gelu: ApproximateGelu = True
+    epsilon: Epsilon = 1e-12
     kernel_init: Initializer = nn.initializers.normal(0.02)
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
+    dtype: ComputeDtype = jnp.float32
+    param_dtype: ParamDtype = jnp.float32
 
     @nn.compact
     def __call__(self, inputs: jax.Array, deterministic: bool = True) -> jax.Array:

@@ -3,20 +3,31 @@
 Z = gelu(U LN(X));  [Z1, Z2] = Z;  Y = X + V (Z1 * (W LN(Z2) + b))     W acts across tokens
 """
 
+from typing import Annotated
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mlpvis_jax.errors import InputError
+from mlpvis_jax.models.fields import (
+    ApproximateGelu,
+    ComputeDtype,
+    DropoutRate,
+    Epsilon,
+    ParamDtype,
+    StochasticDepthRate,
+)
 from mlpvis_jax.models.layers import (
     Dense,
     Dropout,
     Dtype,
     Initializer,
     LayerNorm,
-    Rate,
     StochasticDepth,
     gelu,
 )
+from mlpvis_jax.settings.declared import Count, Role
 
 
 class SpatialGatingUnit(nn.Module):
@@ -56,16 +67,24 @@ class GMlpBlock(nn.Module):
       gate_kernel_init: initialiser of W.
     """
 
-    hidden_dim: int
-    dropout_rate: Rate = 0.0
-    stochastic_depth_rate: Rate = 0.0
-    normalized_skip: bool = False
-    approximate_gelu: bool = False
-    epsilon: float = 1e-6
+    hidden_dim: Annotated[Count, Role.SHAPE, "Channels before the split, even."]
+    dropout_rate: DropoutRate = 0.0
+    stochastic_depth_rate: StochasticDepthRate = 0.0
+    normalized_skip: Annotated[bool, Role.SHAPE, "The skip connection carries LN(X)."] = False
+    approximate_gelu: ApproximateGelu = False
+    epsilon: Epsilon = 1e-6
     kernel_init: Initializer = nn.initializers.lecun_normal()
     gate_kernel_init: Initializer = nn.initializers.normal(1e-6)
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
+    dtype: ComputeDtype = jnp.float32
+    param_dtype: ParamDtype = jnp.float32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hidden_dim % 2:
+            raise InputError(
+                "hidden_dim of a GMlpBlock is split in two and must be even, not "
+                f"{self.hidden_dim}."
+            )
 
     @nn.compact
     def __call__(self, inputs: jax.Array, deterministic: bool = True) -> jax.Array:

@@ -4,19 +4,28 @@ U = X + (W2 gelu(W1 LN(X)^T))^T      across tokens, the same for every channel
 Y = U + W4 gelu(W3 LN(U))            across channels, the same for every token
 """
 
+from typing import Annotated
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mlpvis_jax.models.fields import (
+    ApproximateGelu,
+    ComputeDtype,
+    DropoutRate,
+    Epsilon,
+    ParamDtype,
+    StochasticDepthRate,
+)
 from mlpvis_jax.models.layers import (
     Dropout,
-    Dtype,
     Initializer,
     LayerNorm,
     Mlp,
-    Rate,
     StochasticDepth,
 )
+from mlpvis_jax.settings.declared import Count, Role
 
 
 class MixerBlock(nn.Module):
@@ -31,16 +40,16 @@ class MixerBlock(nn.Module):
       approximate_gelu: tanh gelu, as the authors' code has it.
     """
 
-    tokens_hidden_dim: int
-    channels_hidden_dim: int
-    dropout_rate: Rate = 0.0
-    stochastic_depth_rate: Rate = 0.0
-    shared_norm: bool = False
-    approximate_gelu: bool = True
-    epsilon: float = 1e-6
+    tokens_hidden_dim: Annotated[Count, Role.SHAPE, "Hidden width of the MLP over tokens."]
+    channels_hidden_dim: Annotated[Count, Role.SHAPE, "Hidden width of the MLP over channels."]
+    dropout_rate: DropoutRate = 0.0
+    stochastic_depth_rate: StochasticDepthRate = 0.0
+    shared_norm: Annotated[bool, Role.SHAPE, "One LayerNorm serves both halves."] = False
+    approximate_gelu: ApproximateGelu = True
+    epsilon: Epsilon = 1e-6
     kernel_init: Initializer = nn.initializers.lecun_normal()
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
+    dtype: ComputeDtype = jnp.float32
+    param_dtype: ParamDtype = jnp.float32
 
     @nn.compact
     def __call__(self, inputs: jax.Array, deterministic: bool = True) -> jax.Array:

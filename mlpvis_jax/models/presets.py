@@ -1,19 +1,22 @@
 """Models of a known size, one row each, and `create_model`, which builds one by its name."""
 
+import contextlib
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.core import FrozenDict
 
-from mlpvis_jax.errors import InputError
+from mlpvis_jax.errors import InputError, nearest
 from mlpvis_jax.models.classifier import Classifier
 from mlpvis_jax.models.fnet import FNetBlock
 from mlpvis_jax.models.gmlp import GMlpBlock
 from mlpvis_jax.models.mixer import MixerBlock
+from mlpvis_jax.settings.choice import find
+from mlpvis_jax.settings.declared import MISSING, Setting, settings_of
 
 Row = Mapping[str, Any]
 
@@ -106,7 +109,7 @@ PRESETS: Mapping[str, Row] = {
     "fnet_b16": _fnet(16, 12, 768, 3072, dropout_rate=0.1),
 }
 
-_DTYPES = ("float32", "bfloat16")
+# A block that is used without a preset takes these from the config.
 _NO_OVERRIDE = {"parent", "name", "block", "block_options", "num_classes"}
 # What the Classifier tells its blocks itself.
 _HANDED_ON = {"dropout_rate", "stochastic_depth_rate", "dtype", "param_dtype"}
@@ -116,7 +119,7 @@ def create_model(name: str, num_classes: int, **overrides: Any) -> Classifier:
     """Builds the preset `name`, with any field of its Classifier or block replaced.
 
     Args:
-      name: a key of PRESETS.
+      name: a key of PRESETS; or MODULE:NAME of a preset, or of a block, of your own.
       num_classes: width of the head.
       **overrides: fields of Classifier or of the preset's block, such as patch_size, num_blocks,
         dropout_rate, dtype ("float32" or "bfloat16"), scan, or tokens_hidden_dim.
@@ -124,24 +127,21 @@ def create_model(name: str, num_classes: int, **overrides: Any) -> Classifier:
     Raises:
       InputError: an unknown preset, a field that the model lacks, or an impossible value.
     """
-    if name not in PRESETS:
-        raise InputError(
-            f"Unknown model {name!r}{_nearest(name, PRESETS)}; the models are {', '.join(PRESETS)}."
-        )
-    settings = {**PRESETS[name], **overrides}
-    block = PRESETS[name]["block"]
+    row = _row(name)
+    block, settings = row["block"], {**row, **overrides}
     of_classifier, of_block = _fields(Classifier), _fields(block)
     allowed = of_classifier | of_block
     for key in overrides:
         if key not in allowed:
+            near = nearest(key, allowed)
+            hint = f" (did you mean {near!r}?)" if near else ""
             raise InputError(
-                f"Model {name!r} has no setting {key!r}{_nearest(key, allowed)}; "
-                f"it has {', '.join(sorted(allowed))}."
+                f"Model {name!r} has no setting {key!r}{hint}; it has {', '.join(sorted(allowed))}."
             )
     _check(name, num_classes, settings)
     for key in ("dtype", "param_dtype"):
         if key in settings:
-            settings[key] = _dtype(key, settings[key])
+            settings[key] = jnp.dtype(settings[key]).type
     return Classifier(
         block=block,
         num_classes=num_classes,
@@ -153,38 +153,43 @@ def create_model(name: str, num_classes: int, **overrides: Any) -> Classifier:
     )
 
 
+def model_settings(name: str) -> dict[str, Setting]:
+    """Lists the settings of a model's classifier and block, by name.
+
+    Raises:
+      InputError: an unknown preset.
+    """
+    return {**settings_of(_row(name)["block"]), **settings_of(Classifier)}
+
+
+def _row(name: str) -> Row:
+    found = find(PRESETS, name, "config.model.name")
+    if isinstance(found, type) and issubclass(found, nn.Module):
+        return {"block": found}
+    if isinstance(found, Mapping) and "block" in found:
+        return found
+    raise InputError(f"config.model.name={name} is neither a block (a linen module) nor a preset.")
+
+
 def _fields(module: type[nn.Module]) -> set[str]:
     return {field.name for field in dataclasses.fields(module)} - _NO_OVERRIDE
 
 
-def _nearest(name: str, names: Any) -> str:
-    matches = difflib.get_close_matches(name, list(names), n=1)
-    return f" (did you mean {matches[0]!r}?)" if matches else ""
-
-
-def _dtype(key: str, value: Any) -> Any:
-    try:
-        dtype = jnp.dtype(value)
-    except TypeError:
-        dtype = None
-    if str(dtype) not in _DTYPES:
-        raise InputError(f"{key} must be one of {', '.join(_DTYPES)}, not {value!r}.")
-    return dtype.type
-
-
 def _check(name: str, num_classes: int, settings: Row) -> None:
-    sizes = {key: settings[key] for key in settings if key.endswith(("_dim", "_size", "_blocks"))}
-    for key, value in {**sizes, "width": settings["width"], "num_classes": num_classes}.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(
-                f"{key} of model {name!r} must be a whole number above 0, not {value!r}."
-            )
-    for key in ("dropout_rate", "stochastic_depth_rate"):
-        value = settings.get(key, 0.0)
-        if isinstance(value, int | float) and not 0 <= value < 1:
-            raise InputError(f"{key} of model {name!r} must be in [0, 1), not {value!r}.")
-    if PRESETS[name]["block"] is GMlpBlock and settings["hidden_dim"] % 2:
-        raise InputError(
-            f"hidden_dim of model {name!r} is split in two and must be even, "
-            f"not {settings['hidden_dim']}."
-        )
+    declared = model_settings(name)
+    for key in ("patch_size", "width", "num_blocks"):
+        if key not in settings:
+            raise InputError(f"{key} of model {name!r} is missing; set config.model.{key}.")
+    given = {**settings, "num_classes": num_classes}
+    for key, setting in {**declared, "num_classes": declared["width"]}.items():
+        value = given.get(key, setting.default)
+        if key in ("dtype", "param_dtype"):
+            with contextlib.suppress(TypeError):  # a dtype of JAX or NumPy is as good as its name
+                value = jnp.dtype(value).name
+        if value is not MISSING and not isinstance(value, jax.Array):
+            setting.check(value, f"{key} of model {name!r}")
+    block, of_block = settings["block"], _fields(settings["block"])
+    try:
+        block(**{key: settings[key] for key in settings if key in of_block})
+    except TypeError as error:  # a field without a value
+        raise InputError(f"Model {name!r} cannot be built: {error}.") from error

@@ -10,56 +10,50 @@ from collections.abc import Iterator
 import jax
 
 from mlpvis_jax.errors import (
-    DivergenceError,
     InterruptedRunError,
     OutOfMemoryError,
     StorageError,
 )
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.learning.state import EpochTotals
-from mlpvis_jax.running.position import Position
+from mlpvis_jax.running.progress import RunProgress
 from mlpvis_jax.settings.config import RunConfig
 
 
-def refuse_divergence(
-    measured: EpochTotals | float, position: Position, config: RunConfig, folder: RunFolder
-) -> None:
-    """Raises DivergenceError unless totals of training, or a validation loss, are finite."""
-    divergence = describe_divergence(measured, position, config)
-    if divergence is not None:
-        raise DivergenceError(
-            f"{divergence} The checkpoints in {folder.checkpoints} are those from before; begin "
-            "anew in another folder."
-        )
+def describe_divergence(totals: EpochTotals, epoch: int, config: RunConfig) -> str | None:
+    """Returns a message that names the first step that is not finite; None if all are finite."""
+    if totals.diverged_at < 0:
+        return None
+    what = f"the loss or a gradient at step {int(totals.diverged_at) + 1}"
+    return _divergence(what, epoch, float(totals.last_loss), config)
 
 
-def describe_divergence(
-    measured: EpochTotals | float, position: Position, config: RunConfig
+def describe_divergence_of_validation(
+    loss: float, progress: RunProgress, config: RunConfig
 ) -> str | None:
-    """What is not finite in totals of training, or that it is the validation loss, and why."""
-    if isinstance(measured, EpochTotals):
-        if measured.diverged_at < 0:
-            return None
-        what = f"the loss or a gradient at step {int(measured.diverged_at) + 1}"
-        before = float(measured.last_loss)
-    else:
-        if math.isfinite(measured):
-            return None
-        what = f"the validation loss after step {position.step}"
-        before = float(position.totals.last_loss)
-    knobs = [f"config.optimizer.learning_rate ({config.optimizer.learning_rate:g}) is too high"]
-    if config.model.dtype == "bfloat16":
-        knobs.append("config.model.dtype=bfloat16 is too coarse")
-    knobs.append(f"config.optimizer.epsilon ({config.optimizer.epsilon:g}) is too small")
+    """Returns a message about a validation loss that is not finite; None if it is finite."""
+    if math.isfinite(loss):
+        return None
+    what = f"the validation loss after step {progress.step}"
+    return _divergence(what, progress.epoch, float(progress.totals.last_loss), config)
+
+
+def _divergence(what: str, epoch: int, before: float, config: RunConfig) -> str:
+    causes = [f"config.optimizer.learning_rate ({config.optimizer.learning_rate:g}) is too high"]
+    if config.model.options.get("dtype") == "bfloat16":
+        causes.append("config.model.dtype=bfloat16 is too coarse")
+    epsilon = config.optimizer.options.get("epsilon")
+    if epsilon is not None:
+        causes.append(f"config.optimizer.epsilon ({epsilon:g}) is too small")
     history = "" if math.isnan(before) else f"; the loss before it was {before:.4g}"
     return (
-        f"Training diverged in epoch {position.epoch}: {what} is not a finite number{history}. "
-        f"Likeliest: {', or '.join(knobs)}."
+        f"Training diverged in epoch {epoch}: {what} is not a finite number{history}. "
+        f"Likeliest: {', or '.join(causes)}."
     )
 
 
 def interrupted(number: int, step: int, folder: RunFolder) -> InterruptedRunError:
-    """The answer to a signal, once all is on disk."""
+    """Makes the answer to a signal, once all is on disk."""
     return InterruptedRunError(
         f"{signal.Signals(number).name}: stopped after step {step:,}, and saved. To go on: "
         f"python launch.py --workdir={folder.path}",
@@ -68,7 +62,9 @@ def interrupted(number: int, step: int, folder: RunFolder) -> InterruptedRunErro
 
 
 @contextlib.contextmanager
-def explained(config: RunConfig, folder: RunFolder, trials: int = 1) -> Iterator[None]:
+def explain_resource_errors(
+    config: RunConfig, folder: RunFolder, trials: int = 1
+) -> Iterator[None]:
     """Turns errors of the disk and of the devices' memory into messages that say what to do.
 
     Args:

@@ -1,154 +1,186 @@
-"""The compiled programs of a run, with the data they work on: an epoch of training, a test."""
+"""The compiled programs of runs of one shape, with the data they work on: train, validate, test."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-import optax
 
-from mlpvis_jax.data.resident import ResidentSet, rows_in_order, shuffle
-from mlpvis_jax.learning import augment, metrics, optim
-from mlpvis_jax.learning.state import EpochTotals, Hyperparameters, Stream, TrainState, random_key
-from mlpvis_jax.learning.step import make_dispatch, make_evaluation, make_step
-from mlpvis_jax.models import Classifier
-from mlpvis_jax.running.placement import Devices, Trials
+from mlpvis_jax.data.resident import ResidentSet
+from mlpvis_jax.learning import metrics
+from mlpvis_jax.learning.state import EpochTotals, TrainState
+from mlpvis_jax.learning.step import Learner, make_dispatch, make_evaluation, make_step
+from mlpvis_jax.running.choices import Plan
+from mlpvis_jax.running.feed import EvaluationFeed, Feed, ResidentFeed
+from mlpvis_jax.running.placement import Layout, Placement, num_microbatches
+from mlpvis_jax.running.task import Task
 from mlpvis_jax.settings.config import RunConfig
 
+_PER_RUN, _SHARED, _SCALAR = Layout.PER_RUN, Layout.SHARED, Layout.SCALAR
+_NO_STEP = np.int32(0)
 
-class Training:
-    """Epochs over a training set that is on the devices; compiled when it is made.
+
+class TrainingProgram:
+    """Epochs over the batches of a feed; compiled when it is made.
 
     Args:
-      config: the settings.
-      model: its rates say what is in the program; their values come with the hyperparameters.
-      normalize: statistics of the training images.
-      devices: where it runs; with Trials, all that differs between trials has their axis.
-      examples: the training set.
-      state, hyperparameters: any, on the devices; only their types matter here.
+      placement: where it runs.
+      learner: the functions that a step is made of.
+      feed: of the training set.
+      parts: microbatches of a device.
+      state, numbers: of any runs, on the devices; only their types matter here.
     """
 
     def __init__(
         self,
-        config: RunConfig,
-        model: Classifier,
-        normalize: augment.Normalization,
-        devices: Devices | Trials,
-        examples: ResidentSet,
+        placement: Placement,
+        learner: Learner,
+        feed: Feed,
+        parts: int,
         state: TrainState,
-        hyperparameters: Hyperparameters,
+        numbers: Any,
     ) -> None:
-        self._number = len(examples)
-        self._steps_per_dispatch = config.steps_per_dispatch
-        num_microbatches = devices.num_microbatches(config.batch_size, config.microbatch_size)
-        rows = rows_in_order(self._number, config.batch_size, devices.shards, num_microbatches)
-        self.steps_per_epoch = len(rows)
-        self._rows = devices.scatter(rows.swapaxes(0, 1))
-        self._examples = devices.replicate(examples)
-
-        def optimizer(learning_rate: Any, weight_decay: Any) -> optax.GradientTransformation:
-            adam = config.optimizer
-            return optim.adamw(learning_rate, weight_decay, adam.b1, adam.b2, adam.epsilon)
-
-        def apply(
-            params: Any, images: jax.Array, hyperparameters: Hyperparameters, key: jax.Array
-        ) -> Any:
-            # A rate of zero stays out of the program; any other is a number it is given.
-            told = model.clone(
-                dropout_rate=model.dropout_rate and hyperparameters.dropout_rate,
-                stochastic_depth_rate=model.stochastic_depth_rate
-                and hyperparameters.stochastic_depth_rate,
-            )
-            return told.apply({"params": params}, images, train=True, rngs={"dropout": key})
-
-        def order(rows: jax.Array, seed: jax.Array, epoch: jax.Array) -> jax.Array:
-            return shuffle(rows, random_key(seed, Stream.ORDER, epoch), self._number)
-
-        step = make_step(
-            apply,
-            optimizer,
-            normalize,
-            config.model.image_size,
-            devices.axis_names,
-            num_microbatches,
-        )
-        self._order = devices.compile(
-            order, self._rows, hyperparameters.seed, np.int32(0), shared=(1, 2), each=(1,)
-        )
-        self._dispatch = devices.compile(
-            make_dispatch(step),
-            state,
-            devices.copies(EpochTotals.zero()),
-            self._examples,
-            self._order(self._rows, hyperparameters.seed, np.int32(0)),
-            np.int32(0),
-            np.int32(0),
-            hyperparameters,
-            shared=(4, 5, 6),
-            each=(0, 1, 3, 6),
+        self.feed = feed
+        no_sums = metrics.no_sums(learner.metrics, learner.num_classes)
+        totals = placement.place([EpochTotals.zero(no_sums)])
+        step = make_step(learner, placement.axis_names, parts)
+        self._dispatch = placement.compile(
+            make_dispatch(step, feed.batch),
+            (_PER_RUN, _PER_RUN, _SHARED, _PER_RUN, _SCALAR, _SCALAR, _PER_RUN),
+            (state, totals, feed.resident, feed.example_chunk().data, _NO_STEP, _NO_STEP, numbers),
             donate=0,
         )
 
     def run_epoch(
         self,
+        num_runs: int,
         state: TrainState,
         totals: EpochTotals,
+        numbers: Any,
         epoch: int,
         first_step: int,
-        hyperparameters: Hyperparameters,
+        steps_per_dispatch: int,
     ) -> Iterator[tuple[TrainState, EpochTotals, int]]:
         """Takes every training example once, in the epoch's own order, a dispatch at a time.
 
         Args:
+          num_runs: runs in use.
           state: on the devices; its memory is taken over.
           totals: of the steps that this epoch has already taken, on the devices.
+          numbers: the traced settings of this epoch, on the devices.
           epoch: from 1.
           first_step: of the epoch, from 0.
-          hyperparameters: of this epoch.
+          steps_per_dispatch: at most.
 
         Yields:
-          State and totals after a dispatch, and its number of steps. It may still be running:
-          only the one before it is sure to be done, so that the devices always have work.
+          State and totals after a dispatch, and its number of steps. It may still be running: only
+          the one before it is sure to be done, so that the devices always have work.
         """
-        rows = self._order(self._rows, hyperparameters.seed, np.int32(epoch))
-        for first in range(first_step, self.steps_per_epoch, self._steps_per_dispatch):
-            number = min(self._steps_per_dispatch, self.steps_per_epoch - first)
+        chunks = self.feed.chunks(num_runs, numbers["seed"], epoch, first_step, steps_per_dispatch)
+        for data, first, number in chunks:
             before = totals
             state, totals = self._dispatch(
-                state, before, self._examples, rows, np.int32(first), np.int32(number),
-                hyperparameters,
+                num_runs, state, before, self.feed.resident, data, np.int32(first),
+                np.int32(number), numbers,
             )  # fmt: skip
             jax.block_until_ready(before)
             yield state, totals, number
 
 
-class Evaluation:
-    """Sums over a whole set, exact; compiled when it is made, for parameters like these.
-
-    Calling it with parameters on the devices gives what `metrics.means_of` takes, still on the
-    devices; with Trials, the sums of each.
-    """
+class EvaluationProgram:
+    """Sums over a whole set, exact; compiled when it is made, for parameters like these."""
 
     def __init__(
         self,
-        config: RunConfig,
-        model: Classifier,
-        normalize: augment.Normalization,
-        devices: Devices | Trials,
+        placement: Placement,
+        learner: Learner,
         examples: ResidentSet,
+        batch_size: int,
         params: Any,
     ) -> None:
-        self._examples = devices.replicate(examples)
-        num_microbatches = devices.num_microbatches(config.batch_size, config.microbatch_size)
-        batch_size = -(-config.batch_size // num_microbatches)  # what a step has in memory at once
-        rows = rows_in_order(len(examples), batch_size, devices.shards)
-        self._rows = devices.scatter(rows.swapaxes(0, 1))
+        self._placement = placement
+        self._metrics = learner.metrics
+        self._feed = EvaluationFeed(placement, examples, batch_size)
+        no_sums = metrics.no_sums(learner.metrics, learner.num_classes)
+        self._no_sums = placement.place([no_sums])
+        chunk = next(self._feed.chunks())
+        self._evaluate = placement.compile(
+            make_evaluation(learner, self._feed.batch, placement.axis_names),
+            (_PER_RUN, _PER_RUN, _SHARED, _SHARED, _SCALAR, _SCALAR),
+            (params, self._no_sums, self._feed.resident, chunk.data, _NO_STEP, _NO_STEP),
+        )
 
-        def apply(params: Any, images: jax.Array) -> Any:
-            return model.apply({"params": params}, images, train=False)
+    def __call__(self, num_runs: int, params: Any) -> list[dict[str, Any]]:
+        """Measures parameters that are on the devices: the metrics of each run, by name."""
+        sums = self._no_sums
+        for data, first, number in self._feed.chunks():
+            sums = self._evaluate(
+                num_runs, params, sums, self._feed.resident, data, np.int32(first), np.int32(number)
+            )
+        fetched = self._placement.fetch(sums, num_runs)
+        return [metrics.means_of(self._metrics, one) for one in fetched]
 
-        evaluation = make_evaluation(apply, normalize, config.model.image_size, devices.axis_names)
-        self._evaluate = devices.compile(evaluation, params, self._examples, self._rows, each=(0,))
 
-    def __call__(self, params: Any) -> metrics.Sums:
-        return self._evaluate(params, self._examples, self._rows)
+class Programs:
+    """All that is compiled for runs of one shape: training and validation, and the test.
+
+    The first two are compiled when `compile` is called, the test when it is first asked for.
+
+    Args:
+      configs: of the runs, equal in all that shapes a program; see `choices.program_key`.
+      task: what they train on.
+      placement: where they run.
+    """
+
+    def __init__(self, configs: Sequence[RunConfig], task: Task, placement: Placement) -> None:
+        self.placement = placement
+        self.task = task
+        self.plan = Plan.of(configs, task)
+        self._config = config = configs[0]
+        self._parts = num_microbatches(placement, config.batch_size, config.microbatch_size)
+        self._batch_size = -(-config.batch_size // self._parts)  # images in memory at once
+        # As long a dispatch as a solo run's, though a device takes its runs in turns.
+        self.steps_per_dispatch = max(1, config.steps_per_dispatch // placement.rounds)
+        self.steps_per_epoch = -(-len(task.training) // config.batch_size)
+        self._training: TrainingProgram | None = None
+        self._test: EvaluationProgram | None = None
+
+    def compile(self, state: TrainState) -> None:
+        """Compiles training and validation, if they are not compiled yet.
+
+        Args:
+          state: of any run, on the devices; only its types matter here.
+        """
+        if self._training is not None:
+            return
+        placement, config, learner = self.placement, self._config, self.plan.learner
+        seeds = placement.place([np.uint32(config.seed)])
+        feed = ResidentFeed(placement, self.task.training, config.batch_size, self._parts, seeds)
+        numbers = placement.place([self.plan.numbers(config, self.steps_per_epoch)])
+        self._training = TrainingProgram(placement, learner, feed, self._parts, state, numbers)
+        self._validation = self._evaluation(self.task.validation, state.params)
+
+    @property
+    def training(self) -> TrainingProgram:
+        """The program of the training set's epochs."""
+        assert self._training is not None, "not compiled"
+        return self._training
+
+    def validate(self, num_runs: int, params: Any) -> list[dict[str, Any]]:
+        """Measures parameters that are on the devices on the validation set."""
+        return self._validation(num_runs, params)
+
+    def test(self, params: Sequence[Any]) -> list[dict[str, Any]]:
+        """Measures any number of parameters, which are on the host, on the test set."""
+        found: list[dict[str, Any]] = []
+        for start in range(0, len(params), self.placement.capacity):
+            some = params[start : start + self.placement.capacity]
+            placed = self.placement.place(some)
+            if self._test is None:
+                self._test = self._evaluation(self.task.test, placed)
+            found += self._test(len(some), placed)
+        return found
+
+    def _evaluation(self, examples: ResidentSet, params: Any) -> EvaluationProgram:
+        learner = self.plan.learner
+        return EvaluationProgram(self.placement, learner, examples, self._batch_size, params)

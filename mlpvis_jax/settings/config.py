@@ -1,136 +1,164 @@
-"""The settings of a run: every key, its type and the values that make sense.
+"""The settings of a run: every key, with its type, its range, its role and its meaning.
 
-`configs/*.py` give the values and the command line changes them; here they are checked, once,
-before anything is read or compiled. There are no defaults: what a run does stands in its config.
+`configs/*.py` give the values and the command line changes them. A section that has a `name` is
+open: the name stands for a row of a table (a model's preset, an optimiser, ...), or is the import
+path of something of the user's own, and the section's other keys are what that row declares; see
+`mlpvis_jax.running.choices`.
 """
 
-import ast
+import copy
 import dataclasses
-import difflib
-import math
-import types
 import typing
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from mlpvis_jax.errors import InputError
+from mlpvis_jax.settings.declared import (
+    Count,
+    NotNegative,
+    OneOf,
+    Positive,
+    Rate,
+    Role,
+    Setting,
+    Within,
+    settings_of,
+    unknown_key,
+)
 
-
-@dataclasses.dataclass(frozen=True)
-class Within:
-    """An interval of allowed numbers; the upper end is open where `below` is given."""
-
-    least: float
-    most: float = math.inf
-    below: float = math.inf
-    above: float = -math.inf
-
-    def __contains__(self, value: float) -> bool:
-        return self.least <= value <= self.most and self.above < value < self.below
-
-    def __str__(self) -> str:
-        low = f"above {self.above:g}" if self.above > -math.inf else f"at least {self.least:g}"
-        if self.below < math.inf:
-            return f"{low} and below {self.below:g}"
-        return f"{low} and at most {self.most:g}" if self.most < math.inf else low
-
-
-@dataclasses.dataclass(frozen=True)
-class OneOf:
-    """A list of allowed words."""
-
-    words: tuple[str, ...]
-
-    def __contains__(self, value: str) -> bool:
-        return value in self.words
-
-    def __str__(self) -> str:
-        return "one of " + ", ".join(self.words)
-
-
-Count = Annotated[int, Within(1)]
-Rate = Annotated[float, Within(0, below=1)]
-NotNegative = Annotated[float, Within(0)]
-Dtype = Annotated[str, OneOf(("float32", "bfloat16"))]
+Options = Mapping[str, Any]
+Name = Annotated[str, Role.SHAPE, "A row of the section's table, or MODULE:NAME of your own."]
 
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    source: str  # digits, cifar10, cifar100, tfds:NAME, folder:PATH or npz:PATH
-    data_dir: str | None  # of TFDS; None: TFDS_DATA_DIR or the TFDS default
-    cache_dir: str | None  # of decoded images; None: a folder beside the run
-
-
-@dataclasses.dataclass(frozen=True)
-class AugmentConfig:
-    flip_probability: Annotated[float, Within(0, most=1)]  # of mirroring an image left to right
-    zoom: Rate  # height and width are scaled by factors within [1 - zoom, 1 + zoom]
+    source: Annotated[
+        str, Role.SHAPE, "digits, cifar10, cifar100, tfds:NAME, folder:PATH, npz:PATH, or your own."
+    ]
+    data_dir: Annotated[
+        str | None,
+        Role.MACHINE,
+        "Folder of prepared TFDS sets; None: TFDS_DATA_DIR or TFDS's own.",
+    ]
+    cache_dir: Annotated[
+        str | None, Role.MACHINE, "Folder of decoded images; None: a folder beside the run."
+    ]
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """A preset by its name; a setting that is None keeps the preset's value."""
+    """A preset by its name, with any field of its classifier or block replaced."""
 
-    name: str
-    image_size: Count  # pixels; images are resized to this height and width
-    patch_size: Count | None
-    width: Count | None
-    num_blocks: Count | None
-    tokens_hidden_dim: Count | None  # Mixer
-    channels_hidden_dim: Count | None  # Mixer
-    hidden_dim: Count | None  # FNet and gMLP
-    dropout_rate: Rate | None
-    stochastic_depth_rate: Rate | None
-    approximate_gelu: bool | None  # the tanh form, which is faster
-    dtype: Dtype | None
-    param_dtype: Dtype | None
-    remat: bool | None
-    scan: bool | None
+    name: Name
+    image_size: Annotated[Count, Role.SHAPE, "Height and width that images are resized to, pixels."]
+    options: Options
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    learning_rate: NotNegative
-    weight_decay: NotNegative  # multiplied by the learning rate
-    b1: Rate
-    b2: Rate
-    epsilon: NotNegative
-    label_smoothing: Rate
+    """An optimiser by its name, with its options."""
+
+    name: Name
+    learning_rate: Annotated[
+        NotNegative, Role.TRACED, "Highest step size; the schedule and the plateau lower it."
+    ]
+    weight_decay: Annotated[
+        NotNegative, Role.TRACED, "Decoupled decay, multiplied by the learning rate."
+    ]
+    decay: Annotated[
+        str,
+        OneOf(("all", "matrices")),
+        Role.SHAPE,
+        "What decays: all parameters, or no biases and norms.",
+    ]
+    clip_norm: Annotated[
+        Positive | None, Role.TRACED, "Largest global norm of the gradients; None: no clipping."
+    ]
+    options: Options
+
+
+@dataclasses.dataclass(frozen=True)
+class ScheduleConfig:
+    """A schedule of the learning rate by its name, with its options."""
+
+    name: Name
+    warmup_epochs: Annotated[
+        NotNegative, Role.TRACED, "Epochs over which the learning rate rises linearly from 0."
+    ]
+    options: Options
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """A loss by its name, with its options."""
+
+    name: Name
+    options: Options
+
+
+@dataclasses.dataclass(frozen=True)
+class AveragingConfig:
+    decay: Annotated[
+        Rate | None,
+        Role.TRACED,
+        "Weights are averaged, a share of `decay` old at each step; None: no averaging.",
+    ]
 
 
 @dataclasses.dataclass(frozen=True)
 class ReduceOnPlateauConfig:
-    factor: Annotated[float, Within(0, above=0, below=1)]
-    patience: Count  # epochs
-    min_delta: NotNegative  # of the validation loss, in nats
+    factor: Annotated[
+        float, Within(0, above=0, below=1), Role.RULE, "What the learning rate is multiplied by."
+    ]
+    patience: Annotated[
+        Count | None, Role.RULE, "Epochs without a lower validation loss; None: never."
+    ]
+    min_delta: Annotated[NotNegative, Role.RULE, "Nats by which a validation loss must be lower."]
 
 
 @dataclasses.dataclass(frozen=True)
 class EarlyStoppingConfig:
-    patience: Count  # epochs
+    patience: Annotated[
+        Count | None, Role.RULE, "Epochs without a lower validation loss; None: never."
+    ]
 
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
-    """Besides the end of each epoch; None: not by this measure."""
+    """When a checkpoint is due besides the end of each epoch."""
 
-    every_minutes: Annotated[float, Within(0, above=0)] | None
-    every_steps: Count | None
+    every_minutes: Annotated[Positive | None, Role.MACHINE, "Minutes; None: not by the clock."]
+    every_steps: Annotated[Count | None, Role.MACHINE, "Steps; None: not by steps."]
 
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    seed: Annotated[int, Within(0, below=2**32)]
-    num_epochs: Count
-    batch_size: Count  # images a step, over all devices
-    # Images of a device whose gradients are computed at a time, at most, and then summed (gradient
-    # accumulation); None: 16 on a CPU, the whole batch elsewhere.
-    microbatch_size: Count | None
-    steps_per_dispatch: Count  # steps between two looks at the progress
+    """All settings of a run; make one with `from_mapping`.
+
+    In Python: `RunConfig.from_mapping(mlpvis_jax.recipe("mixer:digits"))`, or with any nested dict
+    or ConfigDict of the same keys.
+    """
+
+    seed: Annotated[int, Within(0, below=2**32), Role.TRACED, "Decides every random draw."]
+    num_epochs: Annotated[Count, Role.RULE, "Epochs, at most; a run may go on with more of them."]
+    batch_size: Annotated[Count, Role.SHAPE, "Images a step, over all devices."]
+    microbatch_size: Annotated[
+        Count | None,
+        Role.MACHINE,
+        "Images of a device whose gradients are computed at a time, at most, and then summed "
+        "(gradient accumulation); None: 16 on a CPU, the whole batch elsewhere.",
+    ]
+    steps_per_dispatch: Annotated[Count, Role.MACHINE, "Steps between two looks at the progress."]
     data: DataConfig
-    augment: AugmentConfig
+    augment: Annotated[Options, "Transforms of an image, in their order, by a label each."]
+    mix: Annotated[Options, "Transforms of a batch, in their order, by a label each."]
     model: ModelConfig
     optimizer: OptimizerConfig
+    schedule: ScheduleConfig
+    averaging: AveragingConfig
+    loss: LossConfig
+    metrics: Annotated[str, Role.SHAPE, "What is measured besides the loss, such as 'accuracy'."]
+    writers: Annotated[str, Role.MACHINE, "Who writes each epoch down, such as 'tensorboard'."]
     reduce_on_plateau: ReduceOnPlateauConfig
     early_stopping: EarlyStoppingConfig
     checkpoint: CheckpointConfig
@@ -139,62 +167,30 @@ class RunConfig:
     def from_mapping(cls, values: Mapping[str, Any]) -> "RunConfig":
         """Checks a nested mapping, such as a ConfigDict or the content of config.json.
 
+        The options of open sections are checked where their rows are known, by
+        `running.choices.check`.
+
         Raises:
           InputError: a key that does not exist or is missing, a wrong type, an impossible value.
         """
         return _section(cls, values, "config")
 
     def to_dict(self) -> dict[str, Any]:
-        """The nested dict that `from_mapping` takes; JSON holds it as it is."""
-        return dataclasses.asdict(self)
+        """Returns the nested dict that `from_mapping` takes; JSON holds it as it is."""
+        return _without_options(dataclasses.asdict(self))
 
     def flat(self) -> dict[str, Any]:
-        """Each setting by its key, such as "optimizer.learning_rate"."""
-        return _flat(self.to_dict())
+        """Returns each setting by its key, such as "optimizer.learning_rate"."""
+        return dict(_flat(self.to_dict()))
 
 
-# What a run may change when it goes on: but for its length, and for dropout masks in the case of
-# microbatches (as with another number of devices), its result does not depend on them.
-_MAY_DIFFER = {
-    "num_epochs",
-    "microbatch_size",
-    "steps_per_dispatch",
-    "data.data_dir",
-    "data.cache_dir",
-    "model.remat",
-    "checkpoint.every_minutes",
-    "checkpoint.every_steps",
-}
-
-
-def differences(before: RunConfig, now: RunConfig) -> list[str]:
-    """The settings that keep a run begun with `before` from going on with `now`.
-
-    Returns:
-      Sentences such as "config.seed was 0 and is now 1"; none if it can go on.
-    """
-    old, new = before.flat(), now.flat()
-    found = [
-        f"config.{key} was {old[key]!r} and is now {new[key]!r}"
-        for key in old
-        if old[key] != new[key] and key not in _MAY_DIFFER
-    ]
-    if now.num_epochs < before.num_epochs:
-        found.append(
-            f"config.num_epochs was {before.num_epochs} and is now {now.num_epochs}; "
-            "it may only grow"
-        )
+def closed_settings(section: type = RunConfig, prefix: str = "") -> dict[str, Setting]:
+    """Reads the settings that every config has, by key; `running.choices` knows the others."""
+    found = {f"{prefix}{name}": one for name, one in settings_of(section).items()}
+    for name, hint in typing.get_type_hints(section).items():
+        if dataclasses.is_dataclass(hint):
+            found |= closed_settings(typing.cast(type, hint), f"{prefix}{name}.")
     return found
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 def override(values: dict[str, Any], path: str, text: str) -> None:
@@ -210,96 +206,104 @@ def override(values: dict[str, Any], path: str, text: str) -> None:
     """
     *groups, key = path.split(".")
     section: Any = RunConfig
-    for depth, name in enumerate([*groups, key]):
-        hints = typing.get_type_hints(section, include_extras=True)
-        place = ".".join(["config", *groups[:depth], name])
-        if name not in hints:
-            raise InputError(_unknown_key(place, name, hints))
-        section = hints[name]
-        is_group = dataclasses.is_dataclass(section)
-        if is_group and name == key and depth == len(groups):
-            keys = ", ".join(typing.get_type_hints(section))
-            raise InputError(f"{place} is a group of settings; set one of {keys} in it.")
-        if not is_group and depth < len(groups):
+    for depth, name in enumerate(groups):
+        place = ".".join(["config", *groups[: depth + 1]])
+        if section is None:  # inside of a group of options, of which any depth may be new
+            break
+        hints = typing.get_type_hints(section)
+        if name not in hints or name == "options":
+            raise InputError(unknown_key(place, _keys(section)))
+        section = hints[name] if dataclasses.is_dataclass(hints[name]) else None
+        if section is None and hints[name] != Options:
             raise InputError(f"{place} is one setting; there is no config.{path}.")
-    value = _parse(section, text)
-    _value(section, value, f"config.{path}")
+    value = _parse(section, key, path, text)
     for name in groups:
         values = values.setdefault(name, {})
+        if not isinstance(values, dict):
+            raise InputError(f"config.{path} cannot be set; {name} is {values!r}, and no group.")
     values[key] = value
 
 
-def read_section(cls: type, values: Mapping[str, Any], path: str) -> Any:
-    """Checks a mapping as `RunConfig.from_mapping` does, for another dataclass of settings."""
-    return _section(cls, values, path)
+def _parse(section: Any, key: str, path: str, text: str) -> Any:
+    declared = settings_of(section).get(key) if section is not None else None
+    if declared is not None:
+        return declared.check(declared.parse(text), f"config.{path}")
+    is_open = section is None or "options" in _hints(section)
+    if section is not None and key in _hints(section) and key != "options":
+        hint = _hints(section)[key]
+        keys = _keys(hint) if dataclasses.is_dataclass(hint) else ["LABEL"]
+        raise InputError(
+            f"config.{path} is a group of settings; set one of {', '.join(keys)} in it."
+        )
+    if not is_open:
+        raise InputError(unknown_key(f"config.{path}", _keys(section)))
+    return Setting(object, (), True, Role.SHAPE, "").parse(text)
 
 
-def parse_text(cls: type, key: str, text: str) -> Any:
-    """The value of a setting of a dataclass from the command line; its type is checked later."""
-    return _parse(typing.get_type_hints(cls, include_extras=True)[key], text)
+def _hints(section: type) -> dict[str, Any]:
+    return typing.get_type_hints(section)
 
 
-def _parse(hint: Any, text: str) -> Any:
-    kind, optional = _without_none(hint)
-    if text == "None" and optional:
-        return None
-    if kind is str or str in typing.get_args(kind):
-        return text
-    try:
-        return ast.literal_eval(text.capitalize() if text in ("true", "false") else text)
-    except (ValueError, SyntaxError):
-        return text  # whose type will then be found wrong
-
-
-def _without_none(hint: Any) -> tuple[Any, bool]:
-    """The type of a setting, and whether None is allowed as well."""
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return next(option for option in typing.get_args(hint) if option is not type(None)), True
-    return hint, False
+def _keys(section: Any) -> list[str]:
+    return [name for name in _hints(section) if name != "options"]
 
 
 def _section(cls: type, values: Any, path: str) -> Any:
     if not isinstance(values, Mapping) and not hasattr(values, "items"):
         raise InputError(f"{path} must be a group of settings, not {values!r}.")
     values = dict(values.items())
-    hints = typing.get_type_hints(cls, include_extras=True)
-    for key in values:
-        if key not in hints:
-            raise InputError(_unknown_key(f"{path}.{key}", key, hints))
+    hints, declared, checked = _hints(cls), settings_of(cls), {}
     for key in hints:
+        if key == "options":
+            continue
         if key not in values:
             raise InputError(f"{path}.{key} is missing.")
-    return cls(**{key: _value(hint, values[key], f"{path}.{key}") for key, hint in hints.items()})
+        value = values.pop(key)
+        if key in declared:
+            checked[key] = declared[key].check(value, f"{path}.{key}")
+        elif dataclasses.is_dataclass(hints[key]):
+            checked[key] = _section(typing.cast(type, hints[key]), value, f"{path}.{key}")
+        else:
+            checked[key] = _options(value, f"{path}.{key}")
+    if values and "options" not in hints:
+        raise InputError(unknown_key(f"{path}.{next(iter(values))}", hints))
+    if "options" in hints:
+        checked["options"] = _options(values, path)
+    return cls(**checked)
 
 
-def _unknown_key(path: str, key: str, known: typing.Iterable[str]) -> str:
-    """The message for a key that does not exist, with the nearest one that does."""
-    known = list(known)
-    parent = path.removesuffix(key)
-    matches = difflib.get_close_matches(key, known, n=1)
-    if matches:
-        return f"There is no {path}; did you mean {parent}{matches[0]}?"
-    return f"There is no {path}; {parent.rstrip('.')} has {', '.join(known)}."
+def _options(values: Any, path: str) -> dict[str, Any]:
+    """Checks that options are plain values, which JSON holds, or groups of such."""
+    if not isinstance(values, Mapping) and not hasattr(values, "items"):
+        raise InputError(f"{path} must be a group of settings, not {values!r}.")
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        place = f"{path}.{key}"
+        if not isinstance(key, str):
+            raise InputError(f"{path} has the key {key!r}; keys are words.")
+        if isinstance(value, Mapping) or hasattr(value, "items"):
+            found[key] = _options(value, place)
+        elif value is None or isinstance(value, bool | int | float | str):
+            found[key] = value
+        else:
+            raise InputError(
+                f"{place} must be a number, a word, True, False or None, not {value!r}."
+            )
+    return found
 
 
-def _value(hint: Any, value: Any, path: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return _section(typing.cast(type, hint), value, path)
-    hint, optional = _without_none(hint)
-    if value is None and optional:
-        return None
-    bounds: Any = ()
-    if typing.get_origin(hint) is Annotated:
-        hint, *bounds = typing.get_args(hint)
-    given = value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value) if abs(value) < 2**1023 else math.inf
-    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        names = {int: "a whole number", float: "a number", str: "a word", bool: "True or False"}
-        raise InputError(f"{path} must be {names[hint]}, not {given!r}.")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise InputError(f"{path} must be a finite number, not {given!r}.")
-    for bound in bounds:
-        if value not in bound:
-            raise InputError(f"{path} must be {bound}, not {given!r}.")
-    return value
+def _without_options(values: Mapping[str, Any]) -> dict[str, Any]:
+    plain = {
+        key: _without_options(value) if isinstance(value, Mapping) else copy.copy(value)
+        for key, value in values.items()
+        if key != "options"
+    }
+    return {**plain, **values.get("options", {})}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> typing.Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value

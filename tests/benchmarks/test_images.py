@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from mlpvis_jax.running.setup import split_off_validation
 
 from benchmarks import images
 from mlpvis_jax.data import open_source
 from mlpvis_jax.data.resident import ResidentSet
-from mlpvis_jax.running.setup import split_off_validation
 
 
 @pytest.mark.parametrize("number", [1, 8, 45, 128, 1000])

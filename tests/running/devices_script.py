@@ -13,13 +13,13 @@ os.environ["XLA_FLAGS"] = " ".join(
 
 import jax
 import numpy as np
+from mlpvis_jax.running.setup import build_model, initial_hyperparameters, initial_state
 
 from mlpvis_jax.data.resident import ResidentSet
 from mlpvis_jax.learning import augment, metrics
 from mlpvis_jax.learning.state import EpochTotals
 from mlpvis_jax.running.placement import Devices
 from mlpvis_jax.running.programs import Evaluation, Training
-from mlpvis_jax.running.setup import build_model, initial_hyperparameters, initial_state
 from mlpvis_jax.settings.config import RunConfig
 
 

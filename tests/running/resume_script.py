@@ -17,6 +17,7 @@ os.environ["XLA_FLAGS"] = " ".join(
 
 import jax
 import numpy as np
+from mlpvis_jax.running.position import Position, arrays_of
 
 from configs import fnet, gmlp, mixer
 from mlpvis_jax.errors import InterruptedRunError
@@ -24,7 +25,6 @@ from mlpvis_jax.files.checkpoint import Checkpoints
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.running import loop, setup
 from mlpvis_jax.running.placement import Devices
-from mlpvis_jax.running.position import Position, arrays_of
 from mlpvis_jax.settings.config import RunConfig
 
 CLOCK = {"seconds", "images_per_second"}

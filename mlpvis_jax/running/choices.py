@@ -1,0 +1,280 @@
+"""What the names in a config stand for: the model, the functions of a step, and their settings.
+
+Each open section of a config has a table (models.PRESETS, learning.OPTIMIZERS, ...). Here the rows
+are found and their options are checked; what follows from the declared roles is here, too: what a
+run may change when it goes on, and what the runs of one program may differ in.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from mlpvis_jax.errors import InputError
+from mlpvis_jax.learning import augment, metrics
+from mlpvis_jax.learning.losses import LOSSES
+from mlpvis_jax.learning.mix import MIXES
+from mlpvis_jax.learning.optimizers import OPTIMIZERS, transformation
+from mlpvis_jax.learning.schedules import SCHEDULES, factor
+from mlpvis_jax.learning.state import Stream, TrainState, random_key
+from mlpvis_jax.learning.step import Learner, Numbers
+from mlpvis_jax.models import Classifier, create_model
+from mlpvis_jax.models.presets import model_settings
+from mlpvis_jax.running.task import Task
+from mlpvis_jax.settings.choice import Choice, choose, choose_each
+from mlpvis_jax.settings.config import ModelConfig, RunConfig, closed_settings
+from mlpvis_jax.settings.declared import Role, Setting
+from mlpvis_jax.show import writers
+
+_RATES = ("dropout_rate", "stochastic_depth_rate")
+
+
+def build_model(config: ModelConfig, num_classes: int) -> Classifier:
+    """Builds the model that the settings describe.
+
+    Raises:
+      InputError: an unknown preset, a setting that it lacks, a patch that does not divide.
+    """
+    overrides = {key: value for key, value in config.options.items() if value is not None}
+    model = create_model(config.name, num_classes, **overrides)
+    if config.image_size % model.patch_size:
+        raise InputError(
+            f"The patch_size of model {config.name!r}, {model.patch_size}, does not divide "
+            f"config.model.image_size {config.image_size}; set config.model.patch_size or the size."
+        )
+    return model
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """The rows that a config names, with their options, but for the model."""
+
+    optimizer: Choice
+    schedule: Choice
+    loss: Choice
+    augment: Mapping[str, Choice]
+    mix: Mapping[str, Choice]
+    metrics: Mapping[str, metrics.Metric]
+
+    @classmethod
+    def of(cls, config: RunConfig) -> "Choices":
+        """Finds and checks them.
+
+        Raises:
+          InputError: a name that is unknown, or an option of no use.
+        """
+
+        def choice(table: Mapping[str, Any], section: str) -> Choice:
+            chosen = getattr(config, section)
+            return choose(table, chosen.name, chosen.options, f"config.{section}")
+
+        return cls(
+            choice(OPTIMIZERS, "optimizer"),
+            choice(SCHEDULES, "schedule"),
+            choice(LOSSES, "loss"),
+            choose_each(augment.TRANSFORMS, config.augment, "config.augment"),
+            choose_each(MIXES, config.mix, "config.mix"),
+            metrics.chosen(config.metrics),
+        )
+
+    def settings(self) -> dict[str, Setting]:
+        """Lists the settings that the rows declare, by key."""
+        groups = {
+            **{"optimizer": self.optimizer, "schedule": self.schedule, "loss": self.loss},
+            **{f"augment.{label}": one for label, one in self.augment.items()},
+            **{f"mix.{label}": one for label, one in self.mix.items()},
+        }
+        return {
+            f"{group}.{name}": setting
+            for group, choice in groups.items()
+            for name, setting in choice.settings.items()
+        }
+
+
+def check(config: RunConfig) -> None:
+    """Checks every name in a config, and every option of what the names stand for.
+
+    Raises:
+      InputError: the first that cannot be; before any data is read.
+    """
+    build_model(config.model, num_classes=1)
+    Choices.of(config)
+    writers.chosen(config.writers)
+
+
+def declarations(config: RunConfig) -> dict[str, Setting]:
+    """Lists every setting of a config by its key, those of the rows that it names included.
+
+    Raises:
+      InputError: a name that is unknown, or an option of no use.
+    """
+    of_model = {f"model.{key}": one for key, one in model_settings(config.model.name).items()}
+    return {**closed_settings(), **of_model, **Choices.of(config).settings()}
+
+
+def program_key(config: RunConfig) -> str:
+    """Describes what runs must agree in to be one program; a text that is equal for them."""
+    declared = declarations(config)
+    key = {}
+    for name, value in config.flat().items():
+        role = declared[name].role if name in declared else Role.SHAPE
+        if role is Role.SHAPE:
+            key[name] = value
+        elif role is Role.TRACED and value is None:  # it is left out of the program
+            key[name] = None
+    return repr(key)
+
+
+def differences(before: RunConfig, now: RunConfig) -> list[str]:
+    """Lists the settings that keep a run begun with `before` from going on with `now`.
+
+    Returns:
+      Sentences such as "config.seed was 0 and is now 1"; none if it can go on.
+    """
+    declared = {**declarations(before), **declarations(now)}
+    old, new = before.flat(), now.flat()
+    found = []
+    for key in {**old, **new}:
+        is_free = key in declared and declared[key].role is Role.MACHINE
+        if old.get(key) != new.get(key) and not is_free and key != "num_epochs":
+            found.append(f"config.{key} was {old.get(key)!r} and is now {new.get(key)!r}")
+    if now.num_epochs != before.num_epochs:
+        change = f"config.num_epochs was {before.num_epochs} and is now {now.num_epochs}"
+        if now.num_epochs < before.num_epochs:
+            found.append(f"{change}; it may only grow")
+        elif now.schedule.name != "constant":
+            found.append(f"{change}; config.schedule.name={now.schedule.name} depends on it")
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What runs of one shape compute: the model, the functions of a step, and their numbers.
+
+    Attributes:
+      task: what they train on.
+      model: with the largest rates of all runs: a rate that is zero in every run stays out of the
+        program, and any other is a number that the program is given.
+      learner: the functions of a step.
+      decay: see `OptimizerConfig.decay`.
+    """
+
+    task: Task
+    model: Classifier
+    learner: Learner
+    choices: Choices
+    image_size: int
+    is_averaged: bool
+
+    @classmethod
+    def of(cls, configs: Sequence[RunConfig], task: Task) -> "Plan":
+        """Makes the plan of runs whose `program_key` is the same.
+
+        Raises:
+          InputError: a model, or an option, of no use.
+        """
+        config = configs[0]
+        models = [build_model(one.model, task.source.num_classes) for one in configs]
+        rates = {name: max(getattr(model, name) for model in models) for name in _RATES}
+        model = models[0].clone(**rates)
+        choices = Choices.of(config)
+        learner = _learner(config, choices, model, task)
+        is_averaged = config.averaging.decay is not None
+        return cls(task, model, learner, choices, config.model.image_size, is_averaged)
+
+    def initial_state(self, config: RunConfig) -> TrainState:
+        """Makes a run's state before the first step, on the host: a function of its seed."""
+        return jax.device_get(self._init(np.uint32(config.seed), self.numbers(config, 1)))
+
+    def state_shapes(self, config: RunConfig) -> TrainState:
+        """Describes the arrays of a state; nothing is compiled."""
+        return jax.eval_shape(self._create, np.uint32(0), self.numbers(config, 1))
+
+    def numbers(self, config: RunConfig, steps_per_epoch: int) -> dict[str, Any]:
+        """Lists a run's traced settings by section, as float32 scalars; the seed is uint32."""
+        model = build_model(config.model, self.task.source.num_classes)
+        choices = Choices.of(config)
+        optimizer = config.optimizer
+        clip = {} if optimizer.clip_norm is None else {"clip_norm": optimizer.clip_norm}
+        numbers: dict[str, Any] = {
+            "model": {name: getattr(model, name) for name in _RATES},
+            "optimizer": {
+                "learning_rate": optimizer.learning_rate,
+                "weight_decay": optimizer.weight_decay,
+                **clip,
+                **choices.optimizer.traced,
+            },
+            "schedule": {
+                "warmup_steps": config.schedule.warmup_epochs * steps_per_epoch,
+                "total_steps": config.num_epochs * steps_per_epoch,
+                **choices.schedule.traced,
+            },
+            "loss": choices.loss.traced,
+            "augment": {label: one.traced for label, one in choices.augment.items()},
+            "mix": {label: one.traced for label, one in choices.mix.items()},
+        }
+        if config.averaging.decay is not None:
+            numbers["averaging"] = {"decay": config.averaging.decay}
+        return {"seed": np.uint32(config.seed), **jax.tree.map(np.float32, numbers)}
+
+    def schedule_factor(self, numbers: Numbers, step: int) -> float:
+        """Computes what the learning rate of a step is multiplied by, beside the plateau's cuts."""
+        return float(self._factor(np.int32(step), numbers["schedule"]))
+
+    @functools.cached_property
+    def _factor(self) -> Callable:
+        return jax.jit(functools.partial(factor, self.choices.schedule))
+
+    @functools.cached_property
+    def _init(self) -> Callable:
+        return jax.jit(self._create)  # traced and compiled once, for any number of seeds
+
+    def _create(self, seed: Any, numbers: Numbers) -> TrainState:
+        size = self.image_size
+        images = jnp.zeros((1, size, size, self.task.channels))
+        params = self.model.init(random_key(seed, Stream.PARAMETERS), images)["params"]
+        return TrainState.create(params, self.learner.optimizer(0, numbers), self.is_averaged)
+
+
+def _learner(config: RunConfig, choices: Choices, model: Classifier, task: Task) -> Learner:
+    size, normalize = config.model.image_size, task.normalization
+
+    def apply(params: Any, images: jax.Array, numbers: Numbers, key: jax.Array) -> Any:
+        rates = {name: getattr(model, name) and numbers["model"][name] for name in _RATES}
+        rngs = {"dropout": key}
+        return model.clone(**rates).apply({"params": params}, images, train=True, rngs=rngs)
+
+    def predict(params: Any, images: jax.Array) -> Any:
+        return model.apply({"params": params}, images, train=False)
+
+    def mix(
+        key: jax.Array, images: jax.Array, targets: jax.Array, partners: jax.Array, numbers: Numbers
+    ) -> tuple[jax.Array, jax.Array]:
+        for index, (label, choice) in enumerate(choices.mix.items()):
+            key = jax.random.fold_in(key, index)
+            images, targets = choice(key, images, targets, partners, **numbers["mix"][label])
+        return images, targets
+
+    def optimizer(step: Any, numbers: Numbers) -> optax.GradientTransformation:
+        given = dict(numbers["optimizer"])
+        rate = given.pop("learning_rate") * factor(choices.schedule, step, numbers["schedule"])
+        return transformation(choices.optimizer, rate, given, config.optimizer.decay)
+
+    return Learner(
+        apply=apply,
+        predict=predict,
+        augment=lambda keys, images, numbers: augment.augment(
+            choices.augment, keys, normalize(images), size, numbers["augment"]
+        ),
+        prepare=lambda images: augment.resize(normalize(images), size),
+        mix=mix if choices.mix else None,
+        loss=lambda logits, targets, numbers: choices.loss(logits, targets, **numbers["loss"]),
+        optimizer=optimizer,
+        metrics=choices.metrics,
+        num_classes=task.source.num_classes,
+    )

@@ -1,0 +1,65 @@
+"""A run in training, and the observer of a group of runs."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from mlpvis_jax.files.run_folder import RunFolder
+from mlpvis_jax.running.outcome import Outcome
+from mlpvis_jax.running.progress import RunProgress
+from mlpvis_jax.settings.config import RunConfig
+from mlpvis_jax.show.writers import Writer
+
+
+@dataclasses.dataclass
+class Run:
+    """A run in training.
+
+    Attributes:
+      number: of the run in its sweep; 0 of a run of its own.
+      config: its settings.
+      folder: where its files go.
+      writers: make what writes its epochs down, from the first epoch that is to come.
+      progress: where it stands.
+      divergence: what is no longer finite, in words, or None.
+    """
+
+    number: int
+    config: RunConfig
+    folder: RunFolder
+    writers: Callable[["Run"], Sequence[Writer]]
+    progress: RunProgress = dataclasses.field(init=False)
+    divergence: str | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to train, or nothing can be."""
+        return self.progress.is_over(self.config.num_epochs) or self.divergence is not None
+
+
+class Observer:
+    """Who is told how a group gets on, and decides what differs from group to group."""
+
+    def begins(self, run: Run, before: RunConfig | None) -> None:
+        """Hears that a run begins, or goes on with the settings that it had; may refuse them."""
+
+    def advance(self, images: int) -> None:
+        """Hears that this many more images have been trained on, over all runs."""
+
+    def epoch_done(self, run: Run) -> None:
+        """Hears that a run has ended an epoch; the last record of its history is new."""
+
+    def diverged(self, run: Run) -> None:
+        """Hears that a run's loss is no longer finite; it ends unless this raises."""
+
+    def cull(self, epoch: int, runs: Sequence[Run]) -> set[int]:
+        """Chooses the numbers of the runs that end after an epoch, though they could go on."""
+        return set()
+
+    def run_done(self, run: Run, outcome: Outcome) -> None:
+        """Hears that a run has ended, and that all its files are written."""
+
+    def group_epoch_done(self, epoch: int) -> None:
+        """Hears that all runs of the group have ended an epoch."""
+
+    def interrupted(self, signal_number: int, step: int) -> None:
+        """Raises InterruptedRunError; the group is saved."""

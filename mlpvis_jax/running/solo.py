@@ -1,0 +1,190 @@
+"""A run of its own, from its settings to its test accuracy, or on from where it was."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlpvis_jax.errors import DivergenceError, InputError
+from mlpvis_jax.files.checkpoint import Checkpoints
+from mlpvis_jax.files.run_folder import RunFolder
+from mlpvis_jax.files.weights import count_parameters, load_weights
+from mlpvis_jax.learning import augment
+from mlpvis_jax.running.choices import Plan, check, differences
+from mlpvis_jax.running.failures import explain_resource_errors, interrupted
+from mlpvis_jax.running.interruption import Interruption
+from mlpvis_jax.running.outcome import Outcome
+from mlpvis_jax.running.placement import DataParallel, Placement, describe_devices
+from mlpvis_jax.running.programs import Programs
+from mlpvis_jax.running.run import Observer, Run
+from mlpvis_jax.running.task import Task
+from mlpvis_jax.running.trainer import GroupTrainer
+from mlpvis_jax.settings.config import RunConfig
+from mlpvis_jax.show import writers
+from mlpvis_jax.show.terminal import Progress, print_header
+
+
+def train(
+    config: RunConfig, folder: RunFolder, placement: Placement | None = None
+) -> dict[str, Any]:
+    """Trains, validates after each epoch, and tests the weights of the best one.
+
+    A folder that holds this run already makes it go on; a finished run stays as it is.
+
+    Args:
+      config: the settings.
+      folder: of the run.
+      placement: where it runs; by default on all devices of this process.
+
+    Returns:
+      What results.json holds.
+
+    Raises:
+      InputError: settings or data of no use, before anything is compiled or written.
+      DivergenceError: a loss or a gradient is not finite.
+      InterruptedRunError: a signal came; the run is saved.
+      StorageError, OutOfMemoryError: no room on the disk, or on the devices.
+    """
+    placement = DataParallel.all() if placement is None else placement
+    check(config)
+    folder.check(config, differences)
+    results = folder.finished(config)
+    if results is not None:
+        print(f"The run in {folder.path} is finished; nothing is changed.")
+        return results
+    task = Task.read(config, folder.path)
+    with explain_resource_errors(config, folder), folder.locked():
+        programs = Programs([config], task, placement)
+        run = Run(0, config, folder, lambda run: _writers(run, task))
+        observer = SoloObserver(run, len(task.training))
+        checkpoints = Checkpoints(folder.checkpoints, **dataclasses.asdict(config.checkpoint))
+        with checkpoints, Interruption() as interruption:
+            trainer = GroupTrainer([run], lambda _: programs, checkpoints, observer, interruption)
+            print_header(_header(run, programs))
+            with observer.progress():
+                trainer.train()
+    assert observer.results is not None
+    return observer.results
+
+
+def _header(run: Run, programs: Programs) -> dict[str, str]:
+    """What the run is about to do, a line each."""
+    parameters = count_parameters(run.progress.best_params)
+    rows = {
+        "model": f"{run.config.model.name}, {parameters:,} parameters",
+        "data": programs.task.describe(),
+        "devices": describe_devices(programs.placement.devices),
+        "folder": str(run.folder.path),
+    }
+    if run.progress.step:
+        rows["goes on"] = f"after step {run.progress.step:,}, in epoch {run.progress.epoch}"
+    return rows
+
+
+def _writers(run: Run, task: Task) -> list[writers.Writer]:
+    title = f"{run.config.model.name} on {task.source.name}"
+    description = writers.RunDescription(
+        run.folder.path, title, run.config.flat(), run.progress.epoch
+    )
+    return [make(description) for make in writers.chosen(run.config.writers)]
+
+
+class SoloObserver(Observer):
+    """Shows a single run on the terminal, and ends it where its loss is not finite.
+
+    Attributes:
+      results: what results.json holds, once the run has ended.
+    """
+
+    def __init__(self, run: Run, images_per_epoch: int) -> None:
+        self._run = run
+        self._images_per_epoch = images_per_epoch
+        self.results: dict[str, Any] | None = None
+
+    def progress(self) -> Progress:
+        """Makes the bar and the lines of epochs, from where the run stands."""
+        progress, config = self._run.progress, self._run.config
+        self._images = int(progress.totals.sums["count"])
+        self._progress = Progress(
+            config.num_epochs, self._images_per_epoch, progress.epoch - 1, self._images
+        )
+        return self._progress
+
+    def begins(self, run: Run, before: RunConfig | None) -> None:
+        if before is not None:
+            run.folder.refuse_other(before, run.config, differences)
+        elif run.folder.results.exists():
+            raise InputError(
+                f"--workdir={run.folder.path} holds the results of a run, but no checkpoint to go "
+                "on from; choose another folder."
+            )
+
+    def advance(self, images: int) -> None:
+        self._images += images
+        self._progress.advance(self._images)
+
+    def epoch_done(self, run: Run) -> None:
+        self._images = 0
+        self._progress.epoch_done(run.progress.history[-1])
+
+    def diverged(self, run: Run) -> None:
+        raise DivergenceError(
+            f"{run.divergence} The checkpoints in {run.folder.checkpoints} are those from before; "
+            "begin anew in another folder."
+        )
+
+    def run_done(self, run: Run, outcome: Outcome) -> None:
+        self.results = outcome.results
+        stopping = run.progress.stopping
+        if stopping.should_stop:
+            self._progress.note(
+                f"Stopped: no lower validation loss than that of epoch {stopping.best_epoch} in "
+                f"{stopping.patience} epochs."
+            )
+
+    def interrupted(self, signal_number: int, step: int) -> None:
+        raise interrupted(signal_number, step, self._run.folder)
+
+
+def evaluate(
+    config: RunConfig, folder: RunFolder, placement: Placement | None = None
+) -> dict[str, Any]:
+    """Tests the best weights of a run; writes nothing.
+
+    Returns:
+      test_loss, test_accuracy, and so on.
+
+    Raises:
+      InputError: no weights in the folder, or those of another model.
+    """
+    placement = DataParallel.all() if placement is None else placement
+    check(config)
+    task = Task.read(config, folder.path)
+    plan = Plan.of([config], task)
+    params, description = load_weights(folder.best_weights, plan.state_shapes(config).params)
+    normalization = normalization_of(description, task.channels, folder.best_weights)
+    task = dataclasses.replace(task, normalization=normalization)
+    (tested,) = Programs([config], task, placement).test([params])
+    return {f"test_{name}": value for name, value in tested.items()}
+
+
+def normalization_of(
+    description: Mapping[str, Any], channels: int, path: Path
+) -> augment.Normalization:
+    """Reads the statistics of the images that weights were trained on from their description.
+
+    Raises:
+      InputError: there are none, or not one for each channel; it names `path`.
+    """
+    statistics = [description.get(f"normalization_{name}") for name in ("mean", "deviation")]
+    try:
+        mean, deviation = (np.asarray(values, np.float32) for values in statistics)
+    except (TypeError, ValueError):
+        mean = deviation = np.zeros(0, np.float32)
+    if not mean.shape == deviation.shape == (channels,):
+        raise InputError(
+            f"{path} does not say how its images, of {channels} channels, were scaled."
+        )
+    return augment.Normalization(mean, deviation)

@@ -20,6 +20,8 @@ from ml_collections import ConfigDict
 from mlpvis_jax.errors import InputError, RunError
 from mlpvis_jax.files.run_folder import RunFolder, read_json
 from mlpvis_jax.settings.config import RunConfig, override
+from mlpvis_jax.sweep.definition import Sweep
+from mlpvis_jax.sweep.folder import SweepFolder
 
 _MODES = ("train", "evaluate")
 _FLAGS = ("--config", "--sweep", "--storage", "--workdir", "--mode")
@@ -173,11 +175,11 @@ def _new_folder(name: str) -> Path:
 
 def _run(config: RunConfig, folder: RunFolder) -> None:
     # JAX starts here, after the settings are known to be good.
-    from mlpvis_jax.running import loop
+    from mlpvis_jax.running import solo
     from mlpvis_jax.running.machine import keep_compiled_programs
 
     keep_compiled_programs()
-    results = {"train": loop.train, "evaluate": loop.evaluate}[_MODE.value](config, folder)
+    results = {"train": solo.train, "evaluate": solo.evaluate}[_MODE.value](config, folder)
     print(f"Test accuracy: {round(results['test_accuracy'] * 100, 2)}%")
     print(f"Test top 5 accuracy: {round(results['test_top5_accuracy'] * 100, 2)}%")
 

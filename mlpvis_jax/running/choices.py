@@ -130,6 +130,13 @@ def program_key(config: RunConfig) -> str:
     return repr(key)
 
 
+def program_of(configs: Sequence[RunConfig]) -> tuple[Any, ...]:
+    """Describes the program that a group of runs of one shape needs; equal for equal programs."""
+    models = [build_model(config.model, num_classes=2) for config in configs]
+    is_used = [any(getattr(model, name) for model in models) for name in _RATES]
+    return program_key(configs[0]), *is_used
+
+
 def differences(before: RunConfig, now: RunConfig) -> list[str]:
     """Lists the settings that keep a run begun with `before` from going on with `now`.
 
@@ -161,7 +168,10 @@ class Plan:
       model: with the largest rates of all runs: a rate that is zero in every run stays out of the
         program, and any other is a number that the program is given.
       learner: the functions of a step.
-      decay: see `OptimizerConfig.decay`.
+      choices: what the names in the config stand for.
+      image_size: height and width of what the model sees, pixels.
+      is_averaged: whether an average of the weights is kept.
+      program: see `program_of`.
     """
 
     task: Task
@@ -170,6 +180,7 @@ class Plan:
     choices: Choices
     image_size: int
     is_averaged: bool
+    program: tuple[Any, ...]
 
     @classmethod
     def of(cls, configs: Sequence[RunConfig], task: Task) -> "Plan":
@@ -185,7 +196,8 @@ class Plan:
         choices = Choices.of(config)
         learner = _learner(config, choices, model, task)
         is_averaged = config.averaging.decay is not None
-        return cls(task, model, learner, choices, config.model.image_size, is_averaged)
+        size, program = config.model.image_size, program_of(configs)
+        return cls(task, model, learner, choices, size, is_averaged, program)
 
     def initial_state(self, config: RunConfig) -> TrainState:
         """Makes a run's state before the first step, on the host: a function of its seed."""

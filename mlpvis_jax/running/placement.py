@@ -44,8 +44,8 @@ class Placement(Protocol):
       rounds: blocks of runs that a device works through in a step, one after another.
     """
 
-    devices: tuple[jax.Device, ...]
-
+    @property
+    def devices(self) -> tuple[jax.Device, ...]: ...
     @property
     def capacity(self) -> int: ...
     @property

@@ -22,9 +22,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from mlpvis_jax.errors import InputError, StorageError
+from mlpvis_jax.running.choices import program_key
 from mlpvis_jax.sweep import tpe
 from mlpvis_jax.sweep.culling import Record
-from mlpvis_jax.sweep.definition import Sweep, Trial, shape_of
+from mlpvis_jax.sweep.definition import Sweep, Trial
 from mlpvis_jax.sweep.folder import RUNNING, Group, SweepFolder
 from mlpvis_jax.sweep.space import Point
 
@@ -186,8 +187,8 @@ class DatabaseStore:
             if not trials:
                 return None
             groups = []
-            for shape in dict.fromkeys(shape_of(trial.config) for trial in trials):
-                alike = [trial for trial in trials if shape_of(trial.config) == shape]
+            for shape in dict.fromkeys(program_key(trial.config) for trial in trials):
+                alike = [trial for trial in trials if program_key(trial.config) == shape]
                 number = most(alike[0])
                 for start in range(0, len(alike), number):
                     groups.append(Group.create(self._folder, alike[start : start + number]))
@@ -294,7 +295,9 @@ class DatabaseStore:
             lost = {index: self._sweep.point(index) for index in range(self._sweep.num_points)}
         lost = {index: point for index, point in lost.items() if index not in present}
         # Points of one shape come one after another, to be drawn together.
-        shapes = {i: shape_of(self._sweep.trials(i, point)[0].config) for i, point in lost.items()}
+        shapes = {
+            i: program_key(self._sweep.trials(i, point)[0].config) for i, point in lost.items()
+        }
         order = list(dict.fromkeys(shapes.values()))
         for index in sorted(lost, key=lambda index: (order.index(shapes[index]), index)):
             self._study.enqueue_trial(lost[index], user_attrs={_POINT: index, _VALUES: lost[index]})

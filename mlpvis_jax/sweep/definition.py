@@ -6,73 +6,48 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from mlpvis_jax.errors import InputError
-from mlpvis_jax.settings.config import (
-    Count,
-    OneOf,
-    RunConfig,
-    Within,
-    differences,
-    override,
-    parse_text,
-    read_section,
-)
+from mlpvis_jax.running.choices import check, declarations, differences
+from mlpvis_jax.settings.config import RunConfig, override
+from mlpvis_jax.settings.declared import Count, OneOf, Role, Within, check_all, settings_of
 from mlpvis_jax.sweep import space
 from mlpvis_jax.sweep.space import Point, Space
-
-# What a group's trials may differ in: numbers that the compiled program is given, and rules that
-# the host applies.
-FREE = {
-    "seed",
-    "num_epochs",
-    "optimizer.learning_rate",
-    "optimizer.weight_decay",
-    "optimizer.label_smoothing",
-    "model.dropout_rate",
-    "model.stochastic_depth_rate",
-    "augment.flip_probability",
-    "augment.zoom",
-    "reduce_on_plateau.factor",
-    "reduce_on_plateau.patience",
-    "reduce_on_plateau.min_delta",
-    "early_stopping.patience",
-}
-# Where a run lives and how it is watched; one group has one of each.
-_NO_DIMENSIONS = {
-    "data.data_dir",
-    "data.cache_dir",
-    "checkpoint.every_minutes",
-    "checkpoint.every_steps",
-    "steps_per_dispatch",
-}
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """All but the space.
+    """All that a sweep is told but its space."""
 
-    Attributes:
-      strategy: how points are chosen.
-      num_trials: with all seeds; None: the whole grid.
-      trials_per_program: at most; None: as many as there is memory for.
-      side_by_side: trials that a device computes together; None: all, or one on CPUs.
-      cull_epochs: after these epochs the worse trials end, such as "5 10"; "" for never.
-      cull_factor: one trial in so many goes on.
-      objective: of ranking, culling and TPE, in a trial's best epoch (of the lowest loss).
-      suggestion_seed: of random points and TPE.
-    """
-
-    strategy: Annotated[str, OneOf(("grid", "random", "tpe"))] = "grid"
-    num_trials: Count | None = None
-    trials_per_program: Count | None = None
-    side_by_side: Count | None = None
-    cull_epochs: str = ""
-    cull_factor: Annotated[float, Within(0, above=1)] = 2.0
-    objective: Annotated[str, OneOf(("validation_loss", "validation_accuracy"))] = "validation_loss"
-    suggestion_seed: Annotated[int, Within(0, below=2**32)] = 0
+    strategy: Annotated[
+        str, OneOf(("grid", "random", "tpe")), Role.RULE, "How points are chosen."
+    ] = "grid"
+    num_trials: Annotated[
+        Count | None, Role.RULE, "Trials, with all seeds; None: the whole grid."
+    ] = None
+    trials_per_program: Annotated[
+        Count | None, Role.MACHINE, "Trials that train together; None: as many as memory holds."
+    ] = None
+    side_by_side: Annotated[
+        Count | None, Role.MACHINE, "Trials that a device vmaps; None: all, or one on CPUs."
+    ] = None
+    cull_epochs: Annotated[
+        str, Role.RULE, "After these epochs the worse trials end, such as '5 10'; '' for never."
+    ] = ""
+    cull_factor: Annotated[
+        float, Within(0, above=1), Role.RULE, "Of so many trials that came there, one goes on."
+    ] = 2.0
+    objective: Annotated[
+        str,
+        OneOf(("validation_loss", "validation_accuracy")),
+        Role.RULE,
+        "What ranks trials, in their best epoch (of the lowest validation loss).",
+    ] = "validation_loss"
+    suggestion_seed: Annotated[
+        int, Within(0, below=2**32), Role.RULE, "Of random points, and of TPE's."
+    ] = 0
 
 
 _MAY_DIFFER = {"num_trials", "trials_per_program", "side_by_side"}
-_SETTINGS = {field.name for field in dataclasses.fields(Settings)}
+_SETTINGS = settings_of(Settings)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,15 +89,14 @@ class Sweep:
           InputError: anything that would not work, for any of its trials.
         """
         config = RunConfig.from_mapping(base)
-        defaults = dataclasses.asdict(Settings())
         given = {
-            key: parse_text(Settings, key, value) if isinstance(value, str) else value
+            key: _SETTINGS[key].parse(value) if isinstance(value, str) else value
             for key, value in written.items()
             if key in _SETTINGS
         }
         if isinstance(given.get("cull_epochs"), list | tuple | int):
             given["cull_epochs"] = str(given["cull_epochs"])
-        settings = read_section(Settings, {**defaults, **given}, "sweep")
+        settings = Settings(**check_all(_SETTINGS, given, "sweep"))
         dimensions = {key: value for key, value in written.items() if key not in _SETTINGS}
         for key in dimensions:
             _check_key(key, config)
@@ -239,18 +213,24 @@ def config_of(base: Mapping[str, Any], values: Mapping[str, Any]) -> RunConfig:
     Raises:
       InputError: the config refuses one.
     """
+    return RunConfig.from_mapping(_with(base, values))
+
+
+def _with(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     changed = copy.deepcopy(dict(base))
     for key, value in values.items():
         override(changed, key, value if isinstance(value, str) else repr(value))
-    return RunConfig.from_mapping(changed)
+    return changed
 
 
 def _check_key(key: str, config: RunConfig) -> None:
-    if key in _NO_DIMENSIONS:
+    declared = declarations(config)
+    if key in declared and declared[key].role is Role.MACHINE:
         raise InputError(f"sweep.{key}: it is the same for all trials; give --config.{key}.")
-    if key not in config.flat():
+    if key not in declared:
         try:
             override({}, key, "0")  # which says what is wrong with the key
+            check(RunConfig.from_mapping(_with(config.to_dict(), {key: 0})))
         except InputError as error:
             raise InputError(
                 f"sweep.{key} is neither a setting of the sweep ({', '.join(sorted(_SETTINGS))}) "
@@ -263,10 +243,3 @@ def _epochs(text: str) -> tuple[int, ...]:
     if not all(word.isdecimal() for word in words):
         raise InputError(f"sweep.cull_epochs must be epochs such as '5 10', not {text!r}.")
     return tuple(sorted(set(map(int, words))))
-
-
-def shape_of(config: RunConfig) -> str:
-    """What trials must agree in to be one program; a text that is equal for them."""
-    return repr(
-        {key: value for key, value in config.flat().items() if key not in FREE | _NO_DIMENSIONS}
-    )

@@ -15,11 +15,11 @@ from typing import Any, TextIO
 
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.run_folder import RunFolder, read_json, write_json
+from mlpvis_jax.running.choices import program_key
 from mlpvis_jax.sweep.culling import Record
-from mlpvis_jax.sweep.definition import Sweep, Trial, config_of, shape_of
+from mlpvis_jax.sweep.definition import Sweep, Trial, config_of
 
-FINISHED, STOPPED, CULLED, DIVERGED = "finished", "stopped early", "culled", "diverged"
-WAITING, RUNNING = "waiting", "running"
+RUNNING = "running"  # a trial that has not ended
 
 
 class SweepFolder:
@@ -282,9 +282,9 @@ class Store:
     def _form_groups(self, trials: Sequence[Trial], most: Callable[[Trial], int]) -> list[Group]:
         """One group of the first trial's shape; all of them where they were chosen just now."""
         groups = []
-        shapes = list(dict.fromkeys(shape_of(trial.config) for trial in trials))
+        shapes = list(dict.fromkeys(program_key(trial.config) for trial in trials))
         for shape in shapes if self._suggest else shapes[:1]:
-            alike = [trial for trial in trials if shape_of(trial.config) == shape]
+            alike = [trial for trial in trials if program_key(trial.config) == shape]
             number, seeds = most(alike[0]), len(self._sweep.space.seeds)
             if number > seeds:
                 number -= number % seeds  # the seeds of a point stay together

@@ -11,21 +11,31 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import jax
+
 from mlpvis_jax.errors import InputError, InterruptedRunError
 from mlpvis_jax.files.checkpoint import Checkpoints
 from mlpvis_jax.files.run_folder import RunFolder
-from mlpvis_jax.running.failures import explained
+from mlpvis_jax.running.choices import check, program_key
+from mlpvis_jax.running.failures import explain_resource_errors
 from mlpvis_jax.running.interruption import Interruption
-from mlpvis_jax.running.placement import Devices
-from mlpvis_jax.running.setup import build_model, describe_devices, open_data
-from mlpvis_jax.show.report import print_header
+from mlpvis_jax.running.outcome import DIVERGED, Outcome
+from mlpvis_jax.running.placement import describe_devices
+from mlpvis_jax.running.programs import Programs
+from mlpvis_jax.running.run import Observer, Run
+from mlpvis_jax.running.task import Task, open_data
+from mlpvis_jax.running.trainer import GroupTrainer
+from mlpvis_jax.running.trials import TrialParallel
+from mlpvis_jax.settings.config import RunConfig
+from mlpvis_jax.show import writers
+from mlpvis_jax.show.terminal import print_header
 from mlpvis_jax.sweep import culling, report, tpe
+from mlpvis_jax.sweep.capacity import serves, trials_that_fit
 from mlpvis_jax.sweep.database import DatabaseStore
 from mlpvis_jax.sweep.definition import Sweep, Trial, config_of
-from mlpvis_jax.sweep.folder import DIVERGED, RUNNING, Group, Store, SweepFolder
-from mlpvis_jax.sweep.lockstep import Lockstep
-from mlpvis_jax.sweep.population import Data, Population, trials_that_fit
+from mlpvis_jax.sweep.folder import RUNNING, Group, Store, SweepFolder
 
+_VALIDATED = ("validation_loss", "validation_accuracy", "validation_top5_accuracy")
 _POLL_SECONDS = 1.0
 
 
@@ -33,7 +43,6 @@ def run(
     sweep: Sweep,
     path: str | os.PathLike,
     storage: str | None = None,
-    devices: Devices | None = None,
 ) -> dict[str, Any] | None:
     """Trains what is missing of a sweep, and reports on all of it.
 
@@ -41,7 +50,6 @@ def run(
       sweep: what to do.
       path: its folder; one that holds this sweep already makes it go on.
       storage: the URL of a database, through which several machines share it.
-      devices: those to use; by default all of this process.
 
     Returns:
       The row of the best trial, see `folder.Store.rows`; None if every trial diverged.
@@ -52,7 +60,7 @@ def run(
       InterruptedRunError: SIGTERM or SIGINT came; the sweep is saved.
       StorageError, OutOfMemoryError: no room on the disk, or on the devices.
     """
-    devices = devices or Devices.all()
+    devices = jax.local_devices()
     folder = SweepFolder(path)
     _check_trials(sweep)
     folder.check(sweep, storage is not None)
@@ -70,16 +78,16 @@ def run(
         else:
             store = DatabaseStore(folder, sweep, storage)
         config = config_of(sweep.base, {})
-        data = Data.read(config, folder.path)
+        task = Task.read(config, folder.path)
         with folder.locked():
             folder.check(sweep, storage is not None)
             folder.write(sweep, None if isinstance(store, Store) else store.shown_url)
         if isinstance(store, DatabaseStore):
             store.begin()
             stack.enter_context(store)
-        run = _Run(sweep, folder, store, devices, data)
-        run.print_header()
-        run.to_the_end()
+        session = _Session(sweep, folder, store, devices, task)
+        session.print_header()
+        session.work()
         with folder.locked():
             return report.finish(folder, sweep, store.rows())
 
@@ -92,13 +100,14 @@ def _check_trials(sweep: Sweep) -> None:
     """
     known = sweep.settings.strategy != "tpe"
     points = map(sweep.point, range(sweep.num_points)) if known else sweep.space.corners()
-    models, sources = set(), set()
+    programs, sources = set(), set()
     for index, point in enumerate(points):
         (config, *_) = [trial.config for trial in sweep.trials(index, point)]
         try:
-            if config.model not in models:
-                build_model(config.model, num_classes=2)
-                models.add(config.model)
+            key = program_key(config)
+            if key not in programs:
+                check(config)
+                programs.add(key)
             if config.data.source not in sources:
                 open_data(config)
                 sources.add(config.data.source)
@@ -107,34 +116,35 @@ def _check_trials(sweep: Sweep) -> None:
             raise InputError(f"The sweep's point {values}: {error}") from None
 
 
-class _Run:
-    """One process at work on a sweep; it is the watcher of its groups."""
+class _Session(Observer):
+    """One process at work on a sweep; it is the observer of its groups."""
 
     def __init__(
         self,
         sweep: Sweep,
         folder: SweepFolder,
         store: Store | DatabaseStore,
-        devices: Devices,
-        data: Data,
+        devices: Sequence[jax.Device],
+        task: Task,
     ) -> None:
         self._sweep = sweep
         self._folder = folder
         self._store = store
         self._devices = devices
-        self._data = {_data_key(config_of(sweep.base, {})): data}
-        self._populations: list[Population] = []
-        self._live = report.LiveTable(sweep, store.rows(), len(data.training))
+        self._tasks = {_data_key(config_of(sweep.base, {})): task}
+        self._programs: list[Programs] = []
+        self._trials: dict[int, Trial] = {}
+        self._live = report.LiveTable(sweep, store.rows(), len(task.training))
         self._to_go_on = f"python launch.py --workdir={folder.path}"
         if isinstance(store, DatabaseStore):
             self._to_go_on += f" --storage={store.shown_url}"
 
     def print_header(self) -> None:
+        """Prints what the sweep is about to do."""
         sweep = self._sweep
-        space = sweep.space.to_json()
         rows = {
             "sweep": f"{sweep.num_trials} trials, {sweep.settings.strategy}",
-            **{f"  {key}": str(written) for key, written in space.items()},
+            **{f"  {key}": str(written) for key, written in sweep.space.to_json().items()},
             "model": str(sweep.base["model"]["name"]),
             "data": str(sweep.base["data"]["source"]),
             "devices": describe_devices(self._devices),
@@ -145,16 +155,16 @@ class _Run:
             rows["goes on"] = f"after {done} trials"
         print_header(rows)
 
-    def to_the_end(self) -> None:
+    def work(self) -> None:
         """Works until every trial of the sweep has ended, here or elsewhere."""
         with Interruption() as interruption, self._live as live:
             while True:
-                claimed = self._store.claim(self._most)
+                claimed = self._store.claim(self._max_trials)
                 if claimed is not None:
                     self._train(*claimed, interruption)
                     continue
                 rows = self._store.rows()
-                live.know(rows)
+                live.merge_rows(rows)
                 ended = sum(row["state"] != RUNNING for row in rows)
                 if ended >= self._sweep.num_trials:
                     return
@@ -165,52 +175,59 @@ class _Run:
                         interruption.received,
                     )
 
-    def _most(self, trial: Trial) -> int:
+    def _max_trials(self, trial: Trial) -> int:
         """How many trials like this one train together."""
         settings = self._sweep.settings
         if settings.trials_per_program is not None:
             return settings.trials_per_program
-        return trials_that_fit(trial, self._data_of(trial), self._devices, settings.side_by_side)
+        task = self._task_of(trial)
+        return trials_that_fit(trial.config, task, self._devices, settings.side_by_side)
 
-    def _data_of(self, trial: Trial) -> Data:
+    def _task_of(self, trial: Trial) -> Task:
         key = _data_key(trial.config)
-        if key not in self._data:
-            self._data = {key: Data.read(trial.config, self._folder.path)}  # one set at a time
-            self._populations = []
-        return self._data[key]
+        if key not in self._tasks:
+            self._tasks = {key: Task.read(trial.config, self._folder.path)}  # one set at a time
+            self._programs = []
+        return self._tasks[key]
 
     def _train(self, group: Group, trials: Sequence[Trial], interruption: Interruption) -> None:
-        ended = {trial.number for trial in trials if self._folder.read_outcome(trial.number)}
-        left = [trial for trial in trials if trial.number not in ended]
-        folders = [self._folder.run_folder(trial.number) for trial in left]
-        data = self._data_of(left[0])
+        left = [trial for trial in trials if not self._folder.read_outcome(trial.number)]
+        task = self._task_of(left[0])
+        self._trials |= {trial.number: trial for trial in left}
 
-        def build(trials: Sequence[Trial]) -> Population:
-            configs = [trial.config for trial in trials]
-            found = next((one for one in self._populations if one.has_room(configs)), None)
-            if found is None:
-                found = Population(
-                    configs, data, self._devices, len(configs), self._sweep.settings.side_by_side
-                )
-                self._populations = [found]  # one at a time: it holds memory
-            return found
+        def programs_for(configs: Sequence[RunConfig]) -> Programs:
+            if not any(serves(programs, configs) for programs in self._programs):
+                vmapped_trials = self._sweep.settings.side_by_side
+                placement = TrialParallel.with_capacity(self._devices, len(configs), vmapped_trials)
+                self._programs = [Programs(configs, task, placement)]  # they hold memory
+            return self._programs[0]
 
         self._live.group_begins(left)
-        checkpoint = self._sweep.base["checkpoint"]
         with contextlib.ExitStack() as stack:
             run_folder = RunFolder(self._folder.path)
-            stack.enter_context(explained(left[0].config, run_folder, len(left)))
-            for folder in folders:
+            stack.enter_context(explain_resource_errors(left[0].config, run_folder, len(left)))
+            runs = []
+            for trial in left:
+                folder = self._folder.run_folder(trial.number)
                 stack.enter_context(folder.locked())
+                runs.append(Run(trial.number, trial.config, folder, _writers))
+            checkpoint = self._sweep.base["checkpoint"]
             checkpoints = stack.enter_context(Checkpoints(group.checkpoints, **checkpoint))
-            Lockstep(
-                build, left, folders, checkpoints, self._devices, data, self._cull, self,
-                interruption, self._to_go_on,
-            ).run()  # fmt: skip
+            GroupTrainer(runs, programs_for, checkpoints, self, interruption).train()
         shutil.rmtree(group.checkpoints)  # every trial has its own in its folder
         self._store.done(group)
 
-    def _cull(self, epoch: int, trials: Sequence[Trial]) -> set[int]:
+    # What a group tells its observer.
+
+    def advance(self, images: int) -> None:
+        self._live.advance(images)
+
+    def epoch_done(self, run: Run) -> None:
+        history = run.progress.history
+        self._store.epoch_done(self._trials[run.number], history)
+        self._live.epoch_done(self._trials[run.number], history)
+
+    def cull(self, epoch: int, runs: Sequence[Run]) -> set[int]:
         if epoch not in self._sweep.cull_epochs:
             return set()
         settings = self._sweep.settings
@@ -226,28 +243,42 @@ class _Run:
             for row in came
         }
         points = {row["trial"]: row["point"] for row in came}
+        trials = [self._trials[run.number] for run in runs]
         return culling.culled(trials, scores, points, settings.cull_factor)
 
-    # What a group tells its watcher.
-
-    def advance(self, images: int) -> None:
-        self._live.advance(images)
-
-    def epoch_done(self, trial: Trial, history: Sequence[culling.Record]) -> None:
-        self._store.epoch_done(trial, history)
-        self._live.epoch_done(trial, history)
+    def run_done(self, run: Run, outcome: Outcome) -> None:
+        history, best = run.progress.history, run.progress.best_record
+        row = {
+            "state": outcome.state,
+            "epochs": len(history),
+            "best_epoch": run.progress.stopping.best_epoch,
+            **{name: best.get(name) for name in _VALIDATED},
+            **{name: value for name, value in outcome.results.items() if "test_" in name},
+            "seconds": sum(record["seconds"] for record in history),
+            "message": outcome.message,
+        }
+        self._store.trial_done(self._trials[run.number], row, history)
+        self._live.trial_done(self._trials[run.number], row, history)
 
     def group_epoch_done(self, epoch: int) -> None:
-        self._live.know(self._store.rows())
+        self._live.merge_rows(self._store.rows())
         self._live.group_epoch_done(epoch)
 
-    def trial_done(
-        self, trial: Trial, outcome: dict[str, Any], history: Sequence[culling.Record]
-    ) -> None:
-        self._store.trial_done(trial, outcome, history)
-        self._live.trial_done(trial, outcome, history)
+    def interrupted(self, signal_number: int, step: int) -> None:
+        raise InterruptedRunError(
+            f"The sweep is stopped and saved. To go on: {self._to_go_on}", signal_number
+        )
 
 
-def _data_key(config: Any) -> tuple[Any, ...]:
+def _writers(run: Run) -> list[writers.Writer]:
+    """A trial's own picture is left out: the sweep's learning_curves.png shows all trials."""
+    config = run.config
+    names = " ".join(name for name in config.writers.split() if name != "curves")
+    title = f"{config.model.name} on {config.data.source}"
+    description = writers.RunDescription(run.folder.path, title, config.flat(), run.progress.epoch)
+    return [make(description) for make in writers.chosen(names)]
+
+
+def _data_key(config: RunConfig) -> tuple[Any, ...]:
     """What decides which images a run trains on."""
     return config.data, config.model.image_size

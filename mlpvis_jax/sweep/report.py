@@ -17,11 +17,12 @@ import rich.table
 import rich.text
 
 from mlpvis_jax.files.run_folder import write_json
-from mlpvis_jax.show.report import format_duration
+from mlpvis_jax.running.outcome import CULLED, DIVERGED, FINISHED, STOPPED
+from mlpvis_jax.show.terminal import format_duration
 from mlpvis_jax.sweep import pictures, ranking
 from mlpvis_jax.sweep.culling import score_of
 from mlpvis_jax.sweep.definition import Sweep, Trial, config_of
-from mlpvis_jax.sweep.folder import CULLED, DIVERGED, FINISHED, RUNNING, STOPPED, SweepFolder
+from mlpvis_jax.sweep.folder import RUNNING, SweepFolder
 from mlpvis_jax.sweep.ranking import Row, describe_state, percent, short
 
 _SHOWN = 12  # rows of the live table
@@ -74,7 +75,7 @@ class LiveTable:
         if self._console.is_terminal:
             self._live.stop()
 
-    def know(self, rows: Sequence[Row]) -> None:
+    def merge_rows(self, rows: Sequence[Row]) -> None:
         """Takes what other processes have done."""
         for row in rows:
             mine = self._rows.get(row["trial"], row)

@@ -28,6 +28,7 @@ ones. The few random numbers of the augmentation and of the epoch's order stay w
 """
 
 import argparse
+import dataclasses
 import itertools
 import sys
 import tempfile
@@ -38,17 +39,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from mlpvis_jax.running.setup import describe_devices
 
 from benchmarks import images, recipes, record, tables
 from benchmarks.device_loop import DeviceLoop
-from benchmarks.experiment import Experiment
+from benchmarks.experiment import Epochs, with_images
 from benchmarks.rounds import interleaved, summarize
 from mlpvis_jax.data.resident import Batch, ResidentSet, rows_in_order, shuffle
-from mlpvis_jax.learning import optim
 from mlpvis_jax.models import Classifier
-from mlpvis_jax.running.placement import Devices
+from mlpvis_jax.running.choices import Plan
+from mlpvis_jax.running.placement import DataParallel, describe_devices
+from mlpvis_jax.running.task import Task
+from mlpvis_jax.settings.config import RunConfig
 
+# Parts of a step are those of one device.
+_ONE_DEVICE = DataParallel((jax.local_devices()[0],))
 # From about how many seconds to measure to the seconds that one step took.
 StepSeconds = Callable[[float], float]
 
@@ -72,15 +76,14 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     """Runs the command line: prints the table, writes the JSON; returns the results."""
     settings = _parse(arguments)
     results = {}
-    devices = Devices((jax.local_devices()[0],))  # parts of a step are those of one device
-    device = describe_devices(devices)
+    device = describe_devices(_ONE_DEVICE.devices)
     with tempfile.TemporaryDirectory() as folder:
         npz = Path(folder, "images.npz")
         data = images.write_npz(npz, settings.images)
         for model in settings.models:
-            config = recipes.run_config(model, settings.set)
-            experiment = Experiment.prepare(config, npz, devices)
-            results[model] = _measure(experiment, model, settings)
+            config = with_images(recipes.run_config(model, settings.set), npz)
+            task = Task.read(config, Path(folder, "run"))
+            results[model] = _measure(config, task, model, settings)
     path = record.write("breakdown", arguments, settings, device, data, results)
     _print_table(results, f"Parts of a training step on {device}, ms; {data}")
     record.say(f"Written to {path}")
@@ -119,8 +122,10 @@ def parts_of(programs: dict[str, float]) -> dict[str, float]:
     }
 
 
-def _measure(experiment: Experiment, name: str, settings: argparse.Namespace) -> dict[str, Any]:
-    programs = _compile_programs(experiment)
+def _measure(
+    config: RunConfig, task: Task, name: str, settings: argparse.Namespace
+) -> dict[str, Any]:
+    programs = _compile_programs(config, task)
     for step_seconds in programs.values():
         step_seconds(0)  # the first one meets memory that was never touched
     measured: dict[str, list[float]] = {program: [] for program in programs}
@@ -132,9 +137,9 @@ def _measure(experiment: Experiment, name: str, settings: argparse.Namespace) ->
     return {"program_seconds": summaries, "part_seconds": parts_of(medians)}
 
 
-def _compile_programs(experiment: Experiment) -> dict[str, StepSeconds]:
-    def training(**options: Any) -> StepSeconds:
-        epochs = experiment.compile(**options)
+def _compile_programs(config: RunConfig, task: Task) -> dict[str, StepSeconds]:
+    def training(model: Classifier | None = None, config: RunConfig = config) -> StepSeconds:
+        epochs = Epochs([config], task, _ONE_DEVICE, model)
 
         def step_seconds(seconds: float) -> float:
             done = epochs.run(seconds)
@@ -142,15 +147,17 @@ def _compile_programs(experiment: Experiment) -> dict[str, StepSeconds]:
 
         return step_seconds
 
-    plain = experiment.model.clone(dropout_rate=0.0, stochastic_depth_rate=0.0)
+    model = Plan.of([config], task).model
+    plain = model.clone(dropout_rate=0.0, stochastic_depth_rate=0.0)
+    single = dataclasses.replace(config, steps_per_dispatch=1)
     return {
         "full": training(),
         "no random numbers": training(model=plain),
         "no backward pass": training(model=_changed(WithoutBackward, plain)),
         "no forward pass": training(model=_changed(MeanPixel, plain)),
-        "optimiser": _compile_optimizer(experiment),
-        "input": _compile_input(experiment),
-        "single dispatches": training(steps_per_dispatch=1),
+        "optimiser": _compile_optimizer(config, task),
+        "input": _compile_input(config, task),
+        "single dispatches": training(config=single),
     }
 
 
@@ -161,28 +168,26 @@ def _changed(kind: type[Classifier], model: Classifier) -> Classifier:
     return kind(**fields)
 
 
-def _compile_optimizer(experiment: Experiment) -> StepSeconds:
-    """AdamW on gradients that are there already."""
-    settings = experiment.config.optimizer
-    optimizer = optim.adamw(
-        settings.learning_rate, settings.weight_decay, settings.b1, settings.b2, settings.epsilon
-    )
+def _compile_optimizer(config: RunConfig, task: Task) -> StepSeconds:
+    """Makes the optimiser alone, on gradients that are there already."""
+    plan = Plan.of([config], task)
+    optimizer = plan.learner.optimizer(0, plan.numbers(config, 1))
 
     def update(index: jax.Array, state: Any, gradients: Any) -> Any:
         params, opt_state = state
         updates, opt_state = optimizer.update(gradients, opt_state, params)
         return optax.apply_updates(params, updates), opt_state
 
-    params = experiment.state.params
+    params = plan.initial_state(config).params
     gradients = jax.tree.map(lambda leaf: jnp.full_like(leaf, 1e-3), params)
     return DeviceLoop(update, (params, optimizer.init(params)), gradients).seconds_per_iteration
 
 
-def _compile_input(experiment: Experiment) -> StepSeconds:
-    """Gathering one batch after the other, in an order of their own."""
-    examples = jax.device_put(experiment.examples)
-    number, batch_size = len(examples), experiment.config.batch_size
-    rows = jnp.asarray(rows_in_order(number, batch_size, devices=1)[:, 0])
+def _compile_input(config: RunConfig, task: Task) -> StepSeconds:
+    """Gathers one batch after the other, in an order of their own."""
+    examples = jax.device_put(task.training)
+    number, batch_size = len(examples), config.batch_size
+    rows = jnp.asarray(rows_in_order(number, batch_size, num_shards=1)[:, 0])
     rows = shuffle(rows, jax.random.key(0), number)
 
     def gather(index: jax.Array, batch: Batch, data: tuple[ResidentSet, jax.Array]) -> Batch:

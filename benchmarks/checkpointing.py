@@ -16,15 +16,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mlpvis_jax.running.position import Position
-from mlpvis_jax.running.setup import describe_devices
-
 from benchmarks import images, recipes, record, tables
-from benchmarks.experiment import Experiment
+from benchmarks.experiment import Epochs, with_images
 from benchmarks.rounds import interleaved, summarize
 from mlpvis_jax.files.checkpoint import Checkpoints
+from mlpvis_jax.learning.metrics import no_sums
 from mlpvis_jax.learning.state import TrainState
-from mlpvis_jax.running.placement import Devices
+from mlpvis_jax.running.placement import DataParallel, describe_devices
+from mlpvis_jax.running.progress import RunProgress, snapshot
+from mlpvis_jax.running.task import Task
+from mlpvis_jax.settings.config import RunConfig
 
 _CIFAR100 = 45_000  # training images
 _INTERVAL_SECONDS = 600.0
@@ -42,19 +43,20 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     )
     parser.add_argument("--out", help="JSON file; by default a new one in benchmarks/results/")
     settings = parser.parse_args(arguments)
-    devices = Devices.all()
+    placement = DataParallel.all()
     with tempfile.TemporaryDirectory() as folder:
         npz = Path(folder, "images.npz")
         data = images.write_npz(npz, settings.images)
         results = {
             model: _measure(
-                Experiment.prepare(recipes.run_config(model, settings.set), npz, devices),
+                with_images(recipes.run_config(model, settings.set), npz),
                 Path(folder, model),
+                placement,
                 settings,
             )
             for model in settings.models
         }
-    device = describe_devices(devices)
+    device = describe_devices(placement.devices)
     path = record.write("checkpointing", arguments, settings, device, data, results)
     rows = [
         [
@@ -74,26 +76,31 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     return results
 
 
-def _measure(experiment: Experiment, folder: Path, settings: argparse.Namespace) -> dict[str, Any]:
-    epochs = experiment.compile()
-    position = Position.start(experiment.config, experiment.devices.first(experiment.state.params))
+def _measure(
+    config: RunConfig, folder: Path, placement: DataParallel, settings: argparse.Namespace
+) -> dict[str, Any]:
+    task = Task.read(config, folder)
+    epochs = Epochs([config], task, placement)
+    plan = epochs.programs.plan
+    nothing = no_sums(plan.learner.metrics, plan.learner.num_classes)
+    progress = RunProgress.start(config, plan.initial_state(config), nothing)
     seconds: dict[str, list[float]] = {"with": [], "without": []}
     with Checkpoints(folder) as checkpoints:
 
         def save(state: TrainState, epoch: int) -> None:
-            snapshot = position.snapshot(experiment.devices.first(state), experiment.config)
-            checkpoints.save(epoch, snapshot)
+            states = placement.fetch(state)
+            checkpoints.save(epoch, snapshot([0], [config], [progress], states, [None]))
 
         epochs.run(0, save)
         for _, kind in interleaved(["with", "without"], settings.rounds):
             done = epochs.run(settings.seconds, save if kind == "with" else None)
             checkpoints.wait()
-            number = done["images"] / len(experiment.examples)
+            number = done["images"] / len(task.training)
             seconds[kind].append(done["seconds"] / number)
     cost = [one - other for one, other in zip(seconds["with"], seconds["without"], strict=True)]
     summaries = {kind: summarize(values) for kind, values in seconds.items()}
     cost_seconds = summarize(cost)
-    epoch = summaries["without"]["median"] * _CIFAR100 / len(experiment.examples)
+    epoch = summaries["without"]["median"] * _CIFAR100 / len(task.training)
     share = cost_seconds["median"] / min(epoch, _INTERVAL_SECONDS)
     return {**summaries, "cost_seconds": cost_seconds, "share_at_defaults": share}
 

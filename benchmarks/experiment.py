@@ -1,121 +1,85 @@
-"""The project's real path, from settings to a compiled epoch, with the run's own functions."""
+"""The project's real path, from settings to a compiled epoch, with the trainer's own programs."""
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from mlpvis_jax.running.setup import (
-    build_model,
-    initial_hyperparameters,
-    initial_state,
-    open_data,
-    read_split,
-    split_off_validation,
-)
-
-from mlpvis_jax.data.resident import ResidentSet
-from mlpvis_jax.learning import augment
-from mlpvis_jax.learning.state import EpochTotals, Hyperparameters, TrainState
+from mlpvis_jax.learning.metrics import no_sums
+from mlpvis_jax.learning.state import EpochTotals, TrainState
 from mlpvis_jax.models import Classifier
-from mlpvis_jax.running.placement import Devices
-from mlpvis_jax.running.programs import Training
+from mlpvis_jax.running.choices import Plan
+from mlpvis_jax.running.placement import Placement
+from mlpvis_jax.running.programs import Programs
+from mlpvis_jax.running.task import Task
 from mlpvis_jax.settings.config import RunConfig
 
 
-@dataclasses.dataclass(frozen=True)
-class Experiment:
-    """All that a run has in hand before it compiles its training."""
-
-    config: RunConfig
-    model: Classifier
-    examples: ResidentSet  # to train on
-    normalize: augment.Normalization
-    state: TrainState  # before the first step
-    hyperparameters: Hyperparameters
-    devices: Devices
-
-    @classmethod
-    def prepare(cls, config: RunConfig, npz: Path, devices: Devices) -> "Experiment":
-        """As `train` does it, with the images of an .npz file as the source."""
-        data = dataclasses.replace(config.data, source=f"npz:{npz}")
-        config = dataclasses.replace(config, data=data)
-        source = open_data(config)
-        model = build_model(config.model, source.num_classes)
-        examples, _ = split_off_validation(
-            source, read_split(config, source, "train", run=npz.parent / "run")
-        )
-        return cls(
-            config=config,
-            model=model,
-            examples=examples,
-            normalize=augment.measure(examples.images),
-            state=initial_state(config, model, source.image_shape[-1]),
-            hyperparameters=initial_hyperparameters(config, model),
-            devices=devices,
-        )
-
-    def compile(
-        self, model: Classifier | None = None, steps_per_dispatch: int | None = None
-    ) -> "Epochs":
-        """Its training, with another model or length of dispatch if they are given."""
-        config = self.config
-        if steps_per_dispatch is not None:
-            config = dataclasses.replace(config, steps_per_dispatch=steps_per_dispatch)
-        state = self.devices.replicate(self.state)
-        training = Training(
-            config,
-            model or self.model,
-            self.normalize,
-            self.devices,
-            self.examples,
-            state,
-            self.hyperparameters,
-        )
-        return Epochs(training, state, self)
+def with_images(config: RunConfig, npz: Path) -> RunConfig:
+    """Makes the images of an .npz file the source of a config."""
+    data = dataclasses.replace(config.data, source=f"npz:{npz}")
+    return dataclasses.replace(config, data=data)
 
 
 class Epochs:
-    """A training that goes on from epoch to epoch as it is told."""
+    """Trains a group of runs from epoch to epoch, and does nothing else.
 
-    def __init__(self, training: Training, state: TrainState, experiment: Experiment) -> None:
-        self._training = training
-        self._state = state
-        self._experiment = experiment
+    Args:
+      configs: of the runs, of one shape.
+      task: what they train on.
+      placement: where they run.
+      model: in place of that of the configs.
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[RunConfig],
+        task: Task,
+        placement: Placement,
+        model: Classifier | None = None,
+    ) -> None:
+        plan = Plan.of(configs, task, model)
+        self.programs = Programs(configs, task, placement, plan)
+        self.steps_per_epoch = self.programs.steps_per_epoch
+        self._num_runs = len(configs)
+        self._state = placement.place([plan.initial_state(config) for config in configs])
+        self.programs.compile(self._state)
+        numbers = [plan.numbers(config, self.steps_per_epoch) for config in configs]
+        self._numbers = placement.place(numbers)
+        self._no_totals = EpochTotals.zero(no_sums(plan.learner.metrics, plan.learner.num_classes))
         self._epoch = 0
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return self._training.steps_per_epoch
 
     def run(
         self, seconds: float, after_epoch: Callable[[TrainState, int], None] | None = None
     ) -> dict[str, float]:
-        """Whole epochs, at least one, until so many seconds have passed.
+        """Trains whole epochs, at least one, until so many seconds have passed.
 
         Args:
           seconds: to go on for.
           after_epoch: is given the state, on the devices, and the number of the epoch.
 
         Returns:
-          images trained on, steps taken, and the seconds it took, sums fetched at the end.
+          images trained on over all runs, steps taken, and the seconds it took, totals fetched at
+          the end.
         """
-        devices, told = self._experiment.devices, self._experiment.hyperparameters
-        epochs = 0
+        programs, epochs = self.programs, 0
         start = time.perf_counter()
         while epochs == 0 or time.perf_counter() - start < seconds:
             self._epoch += 1
             epochs += 1
-            totals = devices.replicate(EpochTotals.zero())
-            dispatches = self._training.run_epoch(self._state, totals, self._epoch, 0, told)
-            for state, newest, _ in dispatches:
-                devices.first(totals)  # the loop looks at the dispatch before
-                self._state, totals = state, newest
-            devices.first(totals)
+            totals: Any = programs.placement.place([self._no_totals] * self._num_runs)
+            dispatches = programs.training.run_epoch(
+                self._num_runs, self._state, totals, self._numbers, self._epoch, 0,
+                programs.steps_per_dispatch,
+            )  # fmt: skip
+            for dispatch in dispatches:
+                self._state, totals = dispatch.state, dispatch.totals
+            programs.placement.fetch(totals, self._num_runs)
             if after_epoch is not None:
                 after_epoch(self._state, self._epoch)
         return {
-            "images": epochs * len(self._experiment.examples),
+            "images": epochs * self._num_runs * len(programs.task.training),
             "steps": epochs * self.steps_per_epoch,
             "seconds": time.perf_counter() - start,
         }

@@ -67,13 +67,13 @@ def _start_once(model: str, source: str, changes: Sequence[str], folder: Path, r
 
 def _launch_until_first_step(arguments: Sequence[str]) -> int:
     import launch
-    from mlpvis_jax.show import report
+    from mlpvis_jax.show import terminal
 
-    def end(self: report.Progress, images: int) -> None:
+    def end(self: terminal.Progress, images: int) -> None:
         print(f"\n{_MARK}{time.time()}", flush=True)
         os._exit(0)  # what is still running on the device is not waited for
 
-    report.Progress.advance = end  # type: ignore[method-assign]
+    terminal.Progress.advance = end  # type: ignore[method-assign]
     return launch.main(["launch.py", *arguments])
 
 

@@ -11,23 +11,22 @@ import argparse
 import dataclasses
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from mlpvis_jax.running.setup import describe_devices
 
 from benchmarks import images, recipes, record, tables
-from benchmarks.experiment import Experiment
+from benchmarks.experiment import Epochs, with_images
 from benchmarks.rounds import interleaved, summarize
-from mlpvis_jax.learning.state import EpochTotals
-from mlpvis_jax.running.placement import Devices, spread_over_cores
+from mlpvis_jax.running.machine import use_each_core
+from mlpvis_jax.running.placement import DataParallel, describe_devices
+from mlpvis_jax.running.task import Task
+from mlpvis_jax.running.trials import TrialParallel
 from mlpvis_jax.settings.config import RunConfig
-from mlpvis_jax.sweep.definition import Trial
-from mlpvis_jax.sweep.population import Data, Population, trials_that_fit
+from mlpvis_jax.sweep.capacity import trials_that_fit
 
 
 def main(arguments: Sequence[str]) -> dict[str, Any]:
@@ -44,8 +43,8 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     )
     parser.add_argument("--out", help="JSON file; by default a new one in benchmarks/results/")
     settings = parser.parse_args(arguments)
-    spread_over_cores(max(settings.numbers))
-    devices = Devices.all()
+    use_each_core(max(settings.numbers))
+    devices = jax.local_devices()
     with tempfile.TemporaryDirectory() as folder:
         npz = Path(folder, "images.npz")
         data = images.write_npz(npz, settings.images)
@@ -74,16 +73,14 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def _measure(
-    config: RunConfig, npz: Path, devices: Devices, settings: argparse.Namespace
+    config: RunConfig, npz: Path, devices: Sequence[jax.Device], settings: argparse.Namespace
 ) -> dict[str, Any]:
-    alone = Devices(devices.devices[:1])
-    experiment = Experiment.prepare(config, npz, alone)
-    solo = experiment.compile()
+    config = with_images(config, npz)
+    task = Task.read(config, npz.parent / "run")
+    solo = Epochs([config], task, DataParallel((devices[0],)))
     solo.run(0)
-    data = Data.read(experiment.config, npz.parent / "run")
-    trial = Trial(0, 0, {}, experiment.config)
     results: dict[str, Any] = {
-        "trials_that_fit": trials_that_fit(trial, data, devices, settings.side_by_side),
+        "trials_that_fit": trials_that_fit(config, task, devices, settings.side_by_side),
         "out_of_memory": None,
         "populations": {},
     }
@@ -91,7 +88,8 @@ def _measure(
         record.say(f"{config.model.name}: {number} trials")
         rates: dict[str, list[float]] = {"solo": [], "population": []}
         try:
-            population = _Epochs(experiment.config, data, devices, number, settings.side_by_side)
+            placement = TrialParallel.with_capacity(devices, number, settings.side_by_side)
+            population = Epochs(_with_rates(config, number), task, placement)
             population.run(0)
             for _, name in interleaved(["solo", "population"], settings.rounds):
                 done = (solo if name == "solo" else population).run(settings.seconds)
@@ -112,47 +110,14 @@ def _measure(
     return results
 
 
-class _Epochs:
-    """A population that goes on from epoch to epoch; stands beside `experiment.Epochs`."""
-
-    def __init__(
-        self,
-        config: RunConfig,
-        data: Data,
-        devices: Devices,
-        number: int,
-        side_by_side: int | None,
-    ) -> None:
-        rates = np.geomspace(1e-3, 1e-2, number)
-        configs = [
-            dataclasses.replace(
-                config, optimizer=dataclasses.replace(config.optimizer, learning_rate=float(rate))
-            )
-            for rate in rates
-        ]
-        self._population = Population(configs, data, devices, number, side_by_side)
-        place = self._population.trials.place
-        self._told = place([self._population.hyperparameters(one) for one in configs])
-        self._state = place([self._population.initial_state(one) for one in configs])
-        self._images = number * len(data.training)
-        self._epoch = 0
-
-    def run(self, seconds: float) -> dict[str, float]:
-        """See `experiment.Epochs.run`."""
-        trials, epochs = self._population.trials, 0
-        start = time.perf_counter()
-        while epochs == 0 or time.perf_counter() - start < seconds:
-            self._epoch += 1
-            epochs += 1
-            totals = trials.copies(EpochTotals.zero())
-            dispatches = self._population.training.run_epoch(
-                self._state, totals, self._epoch, 0, self._told
-            )
-            for state, newest, _ in dispatches:
-                trials.fetch(totals)  # the loop looks at the dispatch before
-                self._state, totals = state, newest
-            trials.fetch(totals)
-        return {"images": epochs * self._images, "seconds": time.perf_counter() - start}
+def _with_rates(config: RunConfig, number: int) -> list[RunConfig]:
+    """Makes a config for each trial, of learning rates from 0.001 to 0.01."""
+    return [
+        dataclasses.replace(
+            config, optimizer=dataclasses.replace(config.optimizer, learning_rate=float(rate))
+        )
+        for rate in np.geomspace(1e-3, 1e-2, number)
+    ]
 
 
 if __name__ == "__main__":

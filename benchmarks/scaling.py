@@ -26,15 +26,16 @@ from typing import Any
 
 import jax
 import optax
-from mlpvis_jax.running.setup import build_model, describe_devices
 
 from benchmarks import recipes, record, tables
 from benchmarks.device_loop import DeviceLoop
 from benchmarks.power_law import crossings, fit_exponent
 from benchmarks.rounds import interleaved, summarize
-from mlpvis_jax.learning import metrics, optim
+from mlpvis_jax.learning.losses import softmax_cross_entropy
+from mlpvis_jax.learning.optimizers import adamw
 from mlpvis_jax.models import PRESETS
-from mlpvis_jax.running.placement import Devices
+from mlpvis_jax.running.choices import build_model
+from mlpvis_jax.running.placement import describe_devices
 from mlpvis_jax.settings.config import RunConfig
 
 AXES = {
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     """Runs the command line: prints the tables, writes the JSON; returns the results."""
     settings = _parse(arguments)
     results = {axis: _measure_axis(axis, settings) for axis in settings.axes}
-    device = describe_devices(Devices((jax.local_devices()[0],)))
+    device = describe_devices(jax.local_devices()[:1])
     data = f"random float32 images, {IMAGE_SIZE} x {IMAGE_SIZE} x 3"
     path = record.write("scaling", arguments, settings, device, data, results)
     for axis, result in results.items():
@@ -104,9 +105,7 @@ def compile_steps(config: RunConfig) -> DeviceLoop:
     """A loop of training steps over one batch."""
     model = build_model(config.model, _NUM_CLASSES)
     settings = config.optimizer
-    optimizer = optim.adamw(
-        settings.learning_rate, settings.weight_decay, settings.b1, settings.b2, settings.epsilon
-    )
+    optimizer = adamw(settings.learning_rate, settings.weight_decay)
     key = jax.random.key(config.seed)
     shape = (config.batch_size, config.model.image_size, config.model.image_size, 3)
 
@@ -119,7 +118,7 @@ def compile_steps(config: RunConfig) -> DeviceLoop:
 
     def loss(params: Any, images: jax.Array, labels: jax.Array, key: jax.Array) -> jax.Array:
         logits: Any = model.apply({"params": params}, images, train=True, rngs={"dropout": key})
-        return metrics.cross_entropy(logits, labels).mean()
+        return softmax_cross_entropy(logits, labels).mean()
 
     def step(index: jax.Array, state: Any, batch: tuple[jax.Array, jax.Array]) -> Any:
         params, opt_state = state

@@ -19,23 +19,24 @@ from benchmarks import workers
 def project(npz: str, model: str, *changes: str) -> tuple[dict[str, Any], workers.Measure]:
     """Compiles the real training of a model, and runs an epoch to warm up."""
     from benchmarks import arithmetic, memory, recipes
-    from benchmarks.experiment import Experiment
-    from mlpvis_jax.running.placement import Devices
+    from benchmarks.experiment import Epochs, with_images
+    from mlpvis_jax.running.placement import DataParallel
+    from mlpvis_jax.running.task import Task
 
-    config = recipes.run_config(model, changes)
-    experiment = Experiment.prepare(config, Path(npz), Devices.all())
+    config = with_images(recipes.run_config(model, changes), Path(npz))
+    task = Task.read(config, Path(npz).parent / "run")
     start = time.perf_counter()
-    epochs = experiment.compile()
+    epochs = Epochs([config], task, DataParallel.all())
     compile_seconds = time.perf_counter() - start
     epochs.run(0)
 
-    channels = experiment.examples.images.shape[-1]
-    flop = arithmetic.forward_flop(experiment.model, config.model.image_size, channels)
+    classifier = epochs.programs.plan.model
+    flop = arithmetic.forward_flop(classifier, config.model.image_size, task.channels)
     description = {
         "compile_seconds": compile_seconds,
         "start_to_first_epoch_seconds": workers.seconds_since_start(),
         "batch_size": config.batch_size,
-        "dtype": np.dtype(experiment.model.dtype).name,
+        "dtype": np.dtype(classifier.dtype).name,
         "flop_per_image": flop.training,
         "fourier_flop_per_image": flop.fourier_training,
     }
@@ -52,13 +53,15 @@ def project(npz: str, model: str, *changes: str) -> tuple[dict[str, Any], worker
 
 def product(size: str, dtype: str) -> tuple[dict[str, Any], workers.Measure]:
     """Compiles the matrix product; says what device it is."""
-    from mlpvis_jax.running.setup import describe_devices
-
     from benchmarks import matrix_product
-    from mlpvis_jax.running.placement import Devices
+    from mlpvis_jax.running.placement import DataParallel, describe_devices
 
     rows = int(size) or matrix_product.default_size()
-    description = {"size": rows, "dtype": dtype, "device": describe_devices(Devices.all())}
+    description = {
+        "size": rows,
+        "dtype": dtype,
+        "device": describe_devices(DataParallel.all().devices),
+    }
     rate = matrix_product.make_measurement(rows, dtype)
     return description, lambda seconds: {"flop_per_second": rate(seconds)}
 

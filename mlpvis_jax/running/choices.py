@@ -183,16 +183,24 @@ class Plan:
     program: tuple[Any, ...]
 
     @classmethod
-    def of(cls, configs: Sequence[RunConfig], task: Task) -> "Plan":
+    def of(
+        cls, configs: Sequence[RunConfig], task: Task, model: Classifier | None = None
+    ) -> "Plan":
         """Makes the plan of runs whose `program_key` is the same.
+
+        Args:
+          configs: of the runs.
+          task: what they train on.
+          model: in place of that of the configs.
 
         Raises:
           InputError: a model, or an option, of no use.
         """
         config = configs[0]
-        models = [build_model(one.model, task.source.num_classes) for one in configs]
-        rates = {name: max(getattr(model, name) for model in models) for name in _RATES}
-        model = models[0].clone(**rates)
+        if model is None:
+            models = [build_model(one.model, task.source.num_classes) for one in configs]
+            rates = {name: max(getattr(one, name) for one in models) for name in _RATES}
+            model = models[0].clone(**rates)
         choices = Choices.of(config)
         learner = _learner(config, choices, model, task)
         is_averaged = config.averaging.decay is not None

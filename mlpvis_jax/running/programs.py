@@ -1,9 +1,8 @@
 """The compiled programs of runs of one shape, with the data they work on: train, validate, test."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from mlpvis_jax.data.resident import ResidentSet
@@ -18,6 +17,21 @@ from mlpvis_jax.settings.config import RunConfig
 
 _PER_RUN, _SHARED, _SCALAR = Layout.PER_RUN, Layout.SHARED, Layout.SCALAR
 _NO_STEP = np.int32(0)
+
+
+class Dispatch(NamedTuple):
+    """Some steps of an epoch.
+
+    Attributes:
+      state, totals: after them, on the devices.
+      totals_before: of each run before them, on the host.
+      number: of steps.
+    """
+
+    state: TrainState
+    totals: EpochTotals
+    totals_before: list[EpochTotals]
+    number: int
 
 
 class TrainingProgram:
@@ -41,6 +55,7 @@ class TrainingProgram:
         numbers: Any,
     ) -> None:
         self.feed = feed
+        self._placement = placement
         no_sums = metrics.no_sums(learner.metrics, learner.num_classes)
         totals = placement.place([EpochTotals.zero(no_sums)])
         step = make_step(learner, placement.axis_names, parts)
@@ -60,7 +75,7 @@ class TrainingProgram:
         epoch: int,
         first_step: int,
         steps_per_dispatch: int,
-    ) -> Iterator[tuple[TrainState, EpochTotals, int]]:
+    ) -> Iterator["Dispatch"]:
         """Takes every training example once, in the epoch's own order, a dispatch at a time.
 
         Args:
@@ -73,8 +88,8 @@ class TrainingProgram:
           steps_per_dispatch: at most.
 
         Yields:
-          State and totals after a dispatch, and its number of steps. It may still be running: only
-          the one before it is sure to be done, so that the devices always have work.
+          Each dispatch, which may still be running: only the one before it is done, so that the
+          devices always have work.
         """
         chunks = self.feed.chunks(num_runs, numbers["seed"], epoch, first_step, steps_per_dispatch)
         for data, first, number in chunks:
@@ -83,8 +98,7 @@ class TrainingProgram:
                 num_runs, state, before, self.feed.resident, data, np.int32(first),
                 np.int32(number), numbers,
             )  # fmt: skip
-            jax.block_until_ready(before)
-            yield state, totals, number
+            yield Dispatch(state, totals, self._placement.fetch(before, num_runs), number)
 
 
 class EvaluationProgram:
@@ -130,12 +144,19 @@ class Programs:
       configs: of the runs, equal in all that shapes a program; see `choices.program_key`.
       task: what they train on.
       placement: where they run.
+      plan: what they compute, if it is not what the configs say.
     """
 
-    def __init__(self, configs: Sequence[RunConfig], task: Task, placement: Placement) -> None:
+    def __init__(
+        self,
+        configs: Sequence[RunConfig],
+        task: Task,
+        placement: Placement,
+        plan: Plan | None = None,
+    ) -> None:
         self.placement = placement
         self.task = task
-        self.plan = Plan.of(configs, task)
+        self.plan = Plan.of(configs, task) if plan is None else plan
         self._config = config = configs[0]
         self._parts = num_microbatches(placement, config.batch_size, config.microbatch_size)
         self._batch_size = -(-config.batch_size // self._parts)  # images in memory at once

@@ -15,7 +15,7 @@ import numpy as np
 from mlpvis_jax.files.checkpoint import Checkpoints
 from mlpvis_jax.files.weights import save_weights
 from mlpvis_jax.learning.metrics import no_sums
-from mlpvis_jax.learning.state import TrainState
+from mlpvis_jax.learning.state import EpochTotals, TrainState
 from mlpvis_jax.running.failures import describe_divergence, describe_divergence_of_validation
 from mlpvis_jax.running.interruption import Interruption
 from mlpvis_jax.running.outcome import Outcome, describe_weights, results_of
@@ -107,15 +107,13 @@ class GroupTrainer:
         place, steps_per_epoch = programs.placement.place, programs.steps_per_epoch
         epoch, step = runs[0].progress.epoch, runs[0].progress.step
         seconds, start = runs[0].progress.seconds, time.perf_counter()
-        done = totals = place([run.progress.totals for run in runs])
+        totals = place([run.progress.totals for run in runs])
         dispatches = programs.training.run_epoch(
             len(runs), self._state, totals, place(self._numbers_of_epoch()), epoch,
             step - (epoch - 1) * steps_per_epoch, programs.steps_per_dispatch,
         )  # fmt: skip
-        for self._state, totals, number in dispatches:
-            # Of the dispatch before, which is done: the devices have the next one to work on.
-            self._fetch_totals(done)
-            done = totals
+        for self._state, totals, totals_before, number in dispatches:
+            self._note_totals(totals_before)
             step += number
             for run in runs:
                 run.progress.step = step
@@ -123,17 +121,16 @@ class GroupTrainer:
             if step % steps_per_epoch == 0 or all(run.divergence for run in runs):
                 break  # what follows at once, validation, saves
             if self._interruption.received or self._checkpoints.is_due(step):
-                self._fetch_totals(totals)
+                self._note_totals(programs.placement.fetch(totals, len(runs)))
                 self._save()
-        self._fetch_totals(totals)
+        self._note_totals(programs.placement.fetch(totals, len(runs)))
         for run in runs:
             run.progress.seconds = seconds + (time.perf_counter() - start) / len(runs)
 
-    def _fetch_totals(self, totals: Any) -> None:
-        """Fetches totals from the devices, and sees which runs are no longer finite."""
+    def _note_totals(self, totals: Sequence[EpochTotals]) -> None:
+        """Takes the totals of each run, and sees which runs are no longer finite."""
         images = 0
-        fetched = self._programs.placement.fetch(totals, len(self._runs))
-        for run, now in zip(self._runs, fetched, strict=True):
+        for run, now in zip(self._runs, totals, strict=True):
             images += int(now.sums["count"]) - int(run.progress.totals.sums["count"])
             run.progress.totals = now
             self._note_divergence(run, describe_divergence(now, run.progress.epoch, run.config))

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from mlpvis_jax.errors import InputError, RunError
 from mlpvis_jax.files.run_folder import RunFolder, read_json
-from mlpvis_jax.settings.config import RunConfig, override
+from mlpvis_jax.settings.config import RunConfig, override_all
 from mlpvis_jax.sweep.definition import Sweep
 from mlpvis_jax.sweep.folder import SweepFolder
 
@@ -62,8 +62,7 @@ def main(arguments: list[str]) -> int:
     try:
         overrides = _parse(arguments)
         values, name = _read_config()
-        for path, text in overrides["config"].items():
-            override(values, path, text)
+        override_all(values, overrides["config"])
         written = _read_sweep(overrides["sweep"])
         if written:
             _run_sweep(Sweep.read(values, written), _WORKDIR.value or _new_folder(f"{name}-sweep"))
@@ -181,7 +180,8 @@ def _run(config: RunConfig, folder: RunFolder) -> None:
     keep_compiled_programs()
     results = {"train": solo.train, "evaluate": solo.evaluate}[_MODE.value](config, folder)
     print(f"Test accuracy: {round(results['test_accuracy'] * 100, 2)}%")
-    print(f"Test top 5 accuracy: {round(results['test_top5_accuracy'] * 100, 2)}%")
+    if "test_top5_accuracy" in results:
+        print(f"Test top 5 accuracy: {round(results['test_top5_accuracy'] * 100, 2)}%")
 
 
 def _run_sweep(sweep: Sweep, folder: str | Path) -> None:

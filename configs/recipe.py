@@ -30,7 +30,7 @@ def keras_example(model: str, learning_rate: float) -> ConfigDict:
             "schedule": {"name": "constant", "warmup_epochs": 0.0},
             "averaging": {"decay": None},
             "loss": {"name": "softmax_cross_entropy", "label_smoothing": 0.0},
-            "metrics": "accuracy top5_accuracy",
+            "metrics": "top5_accuracy",
             "writers": "tensorboard curves",
             "reduce_on_plateau": {"factor": 0.5, "patience": 5, "min_delta": 1e-4},
             "early_stopping": {"patience": 10},

@@ -39,18 +39,21 @@ class Checkpoints:
     Args:
       folder: made if need be; may be relative.
       every_minutes, every_steps: when the next one is due after the last; None: never.
+
+    Attributes:
+      folder: an absolute path.
     """
 
     def __init__(
         self, folder: Path, every_minutes: float | None = None, every_steps: int | None = None
     ) -> None:
-        self._folder = folder.absolute()  # Orbax takes no relative paths
+        self.folder = folder.absolute()  # Orbax takes no relative paths
         options = ocp.CheckpointManagerOptions(max_to_keep=_KEPT, cleanup_tmp_directories=True)
         handlers = {
             "arrays": ocp.StandardCheckpointHandler(),
             "values": ocp.JsonCheckpointHandler(),
         }
-        self._manager = ocp.CheckpointManager(self._folder, options=options, item_handlers=handlers)
+        self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
         self._bytes = 0  # of the newest snapshot
         self._every_seconds = math.inf if every_minutes is None else 60 * every_minutes
         self._every_steps = math.inf if every_steps is None else every_steps
@@ -106,7 +109,7 @@ class Checkpoints:
 
     def has(self, step: int) -> bool:
         """Whether a checkpoint of the step is on disk."""
-        return (self._folder / str(step)).exists()
+        return (self.folder / str(step)).exists()
 
     def newest(self, like: Any) -> Snapshot | None:
         """Reads the newest checkpoint that is whole; None if there is none at all.
@@ -135,13 +138,13 @@ class Checkpoints:
         if damaged:
             reasons = "; ".join(f"that of step {step}: {why}" for step, why in damaged.items())
             raise InputError(
-                f"No checkpoint in {self._folder} can be used ({reasons}). Begin anew in another "
+                f"No checkpoint in {self.folder} can be used ({reasons}). Begin anew in another "
                 "folder, or remove this one."
             )
         return None
 
     def _read(self, step: int, like: Any) -> Snapshot:
-        folder = self._folder / str(step)
+        folder = self.folder / str(step)
         if not (folder / "values").is_dir() or not (folder / "arrays").is_dir():
             raise ValueError("files are missing")
         values = self._manager.restore(step, args=ocp.args.Composite(values=ocp.args.JsonRestore()))
@@ -166,13 +169,13 @@ class Checkpoints:
         return Snapshot(arrays, values)
 
     def _steps_on_disk(self) -> list[int]:
-        return [int(path.name) for path in self._folder.iterdir() if path.name.isdecimal()]
+        return [int(path.name) for path in self.folder.iterdir() if path.name.isdecimal()]
 
     def _put_aside(self, step: int, reason: str) -> None:
-        damaged = self._folder / f"{step}.damaged"
+        damaged = self.folder / f"{step}.damaged"
         if damaged.exists():
             shutil.rmtree(damaged)
-        os.replace(self._folder / str(step), damaged)
+        os.replace(self.folder / str(step), damaged)
         print(
             f"The checkpoint of step {step} cannot be used ({reason}); it is now {damaged}.",
             file=sys.stderr,
@@ -180,8 +183,8 @@ class Checkpoints:
 
     def _storage_error(self, error: Exception) -> StorageError:
         return StorageError(
-            f"The checkpoint, {self._bytes / 1e6:,.1f} MB, cannot be written to {self._folder}, "
-            f"where {shutil.disk_usage(self._folder).free / 1e6:,.1f} MB are free "
+            f"The checkpoint, {self._bytes / 1e6:,.1f} MB, cannot be written to {self.folder}, "
+            f"where {shutil.disk_usage(self.folder).free / 1e6:,.1f} MB are free "
             f"({first_line(error)}). The one before it is whole."
         )
 

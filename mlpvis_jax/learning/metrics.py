@@ -105,12 +105,12 @@ METRICS: Mapping[str, Metric] = {
 
 
 def chosen(names: str) -> dict[str, Metric]:
-    """Finds the metrics of a config, such as "accuracy top5_accuracy"; the loss is always one.
+    """Finds the metrics of a config, such as "top5_accuracy", after the loss and the accuracy.
 
     Raises:
       InputError: no such metric.
     """
-    wanted = ["loss", *names.replace(",", " ").split()]
+    wanted = ["loss", "accuracy", *names.replace(",", " ").split()]
     rows = {name: find(METRICS, name, "config.metrics") for name in wanted}
     # A metric of the user's own is known by the name of its attribute.
     return {name.rpartition(":")[2]: row for name, row in rows.items()}

@@ -96,15 +96,33 @@ class Choices:
         }
 
 
-def check(config: RunConfig) -> None:
-    """Checks every name in a config, and every option of what the names stand for.
+def completed(config: RunConfig) -> RunConfig:
+    """Checks every name in a config, and fills in the options that the config leaves out.
+
+    What a run does then stands in its config.json, whatever a later version has for a default. (A
+    model's preset is a name that keeps its meaning.)
 
     Raises:
-      InputError: the first that cannot be; before any data is read.
+      InputError: the first name or option that cannot be; before any data is read.
     """
     build_model(config.model, num_classes=1)
-    Choices.of(config)
     writers.chosen(config.writers)
+    choices = Choices.of(config)
+
+    def named(groups: Mapping[str, Any], chosen: Mapping[str, Choice]) -> dict[str, Any]:
+        return {
+            label: {"name": groups[label].get("name", label), **choice.values}
+            for label, choice in chosen.items()
+        }
+
+    return dataclasses.replace(
+        config,
+        optimizer=dataclasses.replace(config.optimizer, options=choices.optimizer.values),
+        schedule=dataclasses.replace(config.schedule, options=choices.schedule.values),
+        loss=dataclasses.replace(config.loss, options=choices.loss.values),
+        augment=named(config.augment, choices.augment),
+        mix=named(config.mix, choices.mix),
+    )
 
 
 def declarations(config: RunConfig) -> dict[str, Setting]:

@@ -12,7 +12,7 @@ from mlpvis_jax.files.checkpoint import Checkpoints
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.files.weights import count_parameters, load_weights
 from mlpvis_jax.learning import augment
-from mlpvis_jax.running.choices import Plan, check, differences
+from mlpvis_jax.running.choices import Plan, completed, differences
 from mlpvis_jax.running.failures import explain_resource_errors, interrupted
 from mlpvis_jax.running.interruption import Interruption
 from mlpvis_jax.running.outcome import Outcome
@@ -48,7 +48,7 @@ def train(
       StorageError, OutOfMemoryError: no room on the disk, or on the devices.
     """
     placement = DataParallel.all() if placement is None else placement
-    check(config)
+    config = completed(config)
     folder.check(config, differences)
     results = folder.finished(config)
     if results is not None:
@@ -58,7 +58,7 @@ def train(
     with explain_resource_errors(config, folder), folder.locked():
         programs = Programs([config], task, placement)
         run = Run(0, config, folder, lambda run: _writers(run, task))
-        observer = SoloObserver(run, len(task.training))
+        observer = SoloObserver(run, programs)
         checkpoints = Checkpoints(folder.checkpoints, **dataclasses.asdict(config.checkpoint))
         with checkpoints, Interruption() as interruption:
             trainer = GroupTrainer([run], lambda _: programs, checkpoints, observer, interruption)
@@ -98,9 +98,9 @@ class SoloObserver(Observer):
       results: what results.json holds, once the run has ended.
     """
 
-    def __init__(self, run: Run, images_per_epoch: int) -> None:
+    def __init__(self, run: Run, programs: Programs) -> None:
         self._run = run
-        self._images_per_epoch = images_per_epoch
+        self._programs = programs
         self.results: dict[str, Any] | None = None
 
     def progress(self) -> Progress:
@@ -108,7 +108,11 @@ class SoloObserver(Observer):
         progress, config = self._run.progress, self._run.config
         self._images = int(progress.totals.sums["count"])
         self._progress = Progress(
-            config.num_epochs, self._images_per_epoch, progress.epoch - 1, self._images
+            self._programs.plan.learner.metrics,
+            config.num_epochs,
+            len(self._programs.task.training),
+            progress.epoch - 1,
+            self._images,
         )
         return self._progress
 
@@ -160,7 +164,7 @@ def evaluate(
       InputError: no weights in the folder, or those of another model.
     """
     placement = DataParallel.all() if placement is None else placement
-    check(config)
+    config = completed(config)
     task = Task.read(config, folder.path)
     plan = Plan.of([config], task)
     params, description = load_weights(folder.best_weights, plan.state_shapes(config).params)

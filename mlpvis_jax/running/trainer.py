@@ -225,15 +225,21 @@ class GroupTrainer:
         if run.divergence is None:
             description = describe_weights(run.config, self._programs.task)
             save_weights(run.folder.last_weights, state.params, description)
-            with Checkpoints(run.folder.checkpoints) as checkpoints:
-                if not checkpoints.has(run.progress.step):
-                    one = snapshot([0], [run.config], [run.progress], [state], [None])
-                    checkpoints.save(run.progress.step, one)
+            self._save_alone(run, state)
         if results:
             for writer in self._writers[run.number]:
                 writer.finish(run.progress.history, results)
             run.folder.write_results(results)
         self._observer.run_done(run, Outcome.of(run.progress, run.divergence, is_culled, results))
+
+    def _save_alone(self, run: Run, state: TrainState) -> None:
+        """Saves a run in its own folder, unless that is where the group is saved."""
+        if self._checkpoints.folder == run.folder.checkpoints.absolute():
+            return
+        with Checkpoints(run.folder.checkpoints) as checkpoints:
+            if not checkpoints.has(run.progress.step):
+                one = snapshot([0], [run.config], [run.progress], [state], [None])
+                checkpoints.save(run.progress.step, one)
 
     def _save_best(self, run: Run) -> None:
         description = describe_weights(run.config, self._programs.task)

@@ -157,7 +157,7 @@ class RunConfig:
     schedule: ScheduleConfig
     averaging: AveragingConfig
     loss: LossConfig
-    metrics: Annotated[str, Role.SHAPE, "What is measured besides the loss, such as 'accuracy'."]
+    metrics: Annotated[str, Role.SHAPE, "What is measured besides loss and accuracy, such as 'top5_accuracy'."]
     writers: Annotated[str, Role.MACHINE, "Who writes each epoch down, such as 'tensorboard'."]
     reduce_on_plateau: ReduceOnPlateauConfig
     early_stopping: EarlyStoppingConfig
@@ -193,8 +193,17 @@ def closed_settings(section: type = RunConfig, prefix: str = "") -> dict[str, Se
     return found
 
 
+def override_all(values: dict[str, Any], texts: Mapping[str, str]) -> None:
+    """Sets values of a nested dict by their keys, names first; see `override`."""
+    for path in sorted(texts, key=lambda path: not path.endswith(".name")):
+        override(values, path, texts[path])
+
+
 def override(values: dict[str, Any], path: str, text: str) -> None:
     """Sets one value of a nested dict from the command line, where everything is text.
+
+    Another name drops the options of the row that stood there before; a model keeps its own, for
+    they replace fields of any preset.
 
     Args:
       values: changed in place.
@@ -221,6 +230,10 @@ def override(values: dict[str, Any], path: str, text: str) -> None:
         values = values.setdefault(name, {})
         if not isinstance(values, dict):
             raise InputError(f"config.{path} cannot be set; {name} is {values!r}, and no group.")
+    if key == "name" and groups and groups[0] != "model" and values.get("name") != value:
+        closed = settings_of(section) if section is not None else {}
+        for option in values.keys() - closed.keys():
+            del values[option]
     values[key] = value
 
 

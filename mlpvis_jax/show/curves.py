@@ -37,7 +37,9 @@ def plot_curves(history: Sequence[Record], path: Path, title: str) -> None:
         (accuracy_axes, "validation_top5_accuracy", "validation, top 5", _TOP5),
     )
     for axes, name, label, colour in curves:
-        values = [record[name] for record in history]
+        values = [record.get(name) for record in history]
+        if None in values:  # not measured
+            continue
         axes.plot(epochs, values, color=colour, label=label, marker=marker, markersize=4)
     ring = {"marker": "o", "markersize": 9, "fillstyle": "none", "linestyle": "none"}
     loss_axes.plot(

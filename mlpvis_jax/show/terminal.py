@@ -8,12 +8,21 @@ fractions), learning_rate, seconds and images_per_second.
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Self, TextIO
+from typing import Any, Protocol, Self, TextIO
 
 import rich.console
 import rich.progress
 
 Record = Mapping[str, Any]
+
+
+class Metric(Protocol):
+    """How a metric is printed; a row of `learning.metrics.METRICS`."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def text(self) -> Callable[[Any], str]: ...
 
 
 def print_header(rows: Mapping[str, str], stream: TextIO | None = None) -> None:
@@ -29,6 +38,7 @@ class Progress:
     Use it as a context manager.
 
     Args:
+      metrics: how the metrics are printed, in their order, by name.
       num_epochs: at most this many.
       images_per_epoch: training images.
       epochs_done, images_done: where the run stands as this process takes it up.
@@ -38,6 +48,7 @@ class Progress:
 
     def __init__(
         self,
+        metrics: Mapping[str, Metric],
         num_epochs: int,
         images_per_epoch: int,
         epochs_done: int = 0,
@@ -45,6 +56,7 @@ class Progress:
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._metrics = metrics
         self._num_epochs = num_epochs
         self._images_per_epoch = images_per_epoch
         self._clock = clock
@@ -86,13 +98,13 @@ class Progress:
         """Prints the epoch's line."""
         self.advance(self._images_per_epoch)
         self._epoch, self._images = record["epoch"], 0
+        averaged = self._measured(record, "averaged")
+        averaged = averaged and f"averaged weights: {averaged} | "
         line = (
             f"{self._title(self._epoch)}: "
-            f"loss {record['train_loss']:.3f}, {_percent(record['train_accuracy'])} | "
-            f"validation: loss {record['validation_loss']:.3f}, "
-            f"{_percent(record['validation_accuracy'])}, "
-            f"top-5 {_percent(record['validation_top5_accuracy'])} | "
-            f"rate {record['learning_rate']:.2g} | "
+            f"{self._measured(record, 'train')} | "
+            f"validation: {self._measured(record, 'validation')} | "
+            f"{averaged}rate {record['learning_rate']:.2g} | "
             f"{record['seconds']:.3g} s, {record['images_per_second']:,.0f} images/s | "
             f"{format_duration(self._left())} left"
         )
@@ -100,6 +112,15 @@ class Progress:
         self._console.file.flush()
         if self._epoch < self._num_epochs:
             self._bar.reset(self._task, description=self._title(), status="")
+
+    def _measured(self, record: Record, part: str) -> str:
+        """Such as "loss 0.298, 91.7%, top-5 100.0%": the metrics that the record has of a part."""
+        values = {name: record.get(f"{part}_{name}") for name in self._metrics}
+        return ", ".join(
+            f"{self._metrics[name].label} {self._metrics[name].text(value)}".strip()
+            for name, value in values.items()
+            if value is not None
+        )
 
     def note(self, text: str) -> None:
         """Prints a line about the run as a whole."""
@@ -114,10 +135,6 @@ class Progress:
         left = (self._num_epochs - self._epoch) * self._images_per_epoch - self._images
         elapsed = self._clock() - self._start
         return elapsed / self._watched * left if self._watched else float("nan")
-
-
-def _percent(fraction: float) -> str:
-    return f"{fraction:5.1%}"
 
 
 def format_duration(seconds: float) -> str:

@@ -355,6 +355,7 @@ def _short(record: Record) -> dict[str, Any]:
     return {
         key: float(f"{record[key]:.{_DIGITS}g}") if isinstance(record[key], float) else record[key]
         for key in _KEPT
+        if key in record
     }
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from mlpvis_jax.errors import InputError
-from mlpvis_jax.running.choices import check, declarations, differences
-from mlpvis_jax.settings.config import RunConfig, override
+from mlpvis_jax.running.choices import completed, declarations, differences
+from mlpvis_jax.settings.config import RunConfig, override, override_all
 from mlpvis_jax.settings.declared import Count, OneOf, Role, Within, check_all, settings_of
 from mlpvis_jax.sweep import space
 from mlpvis_jax.sweep.space import Point, Space
@@ -88,7 +88,7 @@ class Sweep:
         Raises:
           InputError: anything that would not work, for any of its trials.
         """
-        config = RunConfig.from_mapping(base)
+        config = completed(RunConfig.from_mapping(base))
         given = {
             key: _SETTINGS[key].parse(value) if isinstance(value, str) else value
             for key, value in written.items()
@@ -213,13 +213,13 @@ def config_of(base: Mapping[str, Any], values: Mapping[str, Any]) -> RunConfig:
     Raises:
       InputError: the config refuses one.
     """
-    return RunConfig.from_mapping(_with(base, values))
+    return completed(RunConfig.from_mapping(_with(base, values)))
 
 
 def _with(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     changed = copy.deepcopy(dict(base))
-    for key, value in values.items():
-        override(changed, key, value if isinstance(value, str) else repr(value))
+    texts = {key: value if isinstance(value, str) else repr(value) for key, value in values.items()}
+    override_all(changed, texts)
     return changed
 
 
@@ -230,7 +230,7 @@ def _check_key(key: str, config: RunConfig) -> None:
     if key not in declared:
         try:
             override({}, key, "0")  # which says what is wrong with the key
-            check(RunConfig.from_mapping(_with(config.to_dict(), {key: 0})))
+            completed(RunConfig.from_mapping(_with(config.to_dict(), {key: 0})))
         except InputError as error:
             raise InputError(
                 f"sweep.{key} is neither a setting of the sweep ({', '.join(sorted(_SETTINGS))}) "

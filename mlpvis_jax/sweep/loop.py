@@ -16,7 +16,7 @@ import jax
 from mlpvis_jax.errors import InputError, InterruptedRunError
 from mlpvis_jax.files.checkpoint import Checkpoints
 from mlpvis_jax.files.run_folder import RunFolder
-from mlpvis_jax.running.choices import check, program_key
+from mlpvis_jax.running.choices import completed, program_key
 from mlpvis_jax.running.failures import explain_resource_errors
 from mlpvis_jax.running.interruption import Interruption
 from mlpvis_jax.running.outcome import DIVERGED, Outcome
@@ -106,7 +106,7 @@ def _check_trials(sweep: Sweep) -> None:
         try:
             key = program_key(config)
             if key not in programs:
-                check(config)
+                completed(config)
                 programs.add(key)
             if config.data.source not in sources:
                 open_data(config)

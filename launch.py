@@ -6,6 +6,7 @@ python launch.py --workdir=runs/mixer --mode=evaluate
 python launch.py --config=configs/mixer.py --sweep=configs/sweeps/lr_wd.py --workdir=runs/lr_wd
 """
 
+import os
 import runpy
 import signal
 import sys
@@ -201,4 +202,7 @@ def _run_sweep(sweep: Sweep, folder: str | Path) -> None:
 if __name__ == "__main__":
     # Until there is something to save, Ctrl-C ends the process at once and without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # A notebook names its own backend for the processes that it starts, too, and matplotlib cannot
+    # be imported where that is not installed.
+    os.environ["MPLBACKEND"] = "agg"
     sys.exit(main(sys.argv))

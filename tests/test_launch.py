@@ -3,7 +3,10 @@
 import contextlib
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,6 +63,35 @@ def test_a_line_an_epoch_into_a_pipe(run):
     epochs = [line for line in printed if line.startswith("epoch")]
     assert [line.split(":")[0] for line in epochs] == ["epoch 1/2", "epoch 2/2"]
     assert all("images/s" in line and "\x1b" not in line for line in epochs)
+
+
+def test_the_backend_that_a_notebook_sets(tiny_npz, tmp_path):
+    """It names a module for its own processes, which need not be there in this one."""
+    folder = RunFolder(tmp_path / "run")
+    source = f"--config.data.source=npz:{tiny_npz}"
+    subprocess.run(
+        [sys.executable, "launch.py", *SMALL, source, f"--workdir={folder.path}"],
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "MPLBACKEND": "module://matplotlib_inline.backend_inline"},
+        check=True,
+    )
+    assert folder.results.exists() and folder.curves.exists()
+
+
+def test_no_picture_ends_a_run(launch_main, tiny_npz, tmp_path, monkeypatch, capfd):
+    folder = RunFolder(tmp_path / "run")
+
+    def fail(*arguments, **options):
+        assert folder.results.exists()  # the test comes first
+        raise ValueError("Key backend: no valid value")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
+    source = f"--config.data.source=npz:{tiny_npz}"
+    assert launch_main(*SMALL, source, f"--workdir={folder.path}") == 0
+    out, err = capfd.readouterr()
+    assert "Test accuracy" in out
+    reason = "ValueError: Key backend: no valid value"
+    assert err.splitlines() == [f"The picture {folder.curves} is left out ({reason})."]
 
 
 def test_a_run_without_a_folder_makes_a_new_one(launch_main, tiny_npz, tmp_path, monkeypatch):

@@ -126,11 +126,11 @@ def train(config: RunConfig, folder: RunFolder, devices: Devices | None = None) 
                     f"{position.stopping.best_epoch} in {position.stopping.patience} epochs."
                 )
         save_weights(folder.last_weights, devices.first(state.params), description)
-        report.plot_curves(position.history, folder.curves, f"{config.model.name} on {source.name}")
         test = Evaluation(config, model, normalize, devices, test_set, state.params)
         tested = metrics.means_of(devices.first(test(devices.replicate(position.best_params))))
         results = results_of(position, tested, devices)
         folder.write_results(results)
+        report.plot_curves(position.history, folder.curves, f"{config.model.name} on {source.name}")
     return results
 
 

@@ -227,15 +227,9 @@ def test_a_config_json_has_no_variant(refused, finished):
     refused([f"--config={config}:paper"], [f"{config}:paper", "has no variants", f"{config}."])
 
 
-def test_values_that_are_not_shown_in_full(refused, finished):
-    config = finished / "config.json"
-    values = json.loads(config.read_text())
-    deep = json.loads("[" * 800 + "]" * 800)
-    for value in (deep, "x" * 10**6):
-        config.write_text(json.dumps({**values, "seed": value}))
-        refused([f"--config={config}"], ["config.seed must be a whole number, not "])
-        config.write_text(json.dumps({**values, "model": value}))
-        refused([f"--config={config}"], ["config.model must be a group of settings, not "])
+def test_a_batch_larger_than_the_set(refused, tiny_npz):
+    source = [MIXER, f"--config.data.source=npz:{tiny_npz}"]  # 36 train, 4 validate
+    refused([*source, "--config.batch_size=37"], ["config.batch_size is 37", "36 at most"])
 
 
 def test_a_model_without_room(refused, monkeypatch):
@@ -312,7 +306,7 @@ def test_folders_of_images(refused, tmp_path):
 
 def test_npz_files(refused, tmp_path):
     path = tmp_path / "set.npz"
-    source = [MIXER, f"--config.data.source=npz:{path}"]
+    source = [MIXER, f"--config.data.source=npz:{path}", "--config.batch_size=1"]
     refused(source, [str(path), "There is no file"])
     path.write_bytes(b"no archive")
     refused(source, [str(path), "not an .npz file"])

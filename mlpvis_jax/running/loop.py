@@ -65,6 +65,7 @@ def train(config: RunConfig, folder: RunFolder, devices: Devices | None = None) 
     model = build_model(config.model, source.num_classes)
     training_split = read_split(config, source, "train", folder.path)
     training_set, validation_set = split_off_validation(source, training_split)
+    training_set.refuse_larger_batch(config.batch_size)
     test_set = read_split(config, source, "test", folder.path)
 
     with explained(config, folder), folder.locked():

@@ -81,6 +81,7 @@ class Population:
         self.shape = program_of(configs)
         self._data = data
         # A rate that is zero in every trial stays out of the program.
+        data.training.refuse_larger_batch(configs[0].batch_size)
         models = [build_model(config.model, data.source.num_classes) for config in configs]
         rates = {name: max(getattr(model, name) for model in models) for name in _RATES}
         self._model = models[0].clone(**rates)

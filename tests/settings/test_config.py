@@ -91,6 +91,9 @@ def test_what_cannot_be_shown_is_refused_all_the_same():
             RunConfig.from_mapping(changed("seed", value))
     with pytest.raises(InputError, match="^config.model must be .* not this list.$"):
         RunConfig.from_mapping(changed("model", deep))
+    with pytest.raises(InputError) as raised:
+        RunConfig.from_mapping(changed("seed", "x" * 10**6))
+    assert str(raised.value).endswith("xxx....") and len(str(raised.value)) < 1100
 
 
 @pytest.mark.parametrize("key", [1, None, (2,), 1.5, b"xyz"])

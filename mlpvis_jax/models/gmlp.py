@@ -16,6 +16,7 @@ from mlpvis_jax.models.layers import (
     Rate,
     StochasticDepth,
     gelu,
+    tokens_first,
 )
 
 
@@ -77,8 +78,7 @@ class GMlpBlock(nn.Module):
                 param_dtype=self.param_dtype,
             )
 
-        # Tokens first, so that every product is a plain one, of matrices as they lie in memory.
-        inputs = inputs.swapaxes(0, 1)
+        inputs = tokens_first(self, inputs, self.dtype)
         normalized = LayerNorm(self.epsilon, dtype=self.dtype, param_dtype=self.param_dtype)(inputs)
         halves = jnp.split(dense(self.hidden_dim)(normalized), 2, axis=-1)
         passed, gate = (

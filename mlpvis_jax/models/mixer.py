@@ -16,6 +16,7 @@ from mlpvis_jax.models.layers import (
     Mlp,
     Rate,
     StochasticDepth,
+    tokens_first,
 )
 
 
@@ -70,8 +71,7 @@ class MixerBlock(nn.Module):
         tokens_norm = norm(0)
         channels_norm = tokens_norm if self.shared_norm else norm(1)
 
-        # Tokens first, so that both products are plain ones, of matrices as they lie in memory.
-        inputs = inputs.swapaxes(0, 1)
+        inputs = tokens_first(self, inputs, self.dtype)
         mixed = mlp(self.tokens_hidden_dim, "token_mixing", True)(tokens_norm(inputs))
         inputs = add(inputs, mixed)
         mixed = mlp(self.channels_hidden_dim, "channel_mixing", False)(channels_norm(inputs))

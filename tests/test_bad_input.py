@@ -3,6 +3,7 @@
 Nothing is compiled, and nothing in the folder of the run changes.
 """
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -78,6 +79,13 @@ COMMAND_LINES = {
     "evaluate a config": (["--mode=evaluate", MIXER, "--workdir="], ["--workdir"]),
     "no such config": (["--config=configs/mixr.py"], ["configs/mixr.py", "configs/mixer.py"]),
     "a folder": (["--config=configs"], ["--config=configs is no file"]),
+    "too long a path": ([f"--config={'long/' * 2000}.py"], ["is no file; there are"]),
+    "too long a name": ([f"--config={'long' * 200}.py"], ["is no file; there are"]),
+    "below a file": (["--config=README.md/mine.py"], ["README.md/mine.py is no file"]),
+    "nobody's home": (["--config=~nosuchuser/mine.py"], ["~nosuchuser/mine.py is no file"]),
+    "no path": (["--config=a\0b.py"], ["is no file"]),
+    "a folder for a sweep": ([MIXER, "--sweep=configs"], ["--sweep=configs is no file"]),
+    "too long a sweep": ([MIXER, f"--sweep={'long' * 200}.py"], ["is no file; there are"]),
     "a text": (["--config=README.md"], ["README.md", "config.json"]),
     "no get_config": (["--config=configs/recipe.py"], ["recipe.py", "get_config(variant)"]),
     "no such json": (["--config=none.json"], ["none.json"]),
@@ -104,9 +112,10 @@ def test_command_line(refused, arguments, parts):
 VALUES = {
     # key: values that are refused, and what the message says would be right
     "seed": ("-1 4294967296 1.5 x True", "config.seed must be"),
-    "num_epochs": ("0 -1 2.5 ten None", "config.num_epochs must be"),
-    "batch_size": ("0 -128 2.5 x", "config.batch_size must be"),
-    "steps_per_dispatch": ("0 x", "config.steps_per_dispatch must be"),
+    "num_epochs": ("0 -1 2.5 ten None 100000000000000000000", "config.num_epochs must be"),
+    "batch_size": ("0 -128 2.5 x 100000000000000000000 1e+20", "config.batch_size must be"),
+    "microbatch_size": ("0 100000000000000000000", "and at most 1,048,576"),
+    "steps_per_dispatch": ("0 x 100000000000000000000", "config.steps_per_dispatch must be"),
     "augment.flip_probability": ("-0.1 1.1 nan", "config.augment.flip_probability must be"),
     "augment.zoom": ("-0.2 1 inf", "config.augment.zoom must be"),
     "optimizer.learning_rate": ("-0.1 nan inf x", "config.optimizer.learning_rate must be"),
@@ -120,11 +129,14 @@ VALUES = {
     "reduce_on_plateau.min_delta": ("-1", "config.reduce_on_plateau.min_delta must be"),
     "early_stopping.patience": ("0 None", "config.early_stopping.patience must be"),
     "model.name": ("mixer_s17 resnet50", "the models are mixer_keras"),
-    "model.image_size": ("0 15 x", "config.model."),
-    "model.patch_size": ("0 3 x", "config.model.patch_size"),
-    "model.width": ("0 1.5", "config.model.width must be"),
-    "model.num_blocks": ("0 -2", "config.model.num_blocks must be at least 1"),
-    "model.hidden_dim": ("0", "config.model.hidden_dim must be at least 1"),
+    "model.image_size": ("0 15 x 1000000", "config.model."),
+    "model.patch_size": ("0 3 x 1000000 100000000000000000000", "config.model.patch_size"),
+    "model.width": ("0 1.5 1000000 65537", "config.model.width must be"),
+    "model.num_blocks": (
+        "0 -2 1000000",
+        "config.model.num_blocks must be at least 1 and at most 1,024",
+    ),
+    "model.hidden_dim": ("0 1000000000", "config.model.hidden_dim must be at least 1"),
     "model.dropout_rate": ("1 -0.5", "config.model.dropout_rate must be"),
     "model.stochastic_depth_rate": ("1", "config.model.stochastic_depth_rate must be"),
     "model.dtype": ("float16 int8", "one of float32, bfloat16"),
@@ -166,8 +178,25 @@ def test_config_files(refused, tmp_path):
     ):
         config.write_text(text)
         refused([f"--config={config}"], parts)
+    for line, parts in (
+        ("import sys; sys.exit()", ["mine.py, line 2: SystemExit."]),
+        ("raise SystemExit('enough')", ["mine.py, line 2: SystemExit: enough."]),
+        ("raise KeyboardInterrupt", ["mine.py, line 2: KeyboardInterrupt."]),
+        ("raise TypeError('two\\nlines')", ["mine.py, line 2: TypeError: two lines."]),
+        ("return get_config(variant)", ["mine.py, line 2: RecursionError"]),
+        ("return ConfigDict({1: 2})", ["config.1;", "num_epochs"]),
+        ("return ConfigDict({None: 2})", ["mine.py, line 2: TypeError: "]),
+    ):
+        header = "from ml_collections import ConfigDict; from configs import recipe"
+        config.write_text(f"{header}\ndef get_config(variant): {line}\n".replace("): ", "):  ", 1))
+        refused([f"--config={config}"], parts)
     config = tmp_path / "config.json"
     for text, parts in (
+        ("[" * 100_000, ["config.json cannot be read as JSON (it is nested too deeply)"]),
+        ('{"seed":' * 100_000, ["config.json cannot be read as JSON (it is nested too deeply)"]),
+        ('{"seed": 1, "batch_size": 8, "seed": 2}', ["config.json", "key 'seed' is there twice"]),
+        ('{"model": {"name": "a", "name": "a"}}', ["config.json", "key 'name' is there twice"]),
+        ('{"seed": %s}' % ("9" * 5000), ["config.json cannot be read as JSON"]),
         ("{", ["config.json cannot be read as JSON"]),
         ("[]", ["config.json must hold a JSON object"]),
         ('{"seed": 1}', ["config.num_epochs is missing"]),
@@ -175,6 +204,40 @@ def test_config_files(refused, tmp_path):
     ):
         config.write_text(text)
         refused([f"--config={config}"], parts)
+
+
+def test_files_that_are_none(refused, tmp_path):
+    (tmp_path / "dangling.py").symlink_to(tmp_path / "nowhere.py")
+    (tmp_path / "loop.json").symlink_to(tmp_path / "loop.json")
+    os.mkfifo(tmp_path / "pipe.py")  # to open it would be to wait
+    os.mkfifo(tmp_path / "pipe.json")
+    for name in ("dangling.py", "loop.json", "pipe.py", "pipe.json"):
+        refused([f"--config={tmp_path / name}"], [f"{name} is no file; there are configs/"])
+        refused([MIXER, f"--sweep={tmp_path / name}"], [f"{name} is no file; there are configs/"])
+
+
+def test_a_file_in_the_home_folder(refused, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.py").write_text("def get_config(variant):\n    return 1 / 0\n")
+    refused(["--config=~/mine.py"], [f"{tmp_path}/mine.py, line 2: ZeroDivisionError"])
+
+
+def test_a_config_json_has_no_variant(refused, finished):
+    config = finished / "config.json"
+    refused([f"--config={config}:paper"], [f"{config}:paper", "has no variants", f"{config}."])
+
+
+def test_a_batch_larger_than_the_set(refused, tiny_npz):
+    source = [MIXER, f"--config.data.source=npz:{tiny_npz}"]  # 36 train, 4 validate
+    refused([*source, "--config.batch_size=37"], ["config.batch_size is 37", "36 at most"])
+
+
+def test_a_model_without_room(refused, monkeypatch):
+    monkeypatch.setattr(loop, "open_data", None)  # it is refused before
+    refused(
+        [MIXER, "--config.model.width=65536", "--config.model.channels_hidden_dim=65536"],
+        ["config.model", "width 65,536", "channels_hidden_dim 65,536", "GB of memory; lower one"],
+    )
 
 
 def test_the_folder_of_the_run(refused, tmp_path):
@@ -243,7 +306,7 @@ def test_folders_of_images(refused, tmp_path):
 
 def test_npz_files(refused, tmp_path):
     path = tmp_path / "set.npz"
-    source = [MIXER, f"--config.data.source=npz:{path}"]
+    source = [MIXER, f"--config.data.source=npz:{path}", "--config.batch_size=1"]
     refused(source, [str(path), "There is no file"])
     path.write_bytes(b"no archive")
     refused(source, [str(path), "not an .npz file"])
@@ -342,6 +405,29 @@ def test_weights_that_cannot_be_evaluated(refused, finished):
         refused(evaluate, [str(weights), *parts])
     (finished / "config.json").unlink()
     refused(evaluate, ["--mode=evaluate needs --config=FILE", "--workdir that holds a run"])
+
+
+@pytest.mark.parametrize(
+    "variable, value, part",
+    [
+        ("JAX_ENABLE_X64", "1", "JAX_ENABLE_X64 is set, and training is in 32 bits"),
+        ("JAX_PLATFORMS", "rocket", "JAX finds no device with JAX_PLATFORMS='rocket' (Unable to"),
+        ("JAX_PLATFORMS", "cuda", "JAX finds no device with JAX_PLATFORMS='cuda' ("),
+    ],
+)
+def test_what_jax_is_told(variable, value, part, tmp_path):
+    if value == "cuda" and importlib.util.find_spec("jax_cuda13_plugin"):
+        pytest.skip("JAX can use a GPU here")
+    done = subprocess.run(
+        [sys.executable, "launch.py", MIXER, f"--workdir={tmp_path / 'run'}"],
+        cwd=ROOT,
+        env={**os.environ, variable: value},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith(f"launch.py: {part}") and done.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

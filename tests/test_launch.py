@@ -3,7 +3,11 @@
 import contextlib
 import io
 import json
+import os
 import re
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -60,6 +64,76 @@ def test_a_line_an_epoch_into_a_pipe(run):
     epochs = [line for line in printed if line.startswith("epoch")]
     assert [line.split(":")[0] for line in epochs] == ["epoch 1/2", "epoch 2/2"]
     assert all("images/s" in line and "\x1b" not in line for line in epochs)
+
+
+def test_the_backend_that_a_notebook_sets(tiny_npz, tmp_path):
+    """It names a module for its own processes, which need not be there in this one."""
+    folder = RunFolder(tmp_path / "run")
+    source = f"--config.data.source=npz:{tiny_npz}"
+    subprocess.run(
+        [sys.executable, "launch.py", *SMALL, source, f"--workdir={folder.path}"],
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "MPLBACKEND": "module://matplotlib_inline.backend_inline"},
+        check=True,
+    )
+    assert folder.results.exists() and folder.curves.exists()
+
+
+def test_no_picture_ends_a_run(launch_main, tiny_npz, tmp_path, monkeypatch, capfd):
+    folder = RunFolder(tmp_path / "run")
+
+    def fail(*arguments, **options):
+        assert folder.results.exists()  # the test comes first
+        raise ValueError("Key backend: no valid value")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
+    source = f"--config.data.source=npz:{tiny_npz}"
+    assert launch_main(*SMALL, source, f"--workdir={folder.path}") == 0
+    out, err = capfd.readouterr()
+    assert "Test accuracy" in out
+    reason = "ValueError: Key backend: no valid value"
+    assert err.splitlines() == [f"The picture {folder.curves} is left out ({reason})."]
+
+
+@pytest.mark.parametrize("where", ["in its folder", "before there is one"])
+def test_what_nobody_foresaw_keeps_its_traceback(
+    launch_main, tiny_npz, tmp_path, monkeypatch, capfd, where
+):
+    def fail(*arguments, **options):
+        if where == "in its folder":
+            (tmp_path / "run").mkdir()
+        raise ArithmeticError("two\nlines")
+
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
+    monkeypatch.setattr("mlpvis_jax.running.loop.open_data", fail)
+    source = f"--config.data.source=npz:{tiny_npz}"
+    assert launch_main(*SMALL, source, f"--workdir={tmp_path / 'run'}") == 1
+    (path,) = tmp_path.glob("*/error-*.txt")
+    assert path.parent.name == ("run" if where == "in its folder" else "temporary")
+    expected = f"ArithmeticError: two lines. This was not foreseen; the traceback is in {path}"
+    assert capfd.readouterr() == ("", f"launch.py: {expected}\n")
+    kept = path.read_text()
+    assert kept.startswith("Traceback (most recent call last):") and "open_data(config)" in kept
+
+
+def test_what_nobody_foresaw_where_nothing_can_be_written(launch_main, monkeypatch, capfd):
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", "/dev/null/no folder")
+        patch.setattr("launch.RunConfig", None)
+        assert launch_main(*SMALL) == 1
+    out, err = capfd.readouterr()
+    assert out == "" and err.startswith("launch.py: AttributeError: ")
+    assert err.endswith("there is no folder to write the traceback to.\n") and err.count("\n") == 1
+
+
+def test_ctrl_c_before_there_is_something_to_save(launch_main, monkeypatch, tmp_path, capfd):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mlpvis_jax.running.loop.open_data", interrupt)
+    assert launch_main(*SMALL, f"--workdir={tmp_path / 'run'}") == 130
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_run_without_a_folder_makes_a_new_one(launch_main, tiny_npz, tmp_path, monkeypatch):

@@ -151,16 +151,27 @@ def read_json(path: Path) -> dict[str, Any]:
     """Reads a JSON object.
 
     Raises:
-      InputError: no such file, or no JSON object in it.
+      InputError: no such file, no JSON object in it, or one that has a key twice.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(), object_pairs_hook=_without_duplicates)
     except FileNotFoundError:
         raise InputError(f"There is no {path}.") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as JSON ({error}).") from error
+    except RecursionError as error:
+        raise InputError(f"{path} cannot be read as JSON (it is nested too deeply).") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold a JSON object, not {type(content).__name__}.")
+    return content
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        key = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {key!r} is there twice")
     return content
 
 

@@ -26,8 +26,9 @@ from mlpvis_jax.models.layers import (
     LayerNorm,
     StochasticDepth,
     gelu,
+    tokens_first,
 )
-from mlpvis_jax.settings.declared import Count, Role
+from mlpvis_jax.settings.declared import Channels, Role
 
 
 class SpatialGatingUnit(nn.Module):
@@ -67,7 +68,7 @@ class GMlpBlock(nn.Module):
       gate_kernel_init: initialiser of W.
     """
 
-    hidden_dim: Annotated[Count, Role.SHAPE, "Channels before the split, even."]
+    hidden_dim: Annotated[Channels, Role.SHAPE, "Channels before the split, even."]
     dropout_rate: DropoutRate = 0.0
     stochastic_depth_rate: StochasticDepthRate = 0.0
     normalized_skip: Annotated[bool, Role.SHAPE, "The skip connection carries LN(X)."] = False
@@ -96,8 +97,7 @@ class GMlpBlock(nn.Module):
                 param_dtype=self.param_dtype,
             )
 
-        # Tokens first, so that every product is a plain one, of matrices as they lie in memory.
-        inputs = inputs.swapaxes(0, 1)
+        inputs = tokens_first(self, inputs, self.dtype)
         normalized = LayerNorm(self.epsilon, dtype=self.dtype, param_dtype=self.param_dtype)(inputs)
         halves = jnp.split(dense(self.hidden_dim)(normalized), 2, axis=-1)
         passed, gate = (

@@ -24,8 +24,9 @@ from mlpvis_jax.models.layers import (
     LayerNorm,
     Mlp,
     StochasticDepth,
+    tokens_first,
 )
-from mlpvis_jax.settings.declared import Count, Role
+from mlpvis_jax.settings.declared import Channels, Role
 
 
 class MixerBlock(nn.Module):
@@ -40,8 +41,8 @@ class MixerBlock(nn.Module):
       approximate_gelu: tanh gelu, as the authors' code has it.
     """
 
-    tokens_hidden_dim: Annotated[Count, Role.SHAPE, "Hidden width of the MLP over tokens."]
-    channels_hidden_dim: Annotated[Count, Role.SHAPE, "Hidden width of the MLP over channels."]
+    tokens_hidden_dim: Annotated[Channels, Role.SHAPE, "Hidden width of the MLP over tokens."]
+    channels_hidden_dim: Annotated[Channels, Role.SHAPE, "Hidden width of the MLP over channels."]
     dropout_rate: DropoutRate = 0.0
     stochastic_depth_rate: StochasticDepthRate = 0.0
     shared_norm: Annotated[bool, Role.SHAPE, "One LayerNorm serves both halves."] = False
@@ -79,8 +80,7 @@ class MixerBlock(nn.Module):
         tokens_norm = norm(0)
         channels_norm = tokens_norm if self.shared_norm else norm(1)
 
-        # Tokens first, so that both products are plain ones, of matrices as they lie in memory.
-        inputs = inputs.swapaxes(0, 1)
+        inputs = tokens_first(self, inputs, self.dtype)
         mixed = mlp(self.tokens_hidden_dim, "token_mixing", True)(tokens_norm(inputs))
         inputs = add(inputs, mixed)
         mixed = mlp(self.channels_hidden_dim, "channel_mixing", False)(channels_norm(inputs))

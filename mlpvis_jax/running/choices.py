@@ -25,6 +25,7 @@ from mlpvis_jax.learning.state import Stream, TrainState, random_key
 from mlpvis_jax.learning.step import Learner, Numbers
 from mlpvis_jax.models import Classifier, create_model
 from mlpvis_jax.models.presets import model_settings
+from mlpvis_jax.running.room import refuse_without_room
 from mlpvis_jax.running.task import Task
 from mlpvis_jax.settings.choice import Choice, choose, choose_each
 from mlpvis_jax.settings.config import ModelConfig, RunConfig, closed_settings
@@ -38,7 +39,8 @@ def build_model(config: ModelConfig, num_classes: int) -> Classifier:
     """Builds the model that the settings describe.
 
     Raises:
-      InputError: an unknown preset, a setting that it lacks, a patch that does not divide.
+      InputError: an unknown preset, a setting that it lacks, a patch that does not divide, more
+        parameters than there is room for.
     """
     overrides = {key: value for key, value in config.options.items() if value is not None}
     model = create_model(config.name, num_classes, **overrides)
@@ -47,6 +49,7 @@ def build_model(config: ModelConfig, num_classes: int) -> Classifier:
             f"The patch_size of model {config.name!r}, {model.patch_size}, does not divide "
             f"config.model.image_size {config.image_size}; set config.model.patch_size or the size."
         )
+    refuse_without_room(model, config.image_size)
     return model
 
 

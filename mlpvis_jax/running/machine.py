@@ -6,6 +6,8 @@ from pathlib import Path
 
 import jax
 
+from mlpvis_jax.errors import InputError, first_line
+
 # Every device has its own copy of the images.
 _MAX_CPU_DEVICES = 8
 
@@ -39,3 +41,23 @@ def use_each_core(max_devices: int) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     with contextlib.suppress(RuntimeError):  # JAX has looked for devices
         jax.config.update("jax_num_cpu_devices", max(1, min(max_devices, cores, _MAX_CPU_DEVICES)))
+
+
+def local_devices() -> tuple[jax.Device, ...]:
+    """Finds all devices of this process.
+
+    Raises:
+      InputError: JAX finds none, or is told to compute in 64 bits.
+    """
+    if jax.config.jax_enable_x64:  # type: ignore[attr-defined]
+        raise InputError(
+            "JAX_ENABLE_X64 is set, and training is in 32 bits: unset it, or set it to 0."
+        )
+    try:
+        return tuple(jax.local_devices())
+    except (RuntimeError, AssertionError) as error:  # the second without a plugin for a GPU
+        reason = first_line(error) if str(error) else "there is no such device"
+        raise InputError(
+            f"JAX finds no device with JAX_PLATFORMS={jax.config.jax_platforms!r} "  # type: ignore[attr-defined]
+            f"({reason}); unset it, or install JAX for that kind of device."
+        ) from error

@@ -23,6 +23,21 @@ _TABLES: Mapping[str, Mapping[str, Any]] = {
 }
 _NAMES = {"metrics": METRICS, "writers": WRITERS, "model.name": PRESETS}
 
+_HEAD = """# Settings
+
+Every setting of a run, made from the declarations in the code by
+`python -m mlpvis_jax.running.manual`. A config gives the values; the command line changes them:
+`--config.optimizer.learning_rate=0.003`. A *traced number* may be another one without compiling
+anew, and the trials of a sweep that differ in nothing else are one program; a *rule on the host*
+may differ among them, too; a *part of the program* makes another program; a *matter of the machine*
+may change when a run goes on.
+
+A section with a `name` takes the settings of what the name stands for. A name is a row of the
+section's table, or MODULE:NAME of your own: see [extending.md](extending.md).
+
+| setting | of | value | role | meaning |
+|---|---|---|---|---|"""
+
 
 def rows() -> Iterator[tuple[str, str, Setting]]:
     """Lists every setting: its key, the rows of a table that have it ("" for all), and itself."""
@@ -45,22 +60,7 @@ def rows() -> Iterator[tuple[str, str, Setting]]:
 
 def markdown() -> str:
     """Writes docs/settings.md."""
-    lines = [
-        "# Settings",
-        "",
-        "Every setting of a run, made from the declarations in the code by",
-        "`python -m mlpvis_jax.running.manual`. A config gives the values; the command line changes",
-        "them: `--config.optimizer.learning_rate=0.003`. A *traced number* may be another one without",
-        "compiling anew, and the trials of a sweep that differ in nothing else are one program; a *rule",
-        "on the host* may differ among them, too; a *part of the program* makes another program; a",
-        "*matter of the machine* may change when a run goes on.",
-        "",
-        "A section with a `name` takes the settings of what the name stands for. A name is a row of the",
-        "section's table, or MODULE:NAME of your own: see [extending.md](extending.md).",
-        "",
-        "| setting | of | value | role | meaning |",
-        "|---|---|---|---|---|",
-    ]
+    lines = [_HEAD]
     for key, owner, setting in rows():
         default = (
             "" if setting.default is MISSING or owner == "" else f", by default {setting.default}"

@@ -14,6 +14,8 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from mlpvis_jax.running.machine import local_devices
+
 _AXIS = "devices"
 # Activations of so many images stay in a CPU's cache, and its products are still large enough to
 # be fast: see benchmarks/README.md. Accelerators are best with the whole batch.
@@ -122,8 +124,8 @@ class DataParallel:
 
     @classmethod
     def all(cls) -> "DataParallel":
-        """Takes all devices of this process."""
-        return cls(tuple(jax.local_devices()))
+        """Takes all devices of this process; see `machine.local_devices`."""
+        return cls(local_devices())
 
     @property
     def axis_names(self) -> tuple[str, ...]:

@@ -158,6 +158,7 @@ class Programs:
         self.task = task
         self.plan = Plan.of(configs, task) if plan is None else plan
         self._config = config = configs[0]
+        task.training.refuse_larger_batch(config.batch_size)
         self._parts = num_microbatches(placement, config.batch_size, config.microbatch_size)
         self._batch_size = -(-config.batch_size // self._parts)  # images in memory at once
         # As long a dispatch as a solo run's, though a device takes its runs in turns.

@@ -227,9 +227,9 @@ class GroupTrainer:
             save_weights(run.folder.last_weights, state.params, description)
             self._save_alone(run, state)
         if results:
+            run.folder.write_results(results)
             for writer in self._writers[run.number]:
                 writer.finish(run.progress.history, results)
-            run.folder.write_results(results)
         self._observer.run_done(run, Outcome.of(run.progress, run.divergence, is_culled, results))
 
     def _save_alone(self, run: Run, state: TrainState) -> None:

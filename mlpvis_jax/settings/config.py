@@ -14,15 +14,18 @@ from typing import Annotated, Any
 
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.settings.declared import (
+    BatchSize,
     Count,
     NotNegative,
     OneOf,
+    Pixels,
     Positive,
     Rate,
     Role,
     Setting,
     Within,
     settings_of,
+    shown,
     unknown_key,
 )
 
@@ -50,7 +53,7 @@ class ModelConfig:
     """A preset by its name, with any field of its classifier or block replaced."""
 
     name: Name
-    image_size: Annotated[Count, Role.SHAPE, "Height and width that images are resized to, pixels."]
+    image_size: Annotated[Pixels, Role.SHAPE, "Height and width that images are resized to."]
     options: Options
 
 
@@ -141,9 +144,9 @@ class RunConfig:
 
     seed: Annotated[int, Within(0, below=2**32), Role.TRACED, "Decides every random draw."]
     num_epochs: Annotated[Count, Role.RULE, "Epochs, at most; a run may go on with more of them."]
-    batch_size: Annotated[Count, Role.SHAPE, "Images a step, over all devices."]
+    batch_size: Annotated[BatchSize, Role.SHAPE, "Images a step, over all devices."]
     microbatch_size: Annotated[
-        Count | None,
+        BatchSize | None,
         Role.MACHINE,
         "Images of a device whose gradients are computed at a time, at most, and then summed "
         "(gradient accumulation); None: 16 on a CPU, the whole batch elsewhere.",
@@ -157,7 +160,9 @@ class RunConfig:
     schedule: ScheduleConfig
     averaging: AveragingConfig
     loss: LossConfig
-    metrics: Annotated[str, Role.SHAPE, "What is measured besides loss and accuracy, such as 'top5_accuracy'."]
+    metrics: Annotated[
+        str, Role.SHAPE, "What is measured besides loss and accuracy, such as 'top5_accuracy'."
+    ]
     writers: Annotated[str, Role.MACHINE, "Who writes each epoch down, such as 'tensorboard'."]
     reduce_on_plateau: ReduceOnPlateauConfig
     early_stopping: EarlyStoppingConfig
@@ -263,9 +268,11 @@ def _keys(section: Any) -> list[str]:
 
 def _section(cls: type, values: Any, path: str) -> Any:
     if not isinstance(values, Mapping) and not hasattr(values, "items"):
-        raise InputError(f"{path} must be a group of settings, not {values!r}.")
+        raise InputError(f"{path} must be a group of settings, not {shown(values)}.")
     values = dict(values.items())
     hints, declared, checked = _hints(cls), settings_of(cls), {}
+    if any(not isinstance(key, str) for key in values):
+        raise InputError(f"{path} has a key that is no word; its keys are {', '.join(_keys(cls))}.")
     for key in hints:
         if key == "options":
             continue
@@ -288,7 +295,7 @@ def _section(cls: type, values: Any, path: str) -> Any:
 def _options(values: Any, path: str) -> dict[str, Any]:
     """Checks that options are plain values, which JSON holds, or groups of such."""
     if not isinstance(values, Mapping) and not hasattr(values, "items"):
-        raise InputError(f"{path} must be a group of settings, not {values!r}.")
+        raise InputError(f"{path} must be a group of settings, not {shown(values)}.")
     found: dict[str, Any] = {}
     for key, value in values.items():
         place = f"{path}.{key}"
@@ -300,7 +307,7 @@ def _options(values: Any, path: str) -> dict[str, Any]:
             found[key] = value
         else:
             raise InputError(
-                f"{place} must be a number, a word, True, False or None, not {value!r}."
+                f"{place} must be a number, a word, True, False or None, not {shown(value)}."
             )
     return found
 

@@ -54,10 +54,10 @@ class Within:
         return self.least <= value <= self.most and self.above < value < self.below
 
     def __str__(self) -> str:
-        low = f"above {self.above:g}" if self.above > -math.inf else f"at least {self.least:g}"
+        low = f"above {self.above:,}" if self.above > -math.inf else f"at least {self.least:,}"
         if self.below < math.inf:
-            return f"{low} and below {self.below:g}"
-        return f"{low} and at most {self.most:g}" if self.most < math.inf else low
+            return f"{low} and below {self.below:,}"
+        return f"{low} and at most {self.most:,}" if self.most < math.inf else low
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +73,12 @@ class OneOf:
         return "one of " + ", ".join(self.words)
 
 
-Count = Annotated[int, Within(1)]
+# The upper ends are far above what anyone trains, and keep a slip of the hand from taking hours.
+Count = Annotated[int, Within(1, most=2**31 - 1)]  # JAX counts in int32
+BatchSize = Annotated[int, Within(1, most=2**20)]
+Pixels = Annotated[int, Within(1, most=2**12)]
+Channels = Annotated[int, Within(1, most=2**16)]
+Depth = Annotated[int, Within(1, most=2**10)]
 Rate = Annotated[float, Within(0, below=1)]
 Share = Annotated[float, Within(0, most=1)]
 NotNegative = Annotated[float, Within(0)]
@@ -126,12 +131,12 @@ class Setting:
         if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value) if abs(value) < 2**1023 else math.inf
         if not isinstance(value, self.kind) or (isinstance(value, bool) and self.kind is not bool):
-            raise InputError(f"{path} must be {_NAMES[self.kind]}, not {given!r}.")
+            raise InputError(f"{path} must be {_NAMES[self.kind]}, not {shown(given)}.")
         if isinstance(value, float) and not math.isfinite(value):
-            raise InputError(f"{path} must be a finite number, not {given!r}.")
+            raise InputError(f"{path} must be a finite number, not {shown(given)}.")
         for bound in self.bounds:
             if value not in bound:
-                raise InputError(f"{path} must be {bound}, not {given!r}.")
+                raise InputError(f"{path} must be {bound}, not {shown(given)}.")
         return value
 
     def __str__(self) -> str:
@@ -196,6 +201,15 @@ def check_all(
         value = values.get(key, setting.default)
         checked[key] = setting.check(value, f"{path}.{key}")
     return checked
+
+
+def shown(value: Any) -> str:
+    """Writes a value as Python does, if that is of a readable length."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested too deeply; too many digits
+        return f"this {type(value).__name__}"
+    return text if len(text) <= 1000 else f"{text[:1000]}..."
 
 
 def unknown_key(path: str, known: typing.Iterable[str]) -> str:

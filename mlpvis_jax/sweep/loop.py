@@ -19,6 +19,7 @@ from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.running.choices import completed, program_key
 from mlpvis_jax.running.failures import explain_resource_errors
 from mlpvis_jax.running.interruption import Interruption
+from mlpvis_jax.running.machine import local_devices
 from mlpvis_jax.running.outcome import DIVERGED, Outcome
 from mlpvis_jax.running.placement import describe_devices
 from mlpvis_jax.running.programs import Programs
@@ -60,7 +61,7 @@ def run(
       InterruptedRunError: SIGTERM or SIGINT came; the sweep is saved.
       StorageError, OutOfMemoryError: no room on the disk, or on the devices.
     """
-    devices = jax.local_devices()
+    devices = local_devices()
     folder = SweepFolder(path)
     _check_trials(sweep)
     folder.check(sweep, storage is not None)

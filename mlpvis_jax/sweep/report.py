@@ -195,9 +195,9 @@ def finish(folder: SweepFolder, sweep: Sweep, rows: Sequence[Row]) -> dict[str, 
     title = f"{sweep.base['model']['name']} on {sweep.base['data']['source']}: {len(rows)} trials"
     drawn = pictures.draw_all(folder.path, rows, best["trial"], sweep.space.dimensions, title)
     _write_hparams(folder, sweep, rows)
-    names = ", ".join(path.name for path in drawn)
+    names = ", ".join(["sweep.csv", *(path.name for path in drawn)])
     console.print(
-        f"{folder.path} has sweep.csv, {names} and tensorboard/ (its HPARAMS tab).\n"
+        f"{folder.path} has {names} and tensorboard/ (its HPARAMS tab).\n"
         f"The best again: python launch.py --config={folder.best_config}",
         soft_wrap=True,
         highlight=False,

@@ -156,6 +156,18 @@ def test_the_pictures_show_something(sweep):
         assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
 
 
+def test_no_picture_ends_a_sweep(sweep, launch_main, monkeypatch, capfd):
+    def fail(*arguments, **options):
+        raise ValueError("Key backend: no valid value")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
+    assert launch_main(f"--workdir={sweep.path}") == 0  # it is over, and reports once more
+    out, err = capfd.readouterr()
+    assert f"{sweep.path} has sweep.csv and tensorboard/" in out
+    lines = [line for line in err.splitlines() if "is left out (ValueError: Key backend" in line]
+    assert len(lines) == 3
+
+
 def test_tensorboard_is_told_the_hyperparameters(sweep):
     from tensorboardX.proto.event_pb2 import Event
     from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData

@@ -39,8 +39,8 @@ class Normalization:
         return (images.astype(jnp.float32) - self.mean) / self.deviation
 
 
-def measure(images: jax.Array | np.ndarray) -> Normalization:
-    """The statistics of uint8 images [number, height, width, channels], exact to rounding."""
+def channel_statistics(images: jax.Array | np.ndarray) -> Normalization:
+    """Measures uint8 images [number, height, width, channels], exact to rounding."""
     channels = images.shape[-1]
     counts = np.zeros((channels, 256), np.int64)
     for start in range(0, len(images), 4096):  # a chunk at a time: the set may be a memory map

@@ -42,7 +42,7 @@ class Task:
         )
         test = read_split(config, source, "test", run)
         images = training.images.reshape(-1, *training.image_shape)
-        return cls(source, training, validation, test, augment.measure(images))
+        return cls(source, training, validation, test, augment.channel_statistics(images))
 
     @property
     def channels(self) -> int:

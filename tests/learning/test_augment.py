@@ -38,13 +38,13 @@ def images():
 
 def test_zoom_reads_between_pixels_and_mirrors_the_border(images):
     factors = np.array([[0.8, 1.2], [1.2, 0.8], [1.0, 1.0], [0.3, 1.9]], np.float32)
-    found = augment.transform(images, 12, np.zeros(4, bool), factors)
+    found = augment.resize_flip_zoom(images, 12, np.zeros(4, bool), factors)
     expected = np.stack([zoomed(*pair) for pair in zip(images, factors, strict=True)])
     np.testing.assert_allclose(found, expected, 1e-4, 2e-5)
 
 
 def test_a_factor_of_one_is_the_resize_alone(images):
-    plain = augment.transform(images, 24, np.zeros(4, bool), np.ones((4, 2), np.float32))
+    plain = augment.resize_flip_zoom(images, 24, np.zeros(4, bool), np.ones((4, 2), np.float32))
     np.testing.assert_allclose(plain, augment.resize(images, 24), 1e-5, 1e-5)
     np.testing.assert_allclose(augment.resize(images, 12), images, 1e-6, 1e-6)
 
@@ -58,35 +58,35 @@ def test_resize_is_jax_image_resize(images):
 def test_a_flip_mirrors_left_and_right(images):
     flips = np.array([True, False, True, False])
     factors = np.full((4, 2), 0.9, np.float32)
-    plain = augment.transform(images, 12, np.zeros(4, bool), factors)
-    mixed = augment.transform(images, 12, flips, factors)
+    plain = augment.resize_flip_zoom(images, 12, np.zeros(4, bool), factors)
+    mixed = augment.resize_flip_zoom(images, 12, flips, factors)
     np.testing.assert_allclose(mixed[flips], plain[flips][:, :, ::-1], 1e-5, 1e-5)
     np.testing.assert_array_equal(mixed[~flips], plain[~flips])
     # Flipping first and zooming then, as is written, comes to the same.
-    first = augment.transform(images[:, :, ::-1], 12, np.zeros(4, bool), factors)
+    first = augment.resize_flip_zoom(images[:, :, ::-1], 12, np.zeros(4, bool), factors)
     np.testing.assert_allclose(mixed[flips], first[flips], 1e-4, 1e-5)
 
 
 def test_draws_are_even_and_belong_to_the_key():
     ramp = np.tile(np.arange(8, dtype=np.float32)[None, None, :, None], (2000, 8, 1, 1))
     keys = jax.random.split(jax.random.key(0), 2000)
-    flipped = np.asarray(augment.augment(keys, ramp, 8, 0.3, 0.0))
+    flipped = np.asarray(augment.flip_zoom(keys, ramp, 8, flip_probability=0.3, zoom=0.0))
     share = (flipped[:, 0, 0, 0] > flipped[:, 0, -1, 0]).mean()
     assert abs(share - 0.3) < 5 * math.sqrt(0.3 * 0.7 / 2000)
     # On a ramp the slope in the middle of the image is the zoom factor.
-    zoomed_ramp = np.asarray(augment.augment(keys, ramp, 8, 0.0, 0.2))
+    zoomed_ramp = np.asarray(augment.flip_zoom(keys, ramp, 8, flip_probability=0.0, zoom=0.2))
     factors = zoomed_ramp[:, 0, 4, 0] - zoomed_ramp[:, 0, 3, 0]
     assert factors.min() >= 0.7999
     assert factors.max() <= 1.2001
     assert abs(factors.mean() - 1) < 5 * 0.4 / math.sqrt(12 * 2000)
     assert abs(factors.std() - 0.4 / math.sqrt(12)) < 0.01
-    again = augment.augment(keys[5:6], ramp[:1], 8, 0.0, 0.2)
+    again = augment.flip_zoom(keys[5:6], ramp[:1], 8, flip_probability=0.0, zoom=0.2)
     np.testing.assert_allclose(again[0], zoomed_ramp[5], 1e-6)
 
 
 def test_statistics_are_those_of_all_pixels():
     images = np.random.default_rng(0).integers(0, 256, (5000, 4, 3, 2), np.uint8)
-    statistics = augment.measure(images)
+    statistics = augment.channel_statistics(images)
     pixels = images.reshape(-1, 2).astype(np.float64)
     np.testing.assert_allclose(statistics.mean, pixels.mean(axis=0), 1e-6)
     np.testing.assert_allclose(statistics.deviation, pixels.std(axis=0), 1e-6)
@@ -94,5 +94,5 @@ def test_statistics_are_those_of_all_pixels():
 
 def test_a_constant_channel_is_not_divided_by_zero():
     images = np.full((3, 2, 2, 1), 9, np.uint8)
-    assert augment.measure(images).deviation == np.float32(1e-7)
-    assert not augment.measure(images)(images).any()
+    assert augment.channel_statistics(images).deviation == np.float32(1e-7)
+    assert not augment.channel_statistics(images)(images).any()

@@ -6,18 +6,21 @@ import numpy as np
 import optax
 import pytest
 
-from mlpvis_jax.data.resident import PADDING, Batch, ResidentSet, rows_in_order, shuffle
-from mlpvis_jax.learning import augment, metrics, optim
-from mlpvis_jax.learning.state import EpochTotals, Hyperparameters, TrainState
-from mlpvis_jax.learning.step import make_dispatch, make_evaluation, make_step
+from mlpvis_jax.data.resident import PADDING, ResidentSet, rows_in_order, shuffle
+from mlpvis_jax.learning import augment, metrics
+from mlpvis_jax.learning.losses import softmax_cross_entropy
+from mlpvis_jax.learning.optimizers import adamw
+from mlpvis_jax.learning.state import EpochTotals, TrainState
+from mlpvis_jax.learning.step import Learner, make_dispatch, make_evaluation, make_step
 from mlpvis_jax.models import create_model
 
 MODEL = create_model("mixer_keras", 5, num_blocks=1, width=8, patch_size=4)
 NORMALIZE = augment.Normalization(np.float32([100, 120, 90]), np.float32([50, 60, 70]))
+METRICS = metrics.chosen("top5_accuracy")
 
 
-def apply_in_training(params, images, hyperparameters, key):
-    model = MODEL.clone(dropout_rate=hyperparameters.dropout_rate)
+def apply_in_training(params, images, numbers, key):
+    model = MODEL.clone(dropout_rate=numbers["dropout_rate"])
     return model.apply({"params": params}, images, train=True, rngs={"dropout": key})
 
 
@@ -25,7 +28,36 @@ def apply(params, images):
     return MODEL.apply({"params": params}, images)
 
 
-STEP = make_step(apply_in_training, optim.adamw, NORMALIZE, 8, ())
+def flip_zoom(keys, images, numbers):
+    options = {name: numbers[name] for name in ("flip_probability", "zoom")}
+    return augment.flip_zoom(keys, NORMALIZE(images), 8, **options)
+
+
+def learner(apply=apply_in_training, mix=None):
+    return Learner(
+        apply=apply,
+        predict=globals()["apply"],
+        augment=flip_zoom,
+        prepare=lambda images: augment.resize(NORMALIZE(images), 8),
+        mix=mix,
+        loss=lambda logits, targets, numbers: softmax_cross_entropy(
+            logits, targets, label_smoothing=numbers["label_smoothing"]
+        ),
+        optimizer=lambda step, numbers: adamw(numbers["learning_rate"], numbers["weight_decay"]),
+        metrics=METRICS,
+        num_classes=5,
+    )
+
+
+STEP = make_step(learner(), ())
+
+
+def batch_of(examples, rows, index):
+    return examples.batch(rows[index])
+
+
+def no_totals():
+    return EpochTotals.zero(metrics.no_sums(METRICS, 5))
 
 
 def hyperparameters(**changes):
@@ -34,25 +66,24 @@ def hyperparameters(**changes):
         "learning_rate": np.float32(0.01),
         "weight_decay": np.float32(0.1),
         "dropout_rate": np.float32(0.2),
-        "stochastic_depth_rate": np.float32(0.0),
         "label_smoothing": np.float32(0.0),
         "flip_probability": np.float32(0.5),
         "zoom": np.float32(0.2),
     }
-    return Hyperparameters(**{**values, **changes})
+    return {**values, **changes}
 
 
 @pytest.fixture(scope="module")
 def examples():
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (22, 8, 8, 3), np.uint8)
-    return ResidentSet(jnp.asarray(images), jnp.asarray(random.integers(0, 5, 22, np.int32)))
+    return ResidentSet.of(jnp.asarray(images), jnp.asarray(random.integers(0, 5, 22, np.int32)))
 
 
 @pytest.fixture
 def state():
     params = MODEL.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))["params"]
-    return TrainState.create(params, optim.adamw(0.0, 0.0))
+    return TrainState.create(params, adamw(0.0, 0.0))
 
 
 def assert_equal(first, second):
@@ -89,7 +120,7 @@ def test_padding_changes_neither_the_step_nor_its_sums(state, examples):
     other_state, other, _ = jax.jit(STEP)(state, examples.batch(padded), told)
     np.testing.assert_allclose(plain["loss"], other["loss"], 1e-6)
     assert plain["count"] == other["count"] == 6
-    assert plain["correct"] == other["correct"]
+    assert plain["accuracy"] == other["accuracy"]
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-6),
         plain_state.params,
@@ -98,13 +129,18 @@ def test_padding_changes_neither_the_step_nor_its_sums(state, examples):
 
 
 def test_an_evaluation_is_exact_for_any_batch_size(state, examples):
-    logits = apply(state.params, augment.resize(NORMALIZE(examples.images), 8))
+    logits = apply(
+        state.params, augment.resize(NORMALIZE(examples.batch(jnp.arange(22)).images), 8)
+    )
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, examples.labels)
-    evaluation = jax.jit(make_evaluation(apply, NORMALIZE, 8, ()))
+    evaluation = jax.jit(make_evaluation(learner(), batch_of, ()))
     for batch_size in (1, 5, 8, 22, 64):
         rows = jnp.asarray(rows_in_order(22, batch_size, 1)[:, 0])
-        sums = evaluation(state.params, examples, rows)
-        means = metrics.means_of(sums)
+        sums = metrics.no_sums(METRICS, 5)
+        for first in range(0, len(rows), 3):  # a chunk of three batches at a time
+            number = min(3, len(rows) - first)
+            sums = evaluation(state.params, sums, examples, rows, first, number)
+        means = metrics.means_of(METRICS, sums)
         assert sums["count"] == 22
         np.testing.assert_allclose(means["loss"], losses.mean(), 1e-6)
         assert means["accuracy"] == np.mean(logits.argmax(axis=1) == examples.labels)
@@ -114,8 +150,8 @@ def test_an_evaluation_is_exact_for_any_batch_size(state, examples):
 @pytest.mark.parametrize("cut", [1, 2])
 def test_cutting_an_epoch_elsewhere_changes_no_bit(state, examples, cut):
     rows = shuffle(jnp.asarray(rows_in_order(22, 8, 1)[:, 0]), jax.random.key(0), 22)
-    dispatch = jax.jit(make_dispatch(STEP))
-    zero = EpochTotals.zero()
+    dispatch = jax.jit(make_dispatch(STEP, batch_of))
+    zero = no_totals()
     together = dispatch(state, zero, examples, rows, 0, 3, hyperparameters())
     apart = dispatch(state, zero, examples, rows, 0, cut, hyperparameters())
     apart = dispatch(*apart, examples, rows, cut, 3 - cut, hyperparameters())
@@ -126,8 +162,8 @@ def test_cutting_an_epoch_elsewhere_changes_no_bit(state, examples, cut):
 
 def test_a_dispatch_is_its_steps(state, examples):
     rows = shuffle(jnp.asarray(rows_in_order(22, 8, 1)[:, 0]), jax.random.key(0), 22)
-    together, totals = jax.jit(make_dispatch(STEP))(
-        state, EpochTotals.zero(), examples, rows, 0, 3, hyperparameters()
+    together, totals = jax.jit(make_dispatch(STEP, batch_of))(
+        state, no_totals(), examples, rows, 0, 3, hyperparameters()
     )
     step = jax.jit(STEP)
     for row in rows:
@@ -146,11 +182,11 @@ def test_the_first_step_that_is_not_finite_is_named(state, examples):
         params = jax.tree.map(lambda p: jnp.where(before.step == 2, p * jnp.inf, p), state.params)
         return state.replace(params=params), sums, finite
 
-    dispatch = jax.jit(make_dispatch(step))
-    _, fine = dispatch(state, EpochTotals.zero(), examples, rows, 0, 3, hyperparameters())
+    dispatch = jax.jit(make_dispatch(step, batch_of))
+    _, fine = dispatch(state, no_totals(), examples, rows, 0, 3, hyperparameters())
     assert fine.diverged_at == -1
     for cut in (1, 3, 4):
-        middle = dispatch(state, EpochTotals.zero(), examples, rows, 0, cut, hyperparameters())
+        middle = dispatch(state, no_totals(), examples, rows, 0, cut, hyperparameters())
         _, totals = dispatch(*middle, examples, rows, cut, 6 - cut, hyperparameters())
         assert totals.diverged_at == 3
         assert totals.last_loss == fine.last_loss
@@ -158,11 +194,11 @@ def test_the_first_step_that_is_not_finite_is_named(state, examples):
 
 def test_an_infinite_gradient_counts_though_the_loss_is_finite(examples):
     def roots(params, images, *_):
-        return jnp.sqrt(params["squares"]) + jnp.zeros((len(images), 1))
+        return jnp.sqrt(params["squares"]) + jnp.zeros((len(images), 5))
 
-    step = make_step(roots, optim.adamw, NORMALIZE, 8, ())
+    step = make_step(learner(roots), ())
     for squares, expected in ((jnp.zeros(5), False), (jnp.ones(5), True)):
-        state = TrainState.create({"squares": squares}, optim.adamw(0.0, 0.0))
+        state = TrainState.create({"squares": squares}, adamw(0.0, 0.0))
         _, sums, finite = jax.jit(step)(state, examples.batch(jnp.arange(4)), hyperparameters())
         assert jnp.isfinite(sums["loss"])
         assert finite == expected
@@ -186,7 +222,7 @@ def test_the_draws_belong_to_the_seed_and_the_step(state, examples):
 
 def test_hyperparameters_are_values_and_compile_nothing(state, examples):
     step = jax.jit(STEP)
-    batch = Batch(examples.images[:4], examples.labels[:4], jnp.ones(4, bool))
+    batch = examples.batch(jnp.arange(4))
     step(state, batch, hyperparameters())
     programs = step._cache_size()
     for rate in (0.0, 0.1, 0.3):
@@ -195,15 +231,15 @@ def test_hyperparameters_are_values_and_compile_nothing(state, examples):
 
 
 def test_training_fits_a_small_set(state, examples):
-    dispatch = jax.jit(make_dispatch(STEP))
+    dispatch = jax.jit(make_dispatch(STEP, batch_of))
     told = hyperparameters(dropout_rate=np.float32(0), zoom=np.float32(0))
     rows = jnp.tile(jnp.asarray(rows_in_order(22, 22, 1)[:, 0]), (150, 1))
-    zero = EpochTotals.zero()
+    zero = no_totals()
     _, before = dispatch(state, zero, examples, rows, 0, 1, told)
     state, _ = dispatch(state, zero, examples, rows, 0, 149, told)
     _, after = dispatch(state, zero, examples, rows, 149, 1, told)
     assert after.sums["loss"] < before.sums["loss"] / 10
-    assert after.sums["correct"] == 22
+    assert after.sums["accuracy"] == 22
 
 
 @pytest.mark.parametrize("num_microbatches", [2, 5])
@@ -211,7 +247,7 @@ def test_microbatches_are_the_whole_batch(examples, state, num_microbatches):
     told = hyperparameters(dropout_rate=np.float32(0.0))
     rows = jnp.asarray(rows_in_order(22, 8, 1, num_microbatches)[:, 0])
     assert rows.shape[1] % num_microbatches == 0
-    parts = make_step(apply_in_training, optim.adamw, NORMALIZE, 8, (), num_microbatches)
+    parts = make_step(learner(), (), num_microbatches)
     for index in (0, 2):  # a full batch, and one that ends in padding
         whole, sums, finite = jax.jit(STEP)(state, examples.batch(rows[index]), told)
         summed, same_sums, same_finite = jax.jit(parts)(state, examples.batch(rows[index]), told)
@@ -227,7 +263,39 @@ def test_microbatches_draw_different_masks(examples, state):
         jax.debug.callback(lambda bits: seen.append(bits.tolist()), jax.random.key_data(key))
         return apply_in_training(params, images, hyperparameters, key)
 
-    step = jax.jit(make_step(spy, optim.adamw, NORMALIZE, 8, (), 4))
+    step = jax.jit(make_step(learner(spy), (), 4))
     jax.block_until_ready(step(state, examples.batch(jnp.arange(8)), hyperparameters()))
     jax.effects_barrier()
     assert len({tuple(key) for key in seen}) == 4
+
+
+def test_a_batch_is_mixed_as_a_whole(examples, state):
+    """With soft targets, and whatever the number of microbatches."""
+    seen = []
+
+    def mix(key, images, targets, partners, numbers):
+        jax.debug.callback(lambda *found: seen.append([one.tolist() for one in found]), partners)
+        return images[partners], (targets + targets[partners]) / 2
+
+    told = hyperparameters(dropout_rate=np.float32(0))
+    batch = examples.batch(jnp.array([3, 4, 5, PADDING]))
+    found = [
+        jax.jit(make_step(learner(mix=mix), (), parts))(state, batch, told) for parts in (1, 2)
+    ]
+    jax.effects_barrier()
+    assert seen == [[[2, 1, 0, 3]]] * 2
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-6), *found)
+    plain = jax.jit(STEP)(state, batch, told)
+    assert found[0][1]["count"] == 3
+    assert abs(float(found[0][1]["loss"] - plain[1]["loss"])) > 1e-3
+
+
+def test_the_average_of_the_weights_follows_its_equation(examples, state):
+    state = TrainState.create(state.params, adamw(0.0, 0.0), is_averaged=True)
+    told = {**hyperparameters(), "averaging": {"decay": np.float32(0.6)}}
+    average = state.averaged
+    for index in range(20):
+        state, _, _ = jax.jit(STEP)(state, examples.batch(jnp.arange(8)), told)
+        decay = min(0.6, (1 + index) / (10 + index))
+        average = jax.tree.map(lambda a, p, d=decay: d * a + (1 - d) * p, average, state.params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-6), state.averaged, average)

@@ -15,7 +15,7 @@ def test_normalization():
     images[..., 2] = 7  # a channel without variance
     layer = layers.Normalization()
     layer.adapt(images)
-    ours = augment.measure(images)(images)
+    ours = augment.channel_statistics(images)(images)
     np.testing.assert_allclose(ours[..., :2], np.asarray(layer(images))[..., :2], 1e-4, 1e-5)
     np.testing.assert_allclose(ours[..., 2], 0, atol=1e-3)
 
@@ -52,7 +52,7 @@ def test_flip_and_zoom(size):
         training=True,
     )
     factors = np.stack([1 + heights, 1 + widths], axis=1).astype(np.float32)
-    ours = augment.transform(images, size, flips, factors)
+    ours = augment.resize_flip_zoom(images, size, flips, factors)
     np.testing.assert_allclose(ours, theirs, 1e-3, 0.02)  # of pixel values up to 255
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlpvis_jax.learning import optim
+from mlpvis_jax.learning import plateau as rules
 
 # Validation losses of the 50 epochs of configs/mixer.py on CIFAR-100, seed 0.
 RECORDED = [
@@ -59,8 +59,8 @@ def run_keras(losses, factor, plateau_patience, min_delta, stopping_patience):
 
 
 def run_ours(losses, factor, plateau_patience, min_delta, stopping_patience):
-    plateau = optim.ReduceOnPlateau(0.004, factor, plateau_patience, min_delta)
-    stopping = optim.EarlyStopping(stopping_patience)
+    plateau = rules.ReduceOnPlateau(0.004, factor, plateau_patience, min_delta)
+    stopping = rules.EarlyStopping(stopping_patience)
     rates = []
     for epoch, loss in enumerate(losses, 1):
         stopping.update(epoch, loss)

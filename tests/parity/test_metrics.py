@@ -4,16 +4,18 @@ import keras
 import numpy as np
 
 from mlpvis_jax.learning import metrics
+from mlpvis_jax.learning.losses import softmax_cross_entropy
 
 
 def test_means_over_a_set():
     random = np.random.default_rng(0)
     logits = random.normal(size=(200, 30)).astype(np.float32) * 3
     labels = random.integers(0, 30, 200)
+    losses = softmax_cross_entropy(logits, labels)
     sums = metrics.sums_of(
-        metrics.cross_entropy(logits, labels), logits, labels, np.ones(200, bool)
+        metrics.METRICS, metrics.Outputs(losses, logits, labels, np.ones(200, bool))
     )
-    ours = metrics.means_of(sums)
+    ours = metrics.means_of(metrics.METRICS, sums)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(labels, logits)
     accuracy = keras.metrics.SparseCategoricalAccuracy()
     top5_accuracy = keras.metrics.SparseTopKCategoricalAccuracy(5)
@@ -31,4 +33,6 @@ def test_label_smoothing():
     theirs = keras.losses.CategoricalCrossentropy(
         from_logits=True, label_smoothing=0.1, reduction="none"
     )(np.eye(7, dtype=np.float32)[labels], logits)
-    np.testing.assert_allclose(metrics.cross_entropy(logits, labels, 0.1), theirs, 1e-5)
+    np.testing.assert_allclose(
+        softmax_cross_entropy(logits, labels, label_smoothing=0.1), theirs, 1e-5
+    )

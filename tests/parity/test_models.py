@@ -1,5 +1,7 @@
 """Logits, gradients and twenty training steps of the three models, beside Keras doing the same."""
 
+import types
+
 import jax
 import jax.flatten_util
 import jax.numpy as jnp
@@ -9,12 +11,16 @@ import optax
 import pytest
 from keras import layers
 
+from configs import recipe
 from mlpvis_jax.data.resident import ResidentSet
 from mlpvis_jax.files.weights import count_parameters
-from mlpvis_jax.learning import augment, optim
-from mlpvis_jax.learning.state import EpochTotals, Hyperparameters, TrainState
+from mlpvis_jax.learning import augment, metrics
+from mlpvis_jax.learning.state import EpochTotals, TrainState
 from mlpvis_jax.learning.step import make_dispatch, make_step
 from mlpvis_jax.models import create_model
+from mlpvis_jax.running.choices import Plan
+from mlpvis_jax.running.task import Task
+from mlpvis_jax.settings.config import RunConfig
 from tests.parity import keras_models
 
 LEARNING_RATES = {"mixer_keras": 0.005, "fnet_keras": 0.001, "gmlp_keras": 0.003}
@@ -82,34 +88,31 @@ def test_twenty_steps(name):
     )
     params = keras_models.as_params(theirs, [v.value for v in theirs.trainable_variables])
 
-    model = create_model(name, 100, dropout_rate=0.0)
-    step = make_step(
-        lambda params, images, *_: model.apply({"params": params}, images, train=True),
-        optim.adamw,
-        augment.Normalization(mean, deviation),
-        64,
-        (),
+    values = recipe.keras_example(name, learning_rate).to_dict()
+    values["optimizer"]["weight_decay"] = weight_decay
+    values["model"]["dropout_rate"] = 0.0
+    values["augment"] = {}
+    config = RunConfig.from_mapping(values)
+    examples = ResidentSet.of(jnp.asarray(images), jnp.asarray(labels, jnp.int32))
+    source = types.SimpleNamespace(num_classes=100, image_shape=(32, 32, 3))
+    normalization = augment.Normalization(mean, deviation)
+    task = Task(source, examples, examples, examples, normalization)
+    plan = Plan.of([config], task)
+    told = plan.numbers(config, steps)
+    step = make_step(plan.learner, ())
+    dispatch = jax.jit(
+        make_dispatch(step, lambda examples, rows, index: examples.batch(rows[index]))
     )
-    told = Hyperparameters(
-        seed=np.uint32(0),
-        learning_rate=np.float32(learning_rate),
-        weight_decay=np.float32(weight_decay),
-        dropout_rate=np.float32(0),
-        stochastic_depth_rate=np.float32(0),
-        label_smoothing=np.float32(0),
-        flip_probability=np.float32(0),
-        zoom=np.float32(0),
-    )
-    dispatch = jax.jit(make_dispatch(step))
-    state = TrainState.create(params, optim.adamw(0.0, 0.0))
-    examples = ResidentSet(jnp.asarray(images), jnp.asarray(labels, jnp.int32))
+    optimizer = plan.learner.optimizer(0, told)
+    state = TrainState.create(params, optimizer)
+    no_sums = metrics.no_sums(plan.learner.metrics, 100)
     rows = jnp.arange(steps * batch_size).reshape(steps, batch_size)
     their_losses, our_losses = [], []
     for index in range(steps):
         part = slice(index * batch_size, (index + 1) * batch_size)
         theirs.reset_metrics()
         their_losses.append(theirs.train_on_batch(images[part], labels[part]))
-        state, totals = dispatch(state, EpochTotals.zero(), examples, rows, index, 1, told)
+        state, totals = dispatch(state, EpochTotals.zero(no_sums), examples, rows, index, 1, told)
         our_losses.append(totals.sums["loss"] / batch_size)
     np.testing.assert_allclose(our_losses, their_losses, 1e-5)
     their_params = keras_models.as_params(theirs, [v.value for v in theirs.trainable_variables])

@@ -31,7 +31,7 @@ def run(config: RunConfig, number: int) -> dict:
         random.integers(0, 256, (22, 8, 8, 3), np.uint8), random.integers(0, 5, 22, np.int32)
     )
     model = build_model(config.model, 5)
-    normalize = augment.measure(examples.images)
+    normalize = augment.channel_statistics(examples.images)
     told = initial_hyperparameters(config, model)
     state = devices.replicate(initial_state(config, model, 3))
     training = Training(config, model, normalize, devices, examples, state, told)

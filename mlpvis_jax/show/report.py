@@ -6,7 +6,6 @@ fractions), learning_rate, seconds and images_per_second.
 """
 
 import itertools
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,8 @@ from typing import Any, Self, TextIO
 
 import rich.console
 import rich.progress
+
+from mlpvis_jax.files.atomic import replacing
 
 Record = Mapping[str, Any]
 
@@ -232,9 +233,8 @@ def plot_curves(history: Sequence[Record], path: Path, title: str) -> None:
     accuracy_axes.set_ylabel("accuracy")
     accuracy_axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     accuracy_axes.set_ylim(bottom=0)
-    partial = path.with_name(path.name + ".partial")
-    figure.savefig(partial, format="png")
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png")
 
 
 def _or_infinity(loss: float) -> float:

@@ -1,11 +1,11 @@
 """The pictures of a sweep: each dimension, all dimensions together, and every learning curve."""
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mlpvis_jax.files.atomic import replacing
 from mlpvis_jax.sweep.ranking import Row, short
 from mlpvis_jax.sweep.space import Dimension, Range
 
@@ -50,9 +50,8 @@ def _figure(width: float, height: float, title: str) -> Any:
 
 
 def _save(figure: Any, path: Path) -> Path:
-    partial = path.with_name(path.name + ".partial")
-    figure.savefig(partial, format="png")
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png")
     return path
 
 

@@ -247,6 +247,19 @@ def test_the_folder_of_the_run(refused, tmp_path):
     refused([MIXER, f"--workdir={tmp_path / 'file'}"], ["file", "cannot be a folder"])
     refused([MIXER, f"--workdir={tmp_path / 'file' / 'run'}"], ["file", "cannot be a folder"])
     refused([MIXER, f"--workdir={tmp_path / 'done'}"], ["done holds a run (metrics.jsonl)"])
+    refused([MIXER, "--workdir=~nosuchuser/run"], ["~nosuchuser/run", "nobody's home"])
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for mode in ("train", "evaluate"):
+        for path, part in (("x" * 300, "too long"), ("loop", "symbolic links")):
+            refused([MIXER, f"--mode={mode}", f"--workdir={tmp_path / path}"], [path, part])
+
+
+@pytest.mark.parametrize("name", ["lock", "tensorboard", "config.json", "curves.png"])
+def test_a_folder_for_a_file_and_the_reverse(refused, tmp_path, name):
+    path = tmp_path / "run" / name
+    (tmp_path / "run").mkdir()
+    path.touch() if name == "tensorboard" else path.mkdir()
+    refused([MIXER], [str(path), "must be a", "something else is there"])
 
 
 def test_a_run_with_other_settings(refused, finished):

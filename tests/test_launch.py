@@ -45,6 +45,7 @@ def run(launch_main, tiny_npz, tmp_path_factory):
 
 def test_its_own_config_runs_it_again(run, launch_main, tmp_path):
     folder, _ = run
+    assert not (folder.path / "begun_with.py").exists()  # that is for models that are not ours
     again = RunFolder(tmp_path / "again")
     assert launch_main(f"--config={folder.config}", f"--workdir={again.path}") == 0
     assert history(again) == history(folder)

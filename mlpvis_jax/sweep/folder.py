@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from mlpvis_jax.errors import InputError
+from mlpvis_jax.files.place import check_kinds
 from mlpvis_jax.files.run_folder import RunFolder, read_json, write_json
 from mlpvis_jax.sweep.culling import Record
 from mlpvis_jax.sweep.definition import Sweep, Trial, config_of, shape_of
@@ -53,6 +54,8 @@ class SweepFolder:
           InputError: naming the folder and what stands in the way.
         """
         RunFolder(self.path).check_place()
+        files = (self.definition, self.best_config, self.table, self.path / "lock")
+        check_kinds(files, folders=(self.trials, self.groups, self.events))
         if self.definition.exists():
             sweep.refuse_other(self.read(), f"--workdir={self.path}")
             storage = read_json(self.definition).get("storage")

@@ -13,6 +13,7 @@ from typing import Any
 
 from mlpvis_jax.errors import InputError, InterruptedRunError
 from mlpvis_jax.files.checkpoint import Checkpoints
+from mlpvis_jax.files.config_file import ConfigFile
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.running.failures import explained
 from mlpvis_jax.running.interruption import Interruption
@@ -34,6 +35,7 @@ def run(
     path: str | os.PathLike,
     storage: str | None = None,
     devices: Devices | None = None,
+    config_file: ConfigFile | None = None,
 ) -> dict[str, Any] | None:
     """Trains what is missing of a sweep, and reports on all of it.
 
@@ -42,6 +44,7 @@ def run(
       path: its folder; one that holds this sweep already makes it go on.
       storage: the URL of a database, through which several machines share it.
       devices: those to use; by default all of this process.
+      config_file: to be kept with the sweep.
 
     Returns:
       The row of the best trial, see `folder.Store.rows`; None if every trial diverged.
@@ -49,7 +52,7 @@ def run(
     Raises:
       InputError: a trial of no use, another sweep in the folder or the database; nothing is
         compiled or written then.
-      InterruptedRunError: SIGTERM or SIGINT came; the sweep is saved.
+      InterruptedRunError: a signal came, see `Interruption`; the sweep is saved.
       StorageError, OutOfMemoryError: no room on the disk, or on the devices.
     """
     devices = devices or Devices.all()
@@ -73,6 +76,8 @@ def run(
         data = Data.read(config, folder.path)
         with folder.locked():
             folder.check(sweep, storage is not None)
+            if config_file is not None:
+                config_file.write(folder.path)
             folder.write(sweep, None if isinstance(store, Store) else store.shown_url)
         if isinstance(store, DatabaseStore):
             store.begin()
@@ -125,7 +130,7 @@ class _Run:
         self._data = {_data_key(config_of(sweep.base, {})): data}
         self._populations: list[Population] = []
         self._live = report.LiveTable(sweep, store.rows(), len(data.training))
-        self._to_go_on = f"python launch.py --workdir={folder.path}"
+        self._to_go_on = RunFolder(folder.path).command(config_of(sweep.base, {}))
         if isinstance(store, DatabaseStore):
             self._to_go_on += f" --storage={store.shown_url}"
 

@@ -16,6 +16,7 @@ import rich.live
 import rich.table
 import rich.text
 
+from mlpvis_jax.files.atomic import replacing
 from mlpvis_jax.files.run_folder import write_json
 from mlpvis_jax.show.report import format_duration
 from mlpvis_jax.sweep import pictures, ranking
@@ -179,9 +180,8 @@ def finish(folder: SweepFolder, sweep: Sweep, rows: Sequence[Row]) -> dict[str, 
     Returns:
       The best trial's row; None if every trial diverged.
     """
-    with (folder.path / "sweep.csv.partial").open("w", newline="") as file:
+    with replacing(folder.table) as partial, partial.open("w", newline="") as file:
         _write_csv(csv.writer(file), sweep, rows)
-    os.replace(folder.path / "sweep.csv.partial", folder.table)
     ranked = ranking.rank(rows, sweep.settings.objective)
     console = _console(None)
     _print_ranked(console, sweep, ranked)

@@ -1,6 +1,11 @@
 """A run that cannot go on: divergence, a full disk, no memory. What is saved stays whole."""
 
+import contextlib
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import pytest
@@ -8,6 +13,9 @@ import pytest
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.learning import optim
 from mlpvis_jax.running import loop
+from tests import soak
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -93,6 +101,27 @@ def test_no_memory_on_the_device(start, tmp_path, monkeypatch):
     assert err.count("\n") == 1
     for part in ("Out of memory allocating 123 bytes", "config.microbatch_size", "remat=True"):
         assert part in err
+
+
+def test_a_disk_that_fills_up_within_a_checkpoint(tiny_npz, tmp_path, mounted):
+    """A process of its own, for the messages of libraries come from threads, until its end."""
+    disk = mounted("size=1500k")
+    folder, filling = disk / "run", disk / "filling"
+    command = [sys.executable, "launch.py", *soak.settings(tiny_npz), f"--workdir={folder}"]
+    command.append(f"--config.data.cache_dir={tmp_path}")
+
+    def run(epochs):
+        more = [f"--config.num_epochs={epochs}"]
+        return subprocess.run([*command, *more], cwd=ROOT, capture_output=True, text=True)
+
+    assert run(1).returncode == 0
+    with contextlib.suppress(OSError), filling.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(1 << 12))
+    os.truncate(filling, filling.stat().st_size - 60 * 1024)
+    done = run(30)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1 and "cannot be written" in done.stderr, done.stderr
 
 
 def test_a_disk_that_fills_up(start, tmp_path, mounted):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mlpvis_jax.running.interruption import Interruption
 from tests import soak
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +46,7 @@ def epochs_in(folder):
     ]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
 def test_a_signal_saves_and_ends(command, tmp_path, number):
     process = command(tmp_path / "run", "--config.num_epochs=1000000")
     wait_for_epochs(process, 3)
@@ -60,6 +61,8 @@ def test_a_signal_saves_and_ends(command, tmp_path, number):
     done = epochs_in(tmp_path / "run")
     assert done == list(range(1, len(done) + 1)) and len(done) >= 3
     assert time.monotonic() - start < 60
+    if number not in (signal.SIGTERM, signal.SIGINT):
+        return
 
     # The command that it names goes on; a process that trains keeps others out.
     process = command(tmp_path / "run", "--config.num_epochs=1000000")
@@ -101,6 +104,29 @@ def test_a_second_ctrl_c_ends_at_once(command, tmp_path, monkeypatch):
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=20) == 130
+
+
+def test_a_signal_that_nohup_ignores_stays_ignored():
+    ignored = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interruption() as interruption:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert interruption.received is None
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert interruption.received == signal.SIGUSR1
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, ignored)
+
+
+def test_a_reader_that_goes_away_does_not_stop_the_run(command, tmp_path):
+    process = command(tmp_path / "run", "--config.num_epochs=4")
+    assert process.stdout.readline().startswith("model")  # as `head -1` does
+    process.stdout.close()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 0
+    assert epochs_in(tmp_path / "run") == [1, 2, 3, 4]
+    assert (tmp_path / "run" / "results.json").exists()
 
 
 @pytest.mark.slow

@@ -2,30 +2,17 @@
 
 import contextlib
 import io
-import json
 import re
 from pathlib import Path
 
 import pytest
 
 from mlpvis_jax.files.run_folder import RunFolder
-
-SMALL = [
-    "--config=configs/mixer.py",
-    "--config.num_epochs=2",
-    "--config.batch_size=18",
-    "--config.model.image_size=8",
-    "--config.model.patch_size=4",
-    "--config.model.num_blocks=1",
-    "--config.model.width=8",
-]
+from tests import tiny
 
 
-def history(folder):
-    """The lines of metrics.jsonl, without what the clock says."""
-    clock = {"seconds", "images_per_second"}
-    lines = map(json.loads, folder.metrics.read_text().splitlines())
-    return [{key: line[key] for key in line.keys() - clock} for line in lines]
+def small(source):
+    return tiny.settings(source, num_epochs=2, batch_size=18)
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +21,7 @@ def run(launch_main, tiny_npz, tmp_path_factory):
     folder = RunFolder(tmp_path_factory.mktemp("runs") / "run")
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        source = f"--config.data.source=npz:{tiny_npz}"
-        assert launch_main(*SMALL, source, f"--workdir={folder.path}") == 0
+        assert launch_main(*small(tiny_npz), f"--workdir={folder.path}") == 0
     return folder, printed.getvalue().splitlines()
 
 
@@ -43,7 +29,7 @@ def test_its_own_config_runs_it_again(run, launch_main, tmp_path):
     folder, _ = run
     again = RunFolder(tmp_path / "again")
     assert launch_main(f"--config={folder.config}", f"--workdir={again.path}") == 0
-    assert history(again) == history(folder)
+    assert tiny.history(again.path) == tiny.history(folder.path)
     assert again.best_weights.read_bytes() == folder.best_weights.read_bytes()
 
 
@@ -65,6 +51,6 @@ def test_a_line_an_epoch_into_a_pipe(run):
 def test_a_run_without_a_folder_makes_a_new_one(launch_main, tiny_npz, tmp_path, monkeypatch):
     config = f"--config={Path('configs/mixer.py').absolute()}"
     monkeypatch.chdir(tmp_path)
-    assert launch_main(config, *SMALL[1:], f"--config.data.source=npz:{tiny_npz}") == 0
+    assert launch_main(config, *small(tiny_npz)[1:]) == 0
     names = [path.name for path in (tmp_path / "runs").iterdir() if path.name != "decoded"]
     assert len(names) == 1 and re.fullmatch(r"mixer-\d{8}-\d{6}", names[0])

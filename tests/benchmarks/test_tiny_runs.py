@@ -6,6 +6,8 @@ import pytest
 
 from benchmarks import breakdown, checkpointing, population, scaling, sweep, throughput
 
+pytestmark = pytest.mark.first
+
 TINY = ("batch_size=8", "model.width=8", "model.num_blocks=1", "model.image_size=16")
 SUMMARY = {"median", "least", "most", "rounds"}
 

@@ -17,6 +17,8 @@ from mlpvis_jax.learning.step import make_dispatch, make_step
 from mlpvis_jax.models import create_model
 from tests.parity import keras_models
 
+pytestmark = pytest.mark.optimised
+
 LEARNING_RATES = {"mixer_keras": 0.005, "fnet_keras": 0.001, "gmlp_keras": 0.003}
 NAMES = list(LEARNING_RATES)
 

@@ -5,11 +5,13 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 from absl import flags
+from matplotlib.figure import Figure
 
 import launch
 
@@ -99,6 +101,19 @@ def tiny_npz(write_npz: Callable[..., Path]) -> Path:
     labels = np.arange(50) % 2
     noise = np.random.default_rng(0).integers(0, 100, (50, 8, 8, 3))
     return write_npz(noise + 100 * labels[:, None, None, None], labels, training=40)
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
+    """The figures of Matplotlib that are saved meanwhile, by the names of their files."""
+    found, save = {}, Figure.savefig
+
+    def keep(figure: Figure, path: Path, **options: Any) -> None:
+        found[path.name.removesuffix(".partial")] = figure
+        save(figure, path, **options)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return found
 
 
 @pytest.fixture

@@ -62,7 +62,9 @@ def test_logits_and_gradients(name):
     assert max(jax.tree.leaves(errors)) < 1e-4, errors
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [NAMES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])]
+)
 def test_twenty_steps(name):
     """The very step that trains, on fixed batches, without dropout and augmentation."""
     steps, batch_size = 20, 8

@@ -69,7 +69,6 @@ def epochs_in(folder):
 def test_a_signal_saves_and_ends(command, tmp_path, number):
     process = command(tmp_path / "run", "--config.num_epochs=1000000")
     wait_for_epochs(process, 3)
-    start = time.monotonic()
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number
@@ -79,7 +78,6 @@ def test_a_signal_saves_and_ends(command, tmp_path, number):
     assert last.endswith(f"To go on: python launch.py --workdir={tmp_path / 'run'}")
     done = epochs_in(tmp_path / "run")
     assert done == list(range(1, len(done) + 1)) and len(done) >= 3
-    assert time.monotonic() - start < 60
 
     # The command that it names goes on; a process that trains keeps others out.
     process = command(tmp_path / "run", "--config.num_epochs=1000000")

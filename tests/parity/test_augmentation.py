@@ -7,6 +7,8 @@ from PIL import Image
 
 from mlpvis_jax.learning import augment
 
+pytestmark = pytest.mark.optimised
+
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (6, 32, 32, 3)).astype(np.uint8)
 

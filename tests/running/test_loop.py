@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs import mixer
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.files.weights import load_weights
@@ -16,7 +15,7 @@ from mlpvis_jax.learning.metrics import means_of
 from mlpvis_jax.running import loop, setup
 from mlpvis_jax.running.placement import Devices
 from mlpvis_jax.running.programs import Evaluation
-from mlpvis_jax.settings.config import RunConfig
+from tests import tiny
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +24,17 @@ def config(write_npz):
     labels = np.arange(50) % 2
     noise = np.random.default_rng(0).integers(0, 200, (50, 8, 8, 3))
     path = write_npz(noise + 40 * labels[:, None, None, None], labels, training=40)
-    values = mixer.get_config()
-    values.data.source = f"npz:{path}"
-    values.num_epochs, values.batch_size, values.steps_per_dispatch = 12, 16, 2
-    values.model.update(image_size=8, patch_size=4, num_blocks=1, width=8)
-    values.optimizer.learning_rate = 0.1
-    values.reduce_on_plateau.patience = 2
-    values.early_stopping.patience = 4
-    return RunConfig.from_mapping(values.to_dict())
+    return tiny.config(
+        path,
+        num_epochs=12,
+        batch_size=16,
+        steps_per_dispatch=2,
+        **{
+            "optimizer.learning_rate": 0.1,
+            "reduce_on_plateau.patience": 2,
+            "early_stopping.patience": 4,
+        },
+    )
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,11 @@ import pytest
 from safetensors.numpy import load_file
 
 from mlpvis_jax.sweep.folder import SweepFolder
-from tests import soak
+from tests import soak, tiny
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.first
 
 ROOT = Path(__file__).parents[2]
-CLOCK = {"seconds", "images_per_second"}
 NUM_TRIALS = 6
 
 
@@ -59,12 +58,9 @@ def state_of(path):
         outcome = folder.read_outcome(number)
         results = json.loads(run.results.read_text()) if run.results.exists() else {}
         found[number] = {
-            "outcome": {key: outcome[key] for key in outcome.keys() - CLOCK},
-            "history": [
-                {key: record[key] for key in record.keys() - CLOCK}
-                for record in folder.read_history(number)
-            ],
-            "results": {key: results[key] for key in results.keys() - CLOCK},
+            "outcome": tiny.without_clock(outcome),
+            "history": tiny.history(run.path),
+            "results": tiny.without_clock(results),
             "config": run.config.read_text(),
             "weights": [
                 {key: leaf.tolist() for key, leaf in load_file(weights).items()}
@@ -90,6 +86,7 @@ def wait_for(process, condition):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_ends_as_if_nothing_had_been(start, undisturbed, tmp_path):
     wanted, seconds = undisturbed
     path, draw = tmp_path / "sweep", random.Random(0)
@@ -110,6 +107,7 @@ def test_killed_again_and_again_it_ends_as_if_nothing_had_been(start, undisturbe
         assert epochs == list(range(1, len(epochs) + 1))
 
 
+@pytest.mark.slow
 def test_a_signal_saves_and_the_folder_alone_goes_on(start, undisturbed, tmp_path):
     path = tmp_path / "sweep"
     process = start(path)

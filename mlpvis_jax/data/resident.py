@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from mlpvis_jax.errors import InputError
+
 PADDING = -1
 
 
@@ -32,6 +34,14 @@ class ResidentSet:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def refuse_larger_batch(self, batch_size: int) -> None:
+        """Raises InputError where a training batch would be padding for the most part."""
+        if batch_size > len(self):
+            raise InputError(
+                f"config.batch_size is {batch_size:,}, and there are {len(self):,} images to train "
+                f"on; it can be {len(self):,} at most."
+            )
 
     def batch(self, rows: jax.Array) -> Batch:
         """Gathers rows, int32 [batch]; PADDING becomes a masked example."""

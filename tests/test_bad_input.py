@@ -18,7 +18,7 @@ from PIL import Image
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.files.weights import save_weights
 from mlpvis_jax.models import create_model
-from mlpvis_jax.running import loop
+from mlpvis_jax.running import task
 from mlpvis_jax.running.placement import Devices
 
 ROOT = Path(__file__).parents[1]
@@ -232,12 +232,12 @@ def test_folders_of_images(refused, tmp_path):
     refused(source, [str(images / "cat"), "has no images"])
     for index in range(20):
         for name in ("cat", "dog"):
-            Image.new("RGB", (9, 9)).save(images / name / f"{index}.png")
+            Image.new("RGB", (9, 9), (index, 0, 0)).save(images / name / f"{index}.png")
     (images / "cow").mkdir()
     refused(source, [str(images / "cow"), "has no images"])
     (images / "cow" / "0.png").write_bytes((images / "cat" / "0.png").read_bytes()[:40])
     for index in range(1, 20):
-        Image.new("RGB", (9, 9)).save(images / "cow" / f"{index}.png")
+        Image.new("RGB", (9, 9), (index, 0, 0)).save(images / "cow" / f"{index}.png")
     refused(source, [str(images / "cow" / "0.png"), "cannot be decoded"])
 
 
@@ -247,7 +247,8 @@ def test_npz_files(refused, tmp_path):
     refused(source, [str(path), "There is no file"])
     path.write_bytes(b"no archive")
     refused(source, [str(path), "not an .npz file"])
-    images, labels = np.zeros((10, 8, 8, 3), np.uint8), np.arange(10) % 2
+    images = np.arange(10 * 8 * 8 * 3).reshape(10, 8, 8, 3).astype(np.uint8)
+    labels = np.arange(10) % 2
     good = {"x_train": images, "y_train": labels, "x_test": images, "y_test": labels}
     for changes, parts in (
         ({"y_train": labels.astype(object)}, ["y_train", "Python objects"]),
@@ -287,7 +288,7 @@ def test_no_network(refused, tmp_path):
 
 
 def test_an_unusable_model_is_refused_before_a_download(refused, monkeypatch):
-    monkeypatch.setattr(loop, "open_data", None)  # would fail with another error
+    monkeypatch.setattr(task, "open_data", None)  # would fail with another error
     refused(
         ["--config=configs/mixer.py", "--config.model.patch_size=7"],
         ["patch_size", ", 7, does not divide"],
@@ -306,13 +307,13 @@ def finished(tmp_path):
     return folder
 
 
-def weights_of(folder, num_classes=10, description=(), **overrides):
+def weights_of(folder, num_classes=10, description=None, **overrides):
     import jax
 
     settings = {"patch_size": 2, "width": 64, "num_blocks": 2, **overrides}
     model = create_model("mixer_keras", num_classes, **settings)
     params = model.init(jax.random.key(0), np.zeros((1, 16, 16, 1), np.float32))["params"]
-    save_weights(folder / "best.safetensors", params, description)
+    save_weights(folder / "best.safetensors", params, {} if description is None else description)
 
 
 def test_weights_that_cannot_be_evaluated(refused, finished):

@@ -80,7 +80,7 @@ def test_launch_runs_it_for_two_steps(name, variant, launch_main, tiny_npz, tmp_
 def test_every_setting_is_read_by_a_run(monkeypatch, tiny_npz, tmp_path):
     values = read("mixer")
     values.data.source = f"npz:{tiny_npz}"
-    values.num_epochs = 1
+    values.num_epochs, values.batch_size = 1, 18
     values.model.update(image_size=8, patch_size=4, num_blocks=1, width=8)
     config = RunConfig.from_mapping(values.to_dict())
     sections = (RunConfig, DataConfig, AugmentConfig, OptimizerConfig, EarlyStoppingConfig)

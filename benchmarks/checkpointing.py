@@ -80,7 +80,8 @@ def _measure(experiment: Experiment, folder: Path, settings: argparse.Namespace)
     with Checkpoints(folder) as checkpoints:
 
         def save(state: TrainState, epoch: int) -> None:
-            snapshot = position.snapshot(experiment.devices.first(state), experiment.config)
+            state = experiment.devices.first(state)
+            snapshot = position.snapshot(state, experiment.config, experiment.identity)
             checkpoints.save(epoch, snapshot)
 
         epochs.run(0, save)

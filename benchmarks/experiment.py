@@ -4,7 +4,9 @@ import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from benchmarks import images
 from mlpvis_jax.data.resident import ResidentSet
 from mlpvis_jax.learning import augment
 from mlpvis_jax.learning.state import EpochTotals, Hyperparameters, TrainState
@@ -15,10 +17,8 @@ from mlpvis_jax.running.setup import (
     build_model,
     initial_hyperparameters,
     initial_state,
-    open_data,
-    read_split,
-    split_off_validation,
 )
+from mlpvis_jax.running.task import Task
 from mlpvis_jax.settings.config import RunConfig
 
 
@@ -29,6 +29,7 @@ class Experiment:
     config: RunConfig
     model: Classifier
     examples: ResidentSet  # to train on
+    identity: dict[str, Any]  # of the data
     normalize: augment.Normalization
     state: TrainState  # before the first step
     hyperparameters: Hyperparameters
@@ -37,19 +38,17 @@ class Experiment:
     @classmethod
     def prepare(cls, config: RunConfig, npz: Path, devices: Devices) -> "Experiment":
         """As `train` does it, with the images of an .npz file as the source."""
-        data = dataclasses.replace(config.data, source=f"npz:{npz}")
+        data = dataclasses.replace(config.data, source=f"npz:{npz}", validation=images.VALIDATION)
         config = dataclasses.replace(config, data=data)
-        source = open_data(config)
-        model = build_model(config.model, source.num_classes)
-        examples, _ = split_off_validation(
-            source, read_split(config, source, "train", run=npz.parent / "run")
-        )
+        task = Task.read(config, npz.parent / "run")
+        model = build_model(config.model, task.source.num_classes)
         return cls(
             config=config,
             model=model,
-            examples=examples,
-            normalize=augment.measure(examples.images),
-            state=initial_state(config, model, source.image_shape[-1]),
+            examples=task.training,
+            identity=task.identity,
+            normalize=task.normalization,
+            state=initial_state(config, model, task.channels),
             hyperparameters=initial_hyperparameters(config, model),
             devices=devices,
         )

@@ -25,9 +25,10 @@ from benchmarks.rounds import interleaved, summarize
 from mlpvis_jax.learning.state import EpochTotals
 from mlpvis_jax.running.placement import Devices, spread_over_cores
 from mlpvis_jax.running.setup import describe_devices
+from mlpvis_jax.running.task import Task
 from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.sweep.definition import Trial
-from mlpvis_jax.sweep.population import Data, Population, trials_that_fit
+from mlpvis_jax.sweep.population import Population, trials_that_fit
 
 
 def main(arguments: Sequence[str]) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def _measure(
     experiment = Experiment.prepare(config, npz, alone)
     solo = experiment.compile()
     solo.run(0)
-    data = Data.read(experiment.config, npz.parent / "run")
+    data = Task.read(experiment.config, npz.parent / "run")
     trial = Trial(0, 0, {}, experiment.config)
     results: dict[str, Any] = {
         "trials_that_fit": trials_that_fit(trial, data, devices, settings.side_by_side),
@@ -118,7 +119,7 @@ class _Epochs:
     def __init__(
         self,
         config: RunConfig,
-        data: Data,
+        data: Task,
         devices: Devices,
         number: int,
         side_by_side: int | None,

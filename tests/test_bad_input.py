@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from mlpvis_jax.files.run_folder import RunFolder
-from mlpvis_jax.running import loop
+from mlpvis_jax.running import task
 from mlpvis_jax.running.placement import Devices, Trials
 from mlpvis_jax.sweep.folder import SweepFolder
 from tests.bad_input import command_lines, data, runs, sweeps, values
@@ -99,7 +99,7 @@ def test_a_read_only_disk(refused, mounted):
 
 
 def test_an_unusable_model_is_refused_before_a_download(refused, monkeypatch):
-    monkeypatch.setattr(loop, "open_data", None)  # would fail with another error
+    monkeypatch.setattr(task, "open_data", None)  # would fail with another error
     refused(
         bare("--config=configs/mixer.py --config.model.patch_size=7", "7, does not divide"),
     )

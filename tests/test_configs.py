@@ -87,7 +87,7 @@ def test_launch_runs_it_for_two_steps(name, variant, launch_main, tiny_npz, tmp_
 
 
 def test_every_setting_is_read_by_a_run(monkeypatch, tiny_npz, tmp_path):
-    config = tiny.config(tiny_npz, num_epochs=1, batch_size=36)
+    config = tiny.config(tiny_npz, num_epochs=1, batch_size=18)
     sections = (RunConfig, DataConfig, AugmentConfig, OptimizerConfig, EarlyStoppingConfig)
     unread = {(cls, field.name) for cls in sections for field in dataclasses.fields(cls)}
 

@@ -91,7 +91,7 @@ def test_what_nobody_foresaw_keeps_its_traceback(
 
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
-    monkeypatch.setattr("mlpvis_jax.running.loop.open_data", fail)
+    monkeypatch.setattr("mlpvis_jax.running.task.open_data", fail)
     assert launch_main(*small(tiny_npz), f"--workdir={tmp_path / 'run'}") == 1
     (path,) = tmp_path.glob("*/error-*.txt")
     assert path.parent.name == ("run" if where == "in its folder" else "temporary")
@@ -101,7 +101,9 @@ def test_what_nobody_foresaw_keeps_its_traceback(
     assert kept.startswith("Traceback (most recent call last):") and "open_data(config)" in kept
 
 
-def test_what_nobody_foresaw_where_nothing_can_be_written(launch_main, monkeypatch, capfd):
+def test_what_nobody_foresaw_where_nothing_can_be_written(
+    launch_main, tiny_npz, monkeypatch, capfd
+):
     with monkeypatch.context() as patch:
         patch.setattr(tempfile, "tempdir", "/dev/null/no folder")
         patch.setattr("launch.RunConfig", None)
@@ -111,12 +113,14 @@ def test_what_nobody_foresaw_where_nothing_can_be_written(launch_main, monkeypat
     assert err.endswith("there is no folder to write the traceback to.\n") and err.count("\n") == 1
 
 
-def test_ctrl_c_before_there_is_something_to_save(launch_main, monkeypatch, tmp_path, capfd):
+def test_ctrl_c_before_there_is_something_to_save(
+    launch_main, tiny_npz, monkeypatch, tmp_path, capfd
+):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mlpvis_jax.running.loop.open_data", interrupt)
-    assert launch_main(*SMALL, f"--workdir={tmp_path / 'run'}") == 130
+    monkeypatch.setattr("mlpvis_jax.running.task.open_data", interrupt)
+    assert launch_main(*small(tiny_npz), f"--workdir={tmp_path / 'run'}") == 130
     assert capfd.readouterr() == ("", "")
 
 

@@ -25,7 +25,7 @@ from mlpvis_jax.files import orbax_messages
 from mlpvis_jax.files.atomic import sync
 from mlpvis_jax.files.place import describe_free_space
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: the identity of the data, and a digest of the values alone
 _KEPT = 2  # the newest, and one more in case it gets damaged
 
 
@@ -88,7 +88,8 @@ class Checkpoints:
         self._last_time, self._last_step = time.monotonic(), step
         self._bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(snapshot.arrays))
         values = {"format_version": FORMAT_VERSION, **snapshot.values}
-        values["digest"] = _digest(snapshot.arrays, values)
+        digest = _digest(snapshot.arrays, values)
+        values |= {"values_digest": _digest({}, values), "digest": digest}
         arguments = ocp.args.Composite(
             arrays=ocp.args.StandardSave(snapshot.arrays), values=ocp.args.JsonSave(values)
         )
@@ -115,7 +116,7 @@ class Checkpoints:
 
         Args:
           like: nested dict of arrays or ShapeDtypeStructs; what is read has these shapes. Or a
-            function that gives it for the checkpoint's values.
+            function that gives it for the checkpoint's values, or refuses them by an InputError.
 
         Raises:
           InputError: there are checkpoints, but not one that can be used.
@@ -124,6 +125,8 @@ class Checkpoints:
         for step in sorted(self._steps_on_disk(), reverse=True):
             try:
                 snapshot = self._read(step, like)
+            except InputError:
+                raise
             except Exception as error:  # whatever damage makes the readers raise
                 damaged[step] = _first_line(error)
                 continue
@@ -147,8 +150,11 @@ class Checkpoints:
         values = self._manager.restore(step, args=ocp.args.Composite(values=ocp.args.JsonRestore()))
         values = dict(values["values"])
         digest, version = values.pop("digest", None), values.get("format_version")
+        values_digest = values.pop("values_digest", None)
         if version != FORMAT_VERSION:
             raise ValueError(f"its format is version {version}, and {FORMAT_VERSION} is needed")
+        if _digest({}, values) != values_digest:  # `like` may judge by them
+            raise ValueError("its values are not what was written")
         like = like(values) if callable(like) else like
         # Shapes are compared before memory is taken.
         found = self._manager.item_metadata(step)["arrays"]

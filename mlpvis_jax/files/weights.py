@@ -46,8 +46,7 @@ def load_weights(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
     Raises:
       InputError: no such file, a damaged one, or one that does not hold these parameters.
     """
-    if not path.is_file():
-        raise InputError(f"There are no weights at {path}.")
+    description = read_description(path)
     wanted = traverse_util.flatten_dict(like, sep="/")
     try:
         with safe_open(path, "numpy") as file:
@@ -59,12 +58,31 @@ def load_weights(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
                         f"{path} holds {name} of shape {shape}, but the model's is {leaf.shape}."
                     )
             named = {name: file.get_tensor(name) for name in wanted}
-            description = json.loads((file.metadata() or {}).get(_DESCRIPTION, "{}"))
-            if not isinstance(description, dict):
-                raise InputError(f"The description in {path} is no JSON object.")
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is damaged or no safetensors file ({error}).") from error
+    except SafetensorError as error:
+        raise _damaged(path, error) from error
     return traverse_util.unflatten_dict(named, sep="/"), description
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """Reads what stands beside the weights in a file that `save_weights` wrote.
+
+    Raises:
+      InputError: no such file, or a damaged one.
+    """
+    if not path.is_file():
+        raise InputError(f"There are no weights at {path}.")
+    try:
+        with safe_open(path, "numpy") as file:
+            description = json.loads((file.metadata() or {}).get(_DESCRIPTION, "{}"))
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise _damaged(path, error) from error
+    if not isinstance(description, dict):
+        raise InputError(f"The description in {path} is no JSON object.")
+    return description
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} is damaged or no safetensors file ({error}).")
 
 
 def count_parameters(params: Any) -> int:

@@ -9,11 +9,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from mlpvis_jax.data import Source
+from mlpvis_jax.data import identity
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.checkpoint import Checkpoints
 from mlpvis_jax.files.run_folder import RunFolder
-from mlpvis_jax.files.weights import count_parameters, load_weights, save_weights
+from mlpvis_jax.files.weights import (
+    count_parameters,
+    load_weights,
+    read_description,
+    save_weights,
+)
 from mlpvis_jax.learning import augment, metrics
 from mlpvis_jax.learning.state import EpochTotals, Hyperparameters, TrainState
 from mlpvis_jax.running.failures import explained, interrupted, refuse_divergence
@@ -26,11 +31,9 @@ from mlpvis_jax.running.setup import (
     describe_devices,
     initial_hyperparameters,
     initial_state,
-    open_data,
-    read_split,
-    split_off_validation,
     versions,
 )
+from mlpvis_jax.running.task import Task, open_data, read_test_set
 from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.show import report
 
@@ -61,21 +64,23 @@ def train(config: RunConfig, folder: RunFolder, devices: Devices | None = None) 
     if results is not None:
         print(f"The run in {folder.path} is finished; nothing is changed.")
         return results
-    source = open_data(config)
-    model = build_model(config.model, source.num_classes)
-    training_split = read_split(config, source, "train", folder.path)
-    training_set, validation_set = split_off_validation(source, training_split)
-    training_set.refuse_larger_batch(config.batch_size)
-    test_set = read_split(config, source, "test", folder.path)
+    task = Task.read(config, folder.path)
+    task.training.refuse_larger_batch(config.batch_size)
+    model = build_model(config.model, task.source.num_classes)
 
     with explained(config, folder), folder.locked():
         folder.check(config)  # again: another process may have begun a run meanwhile
         if not folder.holds_run():
             folder.write_config(config)  # first: files without it are nobody's, and are refused
-        state = jax.device_get(initial_state(config, model, source.image_shape[-1]))
+        state = jax.device_get(initial_state(config, model, task.channels))
         position = Position.start(config, state.params)
         checkpoints = Checkpoints(folder.checkpoints, **dataclasses.asdict(config.checkpoint))
-        saved = checkpoints.newest(arrays_of(state, position.totals, position.best_params))
+
+        def like(values: Mapping[str, Any]) -> dict[str, Any]:
+            task.refuse_other(values["data"], f"The run in {folder.path}")
+            return arrays_of(state, position.totals, position.best_params)
+
+        saved = checkpoints.newest(like)
         if saved is not None:
             folder.refuse_other(RunConfig.from_mapping(saved.values["config"]), config)
             position, state = Position.of(saved, state)
@@ -84,11 +89,9 @@ def train(config: RunConfig, folder: RunFolder, devices: Devices | None = None) 
                 f"--workdir={folder.path} holds the results of a run, but no checkpoint to go on "
                 "from; choose another folder."
             )
-        sizes = [len(training_set), len(validation_set), len(test_set)]
         rows = {
             "model": f"{config.model.name}, {count_parameters(state.params):,} parameters",
-            "data": f"{source.name}: {sizes[0]:,} train, {sizes[1]:,} validation, "
-            f"{sizes[2]:,} test images, {source.num_classes} classes",
+            "data": task.describe(),
             "devices": describe_devices(devices),
             "folder": str(folder.path),
         }
@@ -96,8 +99,8 @@ def train(config: RunConfig, folder: RunFolder, devices: Devices | None = None) 
             rows["goes on"] = f"after step {position.step:,}, in epoch {position.epoch}"
         report.print_header(rows)
 
-        normalize = augment.measure(training_set.images)
-        description = describe_weights(config, source, normalize)
+        normalize = task.normalization
+        description = describe_weights(config, task)
         # What the folder tells of the run is what the checkpoint tells, no more and no less.
         folder.write_config(config)
         folder.write_metrics(position.history)
@@ -106,19 +109,19 @@ def train(config: RunConfig, folder: RunFolder, devices: Devices | None = None) 
 
         told = initial_hyperparameters(config, model)
         state = devices.replicate(state)
-        training = Training(config, model, normalize, devices, training_set, state, told)
-        validate = Evaluation(config, model, normalize, devices, validation_set, state.params)
+        training = Training(config, model, normalize, devices, task.training, state, told)
+        validate = Evaluation(config, model, normalize, devices, task.validation, state.params)
         images_done = int(position.totals.sums["count"])
         with (
             checkpoints,
             Interruption() as interruption,
             report.EventWriter(folder.events, position.epoch) as events,
             report.Progress(
-                config.num_epochs, len(training_set), position.epoch - 1, images_done
+                config.num_epochs, len(task.training), position.epoch - 1, images_done
             ) as progress,
         ):
             loop = _Loop(
-                config, folder, devices, position, training, validate, description,
+                config, folder, devices, position, task.identity, training, validate, description,
                 checkpoints, interruption, events, progress,
             )  # fmt: skip
             while not position.is_over(config.num_epochs):
@@ -130,23 +133,24 @@ def train(config: RunConfig, folder: RunFolder, devices: Devices | None = None) 
                     f"{position.stopping.best_epoch} in {position.stopping.patience} epochs."
                 )
         save_weights(folder.last_weights, devices.first(state.params), description)
-        test = Evaluation(config, model, normalize, devices, test_set, state.params)
+        test = Evaluation(config, model, normalize, devices, task.test, state.params)
         tested = metrics.means_of(devices.first(test(devices.replicate(position.best_params))))
         results = results_of(position, tested, devices)
         folder.write_results(results)
-        report.plot_curves(position.history, folder.curves, f"{config.model.name} on {source.name}")
+        report.plot_curves(
+            position.history, folder.curves, f"{config.model.name} on {task.source.name}"
+        )
     return results
 
 
-def describe_weights(
-    config: RunConfig, source: Source, normalize: augment.Normalization
-) -> dict[str, Any]:
+def describe_weights(config: RunConfig, task: Task) -> dict[str, Any]:
     """What stands beside weights in their file: all that it takes to use them."""
     return {
         "model": config.to_dict()["model"],
-        "class_names": source.class_names,
-        "normalization_mean": normalize.mean.tolist(),
-        "normalization_deviation": normalize.deviation.tolist(),
+        "class_names": task.source.class_names,
+        "normalization_mean": task.normalization.mean.tolist(),
+        "normalization_deviation": task.normalization.deviation.tolist(),
+        "data": task.identity,
     }
 
 
@@ -172,6 +176,7 @@ class _Loop:
     folder: RunFolder
     devices: Devices
     position: Position
+    identity: Mapping[str, Any]
     training: Training
     validate: Evaluation
     description: Mapping[str, Any]
@@ -228,7 +233,7 @@ class _Loop:
 
     def _save(self, state: TrainState) -> None:
         """Waits for the devices, not for the disk; after a signal for both, and ends the run."""
-        snapshot = self.position.snapshot(self.devices.first(state), self.config)
+        snapshot = self.position.snapshot(self.devices.first(state), self.config, self.identity)
         self.checkpoints.save(self.position.step, snapshot)
         if self.interruption.received:
             self.checkpoints.wait()
@@ -242,20 +247,34 @@ def evaluate(
 ) -> dict[str, Any]:
     """Tests the best weights of a run; writes nothing.
 
+    The test images may be others than the run's own, which is said; the classes may not.
+
     Returns:
       test_loss, test_accuracy and test_top5_accuracy.
 
     Raises:
-      InputError: no weights in the folder, or those of another model.
+      InputError: no weights in the folder, or those of another model or of other classes.
     """
     devices = devices or Devices.all()
     source = open_data(config)
+    told = read_description(folder.best_weights)
+    differing = identity.class_differences(
+        told.get("class_names", source.class_names), source.class_names
+    )
+    if differing:
+        raise InputError(
+            f"{folder.best_weights} was trained on other classes than those of {source.name}: "
+            f"{'; '.join(differing)}."
+        )
     model = build_model(config.model, source.num_classes)
     shapes = jax.eval_shape(lambda: initial_state(config, model, source.image_shape[-1]))
     folder.check_weights(config)
     params, description = load_weights(folder.best_weights, shapes.params)
     normalize = normalization_of(description, source.image_shape[-1], folder.best_weights)
-    test_set = read_split(config, source, "test", folder.path)
+    test_set = read_test_set(config, source, folder.path)
+    found = identity.describe_set(test_set)
+    if found != told.get("data", {}).get("test", found):
+        print(f"The {found['number']:,} test images are not those of the run.")
     params = devices.replicate(params)
     test = Evaluation(config, model, normalize, devices, test_set, params)
     tested = metrics.means_of(devices.first(test(params)))

@@ -87,10 +87,13 @@ class Position:
         self.plateau.update(validated["loss"])
         return self.stopping.update(record["epoch"], validated["loss"])
 
-    def snapshot(self, state: TrainState, config: RunConfig) -> Snapshot:
-        """All of the run, for a checkpoint; the state is on the host."""
+    def snapshot(
+        self, state: TrainState, config: RunConfig, identity: Mapping[str, Any]
+    ) -> Snapshot:
+        """All of the run, for a checkpoint; the state is on the host, the identity its data's."""
         values = {
             "config": config.to_dict(),
+            "data": identity,
             "step": self.step,
             "seconds": self.seconds,
             "history": self.history,

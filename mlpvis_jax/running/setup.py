@@ -1,18 +1,14 @@
-"""From settings to what they describe: the data, the model, the hyperparameters."""
+"""From settings to what they describe: the model and the hyperparameters."""
 
 import dataclasses
 from collections.abc import Callable
 from importlib import metadata
-from pathlib import Path
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import mlpvis_jax
-from mlpvis_jax.data import Source, decode, open_source
-from mlpvis_jax.data.resident import ResidentSet
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.learning import optim
 from mlpvis_jax.learning.state import Hyperparameters, Stream, TrainState, random_key
@@ -20,42 +16,6 @@ from mlpvis_jax.models import Classifier, create_model
 from mlpvis_jax.running.placement import Devices
 from mlpvis_jax.running.room import refuse_without_room
 from mlpvis_jax.settings.config import ModelConfig, RunConfig
-
-TRAINING_SHARE = 0.9  # of the training split; what follows validates
-
-
-def open_data(config: RunConfig) -> Source:
-    """The source that the settings name; nothing is decoded yet."""
-    return open_source(
-        config.data.source, image_size=config.model.image_size, data_dir=config.data.data_dir
-    )
-
-
-def read_split(
-    config: RunConfig, source: Source, split: Literal["train", "test"], run: Path
-) -> ResidentSet:
-    """Decodes a split, or maps its cached copy: by default the run's neighbour `decoded`."""
-    cache_dir = Path(config.data.cache_dir or run.absolute().parent / "decoded").expanduser()
-    return ResidentSet(*decode(source, split, cache_dir=cache_dir))
-
-
-def split_off_validation(source: Source, examples: ResidentSet) -> tuple[ResidentSet, ResidentSet]:
-    """The training part, and the last tenth of the training split for validation.
-
-    Raises:
-      InputError: too few images for both.
-    """
-    number = int(len(examples) * TRAINING_SHARE)
-    if number == 0:
-        raise InputError(
-            f"{source.name} has {len(examples)} training image, too few to set a tenth aside for "
-            "validation; at least 2 are needed."
-        )
-    images, labels = examples.images, examples.labels
-    return (
-        ResidentSet(images[:number], labels[:number]),
-        ResidentSet(images[number:], labels[number:]),
-    )
 
 
 def build_model(config: ModelConfig, num_classes: int) -> Classifier:

@@ -63,6 +63,10 @@ class DataConfig:
     source: str  # digits, cifar10, cifar100, tfds:NAME, folder:PATH or npz:PATH
     data_dir: str | None  # of TFDS; None: TFDS_DATA_DIR or the TFDS default
     cache_dir: str | None  # of decoded images; None: a folder beside the run
+    # A split of the source by its name, last:SHARE or stratified:SHARE of the images to train on;
+    # None: the source's own split, else last:0.1 of cifar and digits and stratified:0.1 of others.
+    validation: str | None
+    limit: Count | None  # images of each split, of all classes, for a quick try; None: all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -272,7 +276,10 @@ def _section(cls: type, values: Any, path: str) -> Any:
             raise InputError(_unknown_key(f"{path}.{key}", str(key), hints))
     for key in hints:
         if key not in values:
-            raise InputError(f"{path}.{key} is missing.")
+            raise InputError(
+                f"{path}.{key} is missing; to a config.json of an older version it can be added on "
+                f"the command line: --config=FILE --{path}.{key}=VALUE."
+            )
     return cls(**{key: _value(hint, values[key], f"{path}.{key}") for key, hint in hints.items()})
 
 

@@ -23,11 +23,12 @@ from mlpvis_jax.running.interruption import Interruption
 from mlpvis_jax.running.loop import describe_weights, results_of
 from mlpvis_jax.running.placement import Devices
 from mlpvis_jax.running.position import Position, arrays_of
+from mlpvis_jax.running.task import Task
 from mlpvis_jax.show import report
 from mlpvis_jax.sweep.culling import Record
 from mlpvis_jax.sweep.definition import Trial
 from mlpvis_jax.sweep.folder import CULLED, DIVERGED, FINISHED, STOPPED
-from mlpvis_jax.sweep.population import Data, Population
+from mlpvis_jax.sweep.population import Population
 
 _VALIDATED = ("validation_loss", "validation_accuracy", "validation_top5_accuracy")
 
@@ -93,7 +94,7 @@ class Lockstep:
         folders: Sequence[RunFolder],
         checkpoints: Checkpoints,
         devices: Devices,
-        data: Data,
+        data: Task,
         cull: Callable[[int, Sequence[Trial]], set[int]],
         watcher: Watcher,
         interruption: Interruption,
@@ -263,11 +264,12 @@ class Lockstep:
         Only its picture is left out: the sweep's learning_curves.png shows all trials.
         """
         folder, config, position = member.folder, member.trial.config, member.position
-        description = describe_weights(config, self._data.source, self._data.normalize)
+        description = describe_weights(config, self._data)
         save_weights(folder.last_weights, state.params, description)
         with Checkpoints(folder.checkpoints) as checkpoints:
             if not (folder.checkpoints / str(position.step)).exists():
-                checkpoints.save(position.step, position.snapshot(state, config))
+                snapshot = position.snapshot(state, config, self._data.identity)
+                checkpoints.save(position.step, snapshot)
         if results:
             folder.write_results(results)
 
@@ -287,14 +289,14 @@ class Lockstep:
         self._watcher.trial_done(member.trial, outcome, history)
 
     def _save_best(self, member: Member) -> None:
-        description = describe_weights(member.trial.config, self._data.source, self._data.normalize)
+        description = describe_weights(member.trial.config, self._data)
         save_weights(member.folder.best_weights, member.position.best_params, description)
 
     def _save(self) -> None:
         """Saves the group; after a signal also waits for the disk, and ends."""
         states = self._population.trials.fetch(self._state)
         snapshots = [
-            member.position.snapshot(state, member.trial.config)
+            member.position.snapshot(state, member.trial.config, self._data.identity)
             for member, state in zip(self._members, states, strict=True)
         ]
         arrays = jax.tree.map(lambda *leaves: np.stack(leaves), *[s.arrays for s in snapshots])
@@ -318,6 +320,8 @@ class Lockstep:
         like = arrays_of(states[0], first.totals, first.best_params)
 
         def stacked(values: dict[str, Any]) -> Any:
+            for position in values["positions"]:
+                self._data.refuse_other(position["data"], "A group of trials")
             number = len(values["trials"])
             return jax.tree.map(
                 lambda leaf: jax.ShapeDtypeStruct((number, *leaf.shape), leaf.dtype), like

@@ -8,24 +8,27 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlpvis_jax.errors import InputError, InterruptedRunError
 from mlpvis_jax.files.checkpoint import Checkpoints
 from mlpvis_jax.files.config_file import ConfigFile
 from mlpvis_jax.files.run_folder import RunFolder
+from mlpvis_jax.files.weights import read_description
 from mlpvis_jax.running.failures import explained
 from mlpvis_jax.running.interruption import Interruption
 from mlpvis_jax.running.placement import Devices
-from mlpvis_jax.running.setup import build_model, describe_devices, open_data
+from mlpvis_jax.running.setup import build_model, describe_devices
+from mlpvis_jax.running.task import Task, open_data
+from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.show.report import print_header
 from mlpvis_jax.sweep import culling, report, tpe
 from mlpvis_jax.sweep.database import DatabaseStore
 from mlpvis_jax.sweep.definition import Sweep, Trial, config_of
 from mlpvis_jax.sweep.folder import DIVERGED, RUNNING, Group, Store, SweepFolder
 from mlpvis_jax.sweep.lockstep import Lockstep
-from mlpvis_jax.sweep.population import Data, Population, trials_that_fit
+from mlpvis_jax.sweep.population import Population, trials_that_fit
 
 _POLL_SECONDS = 1.0
 
@@ -73,7 +76,7 @@ def run(
         else:
             store = DatabaseStore(folder, sweep, storage)
         config = config_of(sweep.base, {})
-        data = Data.read(config, folder.path)
+        data = _read_data(config, {}, folder)
         with folder.locked():
             folder.check(sweep, storage is not None)
             if config_file is not None:
@@ -104,9 +107,9 @@ def _check_trials(sweep: Sweep) -> None:
             if config.model not in models:
                 build_model(config.model, num_classes=2)
                 models.add(config.model)
-            if config.data.source not in sources:
+            if _data_key(config) not in sources:
                 open_data(config)
-                sources.add(config.data.source)
+                sources.add(_data_key(config))
         except InputError as error:
             values = ", ".join(f"{key}={value}" for key, value in point.items())
             raise InputError(f"The sweep's point {values}: {error}") from None
@@ -121,7 +124,7 @@ class _Run:
         folder: SweepFolder,
         store: Store | DatabaseStore,
         devices: Devices,
-        data: Data,
+        data: Task,
     ) -> None:
         self._sweep = sweep
         self._folder = folder
@@ -141,7 +144,7 @@ class _Run:
             "sweep": f"{sweep.num_trials} trials, {sweep.settings.strategy}",
             **{f"  {key}": str(written) for key, written in space.items()},
             "model": str(sweep.base["model"]["name"]),
-            "data": str(sweep.base["data"]["source"]),
+            "data": next(iter(self._data.values())).describe(),
             "devices": describe_devices(self._devices),
             "folder": str(self._folder.path),
         }
@@ -177,10 +180,11 @@ class _Run:
             return settings.trials_per_program
         return trials_that_fit(trial, self._data_of(trial), self._devices, settings.side_by_side)
 
-    def _data_of(self, trial: Trial) -> Data:
+    def _data_of(self, trial: Trial) -> Task:
         key = _data_key(trial.config)
         if key not in self._data:
-            self._data = {key: Data.read(trial.config, self._folder.path)}  # one set at a time
+            # One set at a time.
+            self._data = {key: _read_data(trial.config, trial.values, self._folder)}
             self._populations = []
         return self._data[key]
 
@@ -253,6 +257,30 @@ class _Run:
         self._live.trial_done(trial, outcome, history)
 
 
-def _data_key(config: Any) -> tuple[Any, ...]:
+def _data_key(config: RunConfig) -> tuple[Any, ...]:
     """What decides which images a run trains on."""
     return config.data, config.model.image_size
+
+
+def _read_data(config: RunConfig, values: Mapping[str, Any], folder: SweepFolder) -> Task:
+    """The data of trials with these values, which are those of the trials before them.
+
+    Raises:
+      InputError: trials in the folder had other images, labels or classes under the same name.
+    """
+    task = Task.read(config, folder.path)
+    for group in folder.read_groups():
+        for one in group.points:
+            weights = folder.run_folder(one["trial"]).best_weights
+            if _of_data(one["values"]) != _of_data(values) or not weights.exists():
+                continue
+            before = read_description(weights).get("data")
+            if before is not None:
+                task.refuse_other(before, f"The sweep in {folder.path}")
+                return task
+    return task
+
+
+def _of_data(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a trial's values those that decide which images it trains on."""
+    return {key: values[key] for key in values if key[:5] == "data." or key == "model.image_size"}

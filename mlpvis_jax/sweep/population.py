@@ -1,17 +1,14 @@
-"""Trials of equal shapes as one program: their data, what is compiled for them, how many fit."""
+"""Trials of equal shapes as one program: what is compiled for them, how many fit."""
 
 import dataclasses
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from mlpvis_jax.data import Source
-from mlpvis_jax.data.resident import ResidentSet
-from mlpvis_jax.learning import augment, metrics
+from mlpvis_jax.learning import metrics
 from mlpvis_jax.learning.state import Hyperparameters, TrainState
 from mlpvis_jax.models import Classifier
 from mlpvis_jax.running.placement import Devices, Trials
@@ -20,10 +17,8 @@ from mlpvis_jax.running.setup import (
     build_model,
     initial_hyperparameters,
     initialization,
-    open_data,
-    read_split,
-    split_off_validation,
 )
+from mlpvis_jax.running.task import Task
 from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.sweep.definition import Trial, shape_of
 
@@ -32,30 +27,6 @@ MOST = 64
 MOST_ON_CPU = 4  # one after another: more would only end later
 _SHARE_OF_MEMORY = 0.8
 _RATES = ("dropout_rate", "stochastic_depth_rate")
-
-
-@dataclasses.dataclass(frozen=True)
-class Data:
-    """A source's three sets, and the statistics of the one that is trained on."""
-
-    source: Source
-    training: ResidentSet
-    validation: ResidentSet
-    test: ResidentSet
-    normalize: augment.Normalization
-
-    @classmethod
-    def read(cls, config: RunConfig, run: Path) -> "Data":
-        """Decodes them, or maps their cached copies: by default in the run's neighbour."""
-        source = open_data(config)
-        split = read_split(config, source, "train", run)
-        training, validation = split_off_validation(source, split)
-        test = read_split(config, source, "test", run)
-        return cls(source, training, validation, test, augment.measure(training.images))
-
-    @property
-    def channels(self) -> int:
-        return self.source.image_shape[-1]
 
 
 class Population:
@@ -72,7 +43,7 @@ class Population:
     def __init__(
         self,
         configs: Sequence[RunConfig],
-        data: Data,
+        data: Task,
         devices: Devices,
         number: int,
         side_by_side: int | None,
@@ -93,7 +64,7 @@ class Population:
 
         state = self.trials.copies(self.initial_state(configs[0]))
         told = self.trials.copies(self.hyperparameters(configs[0]))
-        arguments = (self._config, self._model, data.normalize, self.trials)
+        arguments = (self._config, self._model, data.normalization, self.trials)
         self.training = Training(*arguments, data.training, state, told)
         self._validate = Evaluation(*arguments, data.validation, state.params)
         self._test: Evaluation | None = None
@@ -122,7 +93,7 @@ class Population:
                 placed = self.trials.place(some)
                 if self._test is None:
                     self._test = Evaluation(
-                        self._config, self._model, self._data.normalize, self.trials,
+                        self._config, self._model, self._data.normalization, self.trials,
                         self._data.test, placed,
                     )  # fmt: skip
                 found += self.trials.fetch(self._test(placed))
@@ -144,7 +115,7 @@ def program_of(configs: Sequence[RunConfig]) -> tuple[Any, ...]:
     return shape_of(configs[0]), *(any(getattr(model, name) for model in models) for name in _RATES)
 
 
-def trials_that_fit(trial: Trial, data: Data, devices: Devices, side_by_side: int | None) -> int:
+def trials_that_fit(trial: Trial, data: Task, devices: Devices, side_by_side: int | None) -> int:
     """An estimate of how many trials like this one there is memory for.
 
     Each needs its parameters six times (with AdamW's two moments, the gradients, and the new ones

@@ -15,6 +15,7 @@ from mlpvis_jax.learning.metrics import means_of
 from mlpvis_jax.running import loop, setup
 from mlpvis_jax.running.placement import Devices
 from mlpvis_jax.running.programs import Evaluation
+from mlpvis_jax.running.task import Task
 from tests import tiny
 
 
@@ -68,13 +69,11 @@ def test_training_stopped_where_the_rule_says(run):
 def test_weights_are_those_of_their_epoch(run, config, which):
     folder, results, history = run
     record = history[results["best_epoch"] - 1 if which == "best" else -1]
-    source = setup.open_data(config)
-    model = setup.build_model(config.model, source.num_classes)
+    task = Task.read(config, folder.path)
+    training, validation = task.training, task.validation
+    model = setup.build_model(config.model, task.source.num_classes)
     path = folder.best_weights if which == "best" else folder.last_weights
     params, description = load_weights(path, setup.initial_state(config, model, 3).params)
-    training, validation = setup.split_off_validation(
-        source, setup.read_split(config, source, "train", folder.path)
-    )
     assert (len(training), len(validation)) == (36, 4)
     normalize = loop.normalization_of(description, 3, path)
     np.testing.assert_allclose(normalize.mean, training.images.mean(axis=(0, 1, 2)), 1e-6)

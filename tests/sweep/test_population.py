@@ -15,6 +15,7 @@ from configs import mixer
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.running import loop
 from mlpvis_jax.running.placement import Devices, Trials
+from mlpvis_jax.running.task import Task
 from mlpvis_jax.settings.config import override
 from mlpvis_jax.sweep import pictures, population
 from mlpvis_jax.sweep.definition import FREE, Sweep
@@ -171,7 +172,7 @@ class Device:
 def test_as_many_trials_as_there_is_memory_for(base, tmp_path, number):
     sweep = Sweep.read(base, {RATE: [0.1]})
     (trial,) = sweep.trials(0, sweep.point(0))
-    data = population.Data.read(trial.config, tmp_path)
+    data = Task.read(trial.config, tmp_path)
 
     def fit(memory, trial=trial, side_by_side=None):
         devices = Devices((Device(memory),) * number)

@@ -26,8 +26,8 @@ from mlpvis_jax.running.position import Position, arrays_of
 from mlpvis_jax.show import report
 from mlpvis_jax.sweep.culling import Record
 from mlpvis_jax.sweep.definition import Trial
-from mlpvis_jax.sweep.folder import CULLED, DIVERGED, FINISHED, STOPPED
 from mlpvis_jax.sweep.population import Data, Population
+from mlpvis_jax.sweep.records import CULLED, DIVERGED, FINISHED, STOPPED
 
 _VALIDATED = ("validation_loss", "validation_accuracy", "validation_top5_accuracy")
 

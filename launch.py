@@ -125,7 +125,9 @@ def _parse(arguments: list[str]) -> dict[str, dict[str, str]]:
         group, dot, key = name.removeprefix("--").partition(".")
         if not name.startswith("--") or group not in overrides or not dot:
             known = [*_FLAGS, "--config.KEY=VALUE", "--sweep.KEY=VALUE"]
-            raise InputError(f"Unknown argument {argument!r}; there are {', '.join(known)}.")
+            # Not what follows: it may be the URL of a database, with its password.
+            shown = name.partition("://")[0]
+            raise InputError(f"Unknown argument {shown!r}; there are {', '.join(known)}.")
         if not equals:
             raise InputError(f"{name} needs a value: {name}=VALUE.")
         overrides[group][key] = value

@@ -22,8 +22,9 @@ from mlpvis_jax.show.report import format_duration
 from mlpvis_jax.sweep import pictures, ranking
 from mlpvis_jax.sweep.culling import score_of
 from mlpvis_jax.sweep.definition import Sweep, Trial, config_of
-from mlpvis_jax.sweep.folder import CULLED, DIVERGED, FINISHED, RUNNING, STOPPED, SweepFolder
+from mlpvis_jax.sweep.folder import SweepFolder
 from mlpvis_jax.sweep.ranking import Row, describe_state, percent, short
+from mlpvis_jax.sweep.records import CULLED, DIVERGED, FINISHED, RUNNING, STOPPED
 
 _SHOWN = 12  # rows of the live table
 _WIDTH_OF_A_FILE = 160  # characters; a pipe has no width of its own

@@ -133,12 +133,20 @@ def groups_in(printed):
     return re.findall(r"^epoch \d+/5 of trials (\d+) to", printed, re.MULTILINE)
 
 
-def test_two_workers_share_a_folder_without_overlap(start, tmp_path):
+@pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.parametrize("strategy", ["grid", "random", "tpe"])
+def test_workers_share_a_folder_without_overlap(start, tmp_path, strategy, workers):
     path = tmp_path / "sweep"
-    workers = [start(path) for _ in range(2)]
-    trained = [set(groups_in(finish(worker))) for worker in workers]
-    assert trained[0] | trained[1] == {"0", "2", "4"} and not trained[0] & trained[1]
+    drawn = "--sweep.optimizer.learning_rate=log_uniform(1e-5, 1e-2)"
+    more = [drawn, f"--sweep.strategy={strategy}", f"--sweep.num_trials={NUM_TRIALS}"]
+    processes = [start(path, *(more if strategy != "grid" else [])) for _ in range(workers)]
+    trained = [groups_in(finish(process, timeout=300)) for process in processes]
+    firsts = [first for one in trained for first in set(one)]
+    assert sorted(firsts) == ["0", "2", "4"]  # each group by one process
+    folder = SweepFolder(path)
     for number in range(NUM_TRIALS):
-        outcome = SweepFolder(path).read_outcome(number)
+        outcome = folder.read_outcome(number)
         assert outcome["state"] in ("finished", "culled")
-        assert len(SweepFolder(path).read_history(number)) == outcome["epochs"]
+        assert len(folder.read_history(number)) == outcome["epochs"]
+    values = {json.dumps(folder.read_outcome(number)["values"]) for number in range(NUM_TRIALS)}
+    assert len(values) == NUM_TRIALS

@@ -22,8 +22,11 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from mlpvis_jax.errors import InputError, RunError
+from mlpvis_jax.files.config_file import ConfigFile, command
+from mlpvis_jax.files.place import find_folder
 from mlpvis_jax.files.run_folder import RunFolder, read_json
 from mlpvis_jax.settings.config import RunConfig, override_all
+from mlpvis_jax.show.output import print_while_somebody_reads
 from mlpvis_jax.sweep.definition import Sweep
 from mlpvis_jax.sweep.folder import SweepFolder
 
@@ -68,17 +71,18 @@ def main(arguments: list[str]) -> int:
         overrides = _parse(arguments)
         values, name = _read_config()
         override_all(values, overrides["config"])
+        kept = _config_to_keep(values, overrides["config"])
         written = _read_sweep(overrides["sweep"])
         if written:
             sweep = Sweep.read(values, written)
             folder = Path(_WORKDIR.value or _new_folder(f"{name}-sweep"))
-            _run_sweep(sweep, folder)
+            _run_sweep(sweep, folder, kept)
         elif _STORAGE.value is not None:
             raise InputError("--storage is for a sweep; give --sweep=FILE or --sweep.KEY=VALUE.")
         else:
             config = RunConfig.from_mapping(values)
             folder = Path(_WORKDIR.value or _new_folder(name))
-            _run(config, RunFolder(folder))
+            _run(config, folder, kept)
     except RunError as error:
         print(f"launch.py: {error}", file=sys.stderr)
         return error.exit_status
@@ -120,19 +124,23 @@ def _parse(arguments: list[str]) -> dict[str, dict[str, str]]:
         group, dot, key = name.removeprefix("--").partition(".")
         if not name.startswith("--") or group not in overrides or not dot:
             known = [*_FLAGS, "--config.KEY=VALUE", "--sweep.KEY=VALUE"]
-            raise InputError(f"Unknown argument {argument!r}; there are {', '.join(known)}.")
+            # Not what follows: it may be the URL of a database, with its password.
+            shown = name.partition("://")[0]
+            raise InputError(f"Unknown argument {shown!r}; there are {', '.join(known)}.")
         if not equals:
             raise InputError(f"{name} needs a value: {name}=VALUE.")
         overrides[group][key] = value
     if _MODE.value not in _MODES:
         raise InputError(f"--mode={_MODE.value} is unknown; there are {', '.join(_MODES)}.")
+    if _WORKDIR.value:
+        flags.FLAGS["workdir"].value = str(find_folder(_WORKDIR.value))
     return overrides
 
 
 def _read_config() -> tuple[dict[str, Any], str]:
     """The settings before the command line changes them, and a name for the run."""
     if _CONFIG.value is None:
-        if _WORKDIR.value and RunFolder(_WORKDIR.value).config.exists():
+        if _WORKDIR.value and RunFolder(_WORKDIR.value).holds_run():
             return RunFolder(_WORKDIR.value).read_config().to_dict(), ""
         if _WORKDIR.value and SweepFolder(_WORKDIR.value).definition.exists():
             return dict(SweepFolder(_WORKDIR.value).read().base), ""
@@ -156,6 +164,29 @@ def _read_config() -> tuple[dict[str, Any], str]:
     if values is None:
         raise InputError(f"--config={path} must define get_config(variant) -> ConfigDict.")
     return values, "-".join(filter(None, (path.stem, variant)))
+
+
+def _config_to_keep(values: dict[str, Any], overrides: dict[str, str]) -> ConfigFile | None:
+    """The Python file of settings, if it is one; it is kept where it has defined the model.
+
+    Raises:
+      InputError: the settings are those of a run whose model a file defines that is not given.
+    """
+    file, _, variant = (_CONFIG.value or "").partition(":")
+    if file.endswith(".py"):
+        flat = RunConfig.from_mapping(values).flat()
+        settings = {key: value for key, value in flat.items() if key not in overrides}
+        text = _existing("--config", file, "configs").read_bytes()
+        return ConfigFile(text, variant, settings)
+    more = [f"--{flag.name}={flag.value}" for flag in (_WORKDIR, _MODE) if flag.present]
+    folder = Path(file).parent if file else Path(_WORKDIR.value or "")
+    needed = command(folder, RunConfig.from_mapping(values), *more)
+    if needed is not None:
+        raise InputError(
+            f"The model {values['model']['name']!r} of {folder} is defined by a Python file, whose "
+            f"copy in the folder is not executed unless you name it: {needed}"
+        )
+    return None
 
 
 def _existing(flag: str, file: str, folder: str) -> Path:
@@ -215,25 +246,30 @@ def _new_folder(name: str) -> Path:
     return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def _run(config: RunConfig, folder: RunFolder) -> None:
+def _run(config: RunConfig, path: str | Path, config_file: ConfigFile | None) -> None:
     # JAX starts here, after the settings are known to be good.
-    from mlpvis_jax.running import solo
+    from mlpvis_jax.models.presets import own_presets
+    from mlpvis_jax.running.evaluation import evaluate
     from mlpvis_jax.running.machine import keep_compiled_programs
+    from mlpvis_jax.running.solo import train
 
     keep_compiled_programs()
-    results = {"train": solo.train, "evaluate": solo.evaluate}[_MODE.value](config, folder)
+    folder = RunFolder(path, config_file if config.model.name in own_presets() else None)
+    results = {"train": train, "evaluate": evaluate}[_MODE.value](config, folder)
     print(f"Test accuracy: {round(results['test_accuracy'] * 100, 2)}%")
     if "test_top5_accuracy" in results:
         print(f"Test top 5 accuracy: {round(results['test_top5_accuracy'] * 100, 2)}%")
 
 
-def _run_sweep(sweep: Sweep, folder: str | Path) -> None:
+def _run_sweep(sweep: Sweep, folder: str | Path, config_file: ConfigFile | None) -> None:
+    from mlpvis_jax.models.presets import own_presets
     from mlpvis_jax.running.machine import keep_compiled_programs, use_each_core
     from mlpvis_jax.sweep import loop
 
     keep_compiled_programs()
     use_each_core(sweep.num_trials)
-    best = loop.run(sweep, folder, _STORAGE.value)
+    kept = config_file if own_presets() else None
+    best = loop.run(sweep, folder, _STORAGE.value, config_file=kept)
     if best is not None:
         print(f"Best: trial {best['trial']}")
         print(f"Validation accuracy: {round(best['validation_accuracy'] * 100, 2)}%")
@@ -242,6 +278,7 @@ def _run_sweep(sweep: Sweep, folder: str | Path) -> None:
 
 
 if __name__ == "__main__":
+    print_while_somebody_reads()
     # Until there is something to save, Ctrl-C ends the process at once and without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     # A notebook names its own backend for the processes that it starts, too, and matplotlib cannot

@@ -89,7 +89,9 @@ def _measure(
 
         def save(state: TrainState, epoch: int) -> None:
             states = placement.fetch(state)
-            checkpoints.save(epoch, snapshot([0], [config], [progress], states, [None]))
+            checkpoints.save(
+                epoch, snapshot([0], [config], [progress], states, [None], task.identity)
+            )
 
         epochs.run(0, save)
         for _, kind in interleaved(["with", "without"], settings.rounds):

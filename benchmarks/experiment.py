@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import images
 from mlpvis_jax.learning.metrics import no_sums
 from mlpvis_jax.learning.state import EpochTotals, TrainState
 from mlpvis_jax.models import Classifier
@@ -18,7 +19,7 @@ from mlpvis_jax.settings.config import RunConfig
 
 def with_images(config: RunConfig, npz: Path) -> RunConfig:
     """Makes the images of an .npz file the source of a config."""
-    data = dataclasses.replace(config.data, source=f"npz:{npz}")
+    data = dataclasses.replace(config.data, source=f"npz:{npz}", validation=images.VALIDATION)
     return dataclasses.replace(config, data=data)
 
 

@@ -80,6 +80,7 @@ def _measure(model: str, npz: Path, folder: Path, settings: argparse.Namespace) 
     common = [
         f"--config=configs/{model}.py",
         f"--config.data.source=npz:{npz}",
+        f"--config.data.validation={images.VALIDATION}",
         "--config.num_epochs=1",
         *(f"--config.{change}" for change in settings.set),
     ]

@@ -12,7 +12,13 @@ def keras_example(model: str, learning_rate: float) -> ConfigDict:
             "batch_size": 128,
             "microbatch_size": None,  # as is fastest on the kind of device
             "steps_per_dispatch": 8,
-            "data": {"source": "cifar100", "data_dir": None, "cache_dir": None},
+            "data": {
+                "source": "cifar100",
+                "data_dir": None,
+                "cache_dir": None,
+                "validation": None,  # as is right for the source: the last tenth of CIFAR-100
+                "limit": None,
+            },
             "augment": {"flip_zoom": {"flip_probability": 0.5, "zoom": 0.2}},
             "mix": {},
             # Any other field of the preset can be set, too: --config.model.num_blocks=8.

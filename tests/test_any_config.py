@@ -15,6 +15,7 @@ from mlpvis_jax.learning.state import EpochTotals
 from mlpvis_jax.learning.step import make_dispatch, make_step
 from mlpvis_jax.models import PRESETS
 from mlpvis_jax.running import setup
+from mlpvis_jax.running.task import Task
 from mlpvis_jax.settings.config import RunConfig
 from tests.settings.test_config import KEYS
 
@@ -47,10 +48,10 @@ def start(values, folder):
     config = RunConfig.from_mapping(values)
     RunFolder(folder).check(config)
     setup.build_model(config.model, num_classes=1)
-    source = setup.open_data(config)
-    model = setup.build_model(config.model, source.num_classes)
-    examples = setup.read_split(config, source, "train", folder)
-    channels = source.image_shape[-1]
+    task = Task.read(config, folder)
+    task.training.refuse_larger_batch(config.batch_size)
+    model = setup.build_model(config.model, task.source.num_classes)
+    channels = task.channels
     state = jax.eval_shape(lambda: setup.initial_state(config, model, channels))
     normalize = augment.Normalization(np.zeros(channels, np.float32), np.ones(channels, np.float32))
 
@@ -61,7 +62,7 @@ def start(values, folder):
     rows = jax.ShapeDtypeStruct((2, config.batch_size), jnp.int32)
     told = setup.initial_hyperparameters(config, model)
     # A loop refuses a state that its step gives other shapes or dtypes.
-    jax.eval_shape(make_dispatch(step), state, EpochTotals.zero(), examples, rows, 0, 2, told)
+    jax.eval_shape(make_dispatch(step), state, EpochTotals.zero(), task.training, rows, 0, 2, told)
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,7 @@ def folder(tmp_path_factory):
 def test_a_run_starts_or_is_refused_by_name(folder, tiny_npz, changed):
     values = mixer.get_config().to_dict()
     values["data"]["source"] = f"npz:{tiny_npz}"
+    values["batch_size"] = 8
     values["model"].update(image_size=16, width=8, num_blocks=1)
     for key, value in changed.items():
         *groups, last = key.split(".")

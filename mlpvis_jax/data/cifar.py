@@ -107,7 +107,8 @@ def open_cifar(name: str, tfds_name: str, image_size: int, data_dir: str | Path 
         builder = find_prepared(archive.tfds_name, folder)
     if builder is None:
         raise InputError(f"{name} was prepared, but {folder} does not hold it.")
-    return source_of(name, builder, image_size)
+    # As in the Keras example; TFDS has shuffled the images.
+    return dataclasses.replace(source_of(name, builder, image_size), default_validation="last:0.1")
 
 
 def _fetch(archive: Archive, folder: Path) -> Path:

@@ -19,22 +19,19 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import rich.console
 import rich.progress
 
-from mlpvis_jax.data.examples import ArrayExamples, Examples, Source
+from mlpvis_jax.data.examples import ArrayExamples, Examples, Part, Source
 from mlpvis_jax.errors import InputError
 
 # Images read and decoded in one go; a thread takes on as many at a time.
 _AT_A_TIME = 64
 
 
-def decode(
-    source: Source, split: Literal["train", "test"], *, cache_dir: Path | None
-) -> tuple[np.ndarray, np.ndarray]:
+def decode(source: Source, split: Part, *, cache_dir: Path | None) -> tuple[np.ndarray, np.ndarray]:
     """All images and labels of `split`: uint8 [n, height, width, channels] and int32 [n].
 
     With a `cache_dir`, they are decoded into it the first time and mapped from there (read-only)
@@ -46,7 +43,7 @@ def decode(
     Raises InputError for a split without images, an image that cannot be decoded, a label
     outside the classes, and a `cache_dir` that cannot be written to or has no room.
     """
-    examples = source.train if split == "train" else source.test
+    examples = source.examples(split)
     if len(examples) == 0:
         raise InputError(f"The {split} part of {source.name} is empty; it needs images.")
     if isinstance(examples, ArrayExamples):

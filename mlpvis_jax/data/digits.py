@@ -28,4 +28,5 @@ def open_digits(name: str) -> Source:
         test=ArrayExamples(images[is_test], labels[is_test]),
         split_names={"train": "index % 5 != 4", "test": "index % 5 == 4"},
         fingerprint=fingerprint_of("digits", images.tobytes()),
+        default_validation="last:0.1",
     )

@@ -10,10 +10,11 @@ from mlpvis_jax.data.examples import ArrayExamples, Source, fingerprint_of
 from mlpvis_jax.errors import InputError
 
 _REQUIRED = ("x_train", "y_train", "x_test", "y_test")
+_VALIDATION = ("x_val", "y_val")
 
 
 def open_npz(name: str, path: Path) -> Source:
-    """The arrays x_train, y_train, x_test and y_test of one .npz file.
+    """The arrays x_train, y_train, x_test and y_test, maybe x_val and y_val, of one .npz file.
 
     Images are uint8 [n, height, width, channels], or [n, height, width] for one channel;
     labels are integers [n] or [n, 1] from 0 on, and every class has an image to train on.
@@ -23,21 +24,32 @@ def open_npz(name: str, path: Path) -> Source:
     """
     arrays = _load(path)
     x_train, y_train = _pair(arrays, "x_train", "y_train", path)
-    x_test, y_test = _pair(arrays, "x_test", "y_test", path)
-    if x_train.shape[1:] != x_test.shape[1:]:
-        raise InputError(
-            f"{path}: the images of x_train are {list(x_train.shape[1:])} and those of x_test "
-            f"{list(x_test.shape[1:])}; they must have one shape."
-        )
-    num_classes = _count_classes(y_train, y_test, path)
+    others = {"test": _pair(arrays, "x_test", "y_test", path)}
+    split_names = {"train": "x_train", "test": "x_test"}
+    if "x_val" in arrays:
+        others["val"] = _pair(arrays, *_VALIDATION, path)
+        split_names["validation"] = "val"
+    num_classes = _count_classes(y_train, path)
+    for split, (images, labels) in others.items():
+        if x_train.shape[1:] != images.shape[1:]:
+            raise InputError(
+                f"{path}: the images of x_train are {list(x_train.shape[1:])} and those of "
+                f"x_{split} {list(images.shape[1:])}; they must have one shape."
+            )
+        if len(labels) and labels.max() >= num_classes:
+            raise InputError(
+                f"{path}: y_{split}[{labels.argmax()}] is {labels.max()}, and y_train has only the "
+                f"classes 0 to {num_classes - 1}; a class to test must be there to train on."
+            )
     status = path.stat()
     return Source(
         name=name,
         class_names=_class_names(arrays, num_classes, path),
         image_shape=x_train.shape[1:],
         train=ArrayExamples(x_train, y_train),
-        test=ArrayExamples(x_test, y_test),
-        split_names={"train": "x_train", "test": "x_test"},
+        test=ArrayExamples(*others["test"]),
+        validation=ArrayExamples(*others["val"]) if "val" in others else None,
+        split_names=split_names,
         fingerprint=fingerprint_of("npz", str(path.resolve()), status.st_size, status.st_mtime_ns),
     )
 
@@ -61,13 +73,16 @@ def _load_arrays(file: BinaryIO, path: Path) -> dict[str, np.ndarray]:
         raise _not_npz(path) from error
     if not isinstance(loaded, np.lib.npyio.NpzFile):
         raise _not_npz(path)
-    missing = [key for key in _REQUIRED if key not in loaded.files]
+    wanted = [*_REQUIRED]
+    if set(_VALIDATION) & set(loaded.files):
+        wanted += _VALIDATION
+    missing = [key for key in wanted if key not in loaded.files]
     if missing:
         raise InputError(
-            f"{path} has no {' and no '.join(missing)}; it needs {', '.join(_REQUIRED)} and "
+            f"{path} has no {' and no '.join(missing)}; it needs {', '.join(wanted)} and "
             f"holds {', '.join(loaded.files) or 'nothing'}."
         )
-    wanted = [*_REQUIRED, *(["class_names"] if "class_names" in loaded.files else [])]
+    wanted += ["class_names"] if "class_names" in loaded.files else []
     return {key: _read(loaded, key, path) for key in wanted}
 
 
@@ -131,7 +146,7 @@ def _pair(
     return images, labels
 
 
-def _count_classes(y_train: np.ndarray, y_test: np.ndarray, path: Path) -> int:
+def _count_classes(y_train: np.ndarray, path: Path) -> int:
     """The number of classes: one more than the largest label there is to train on."""
     present = np.unique(y_train)
     if len(present) == 0:
@@ -142,11 +157,6 @@ def _count_classes(y_train: np.ndarray, y_test: np.ndarray, path: Path) -> int:
         raise InputError(
             f"{path}: y_train has no image of class {absent} but one of class {num_classes - 1}; "
             "number the classes from 0 without a gap."
-        )
-    if len(y_test) and y_test.max() >= num_classes:
-        raise InputError(
-            f"{path}: y_test[{y_test.argmax()}] is {y_test.max()}, and y_train has only the "
-            f"classes 0 to {num_classes - 1}; a class to test must be there to train on."
         )
     return num_classes
 

@@ -1,6 +1,7 @@
 """From the name a user gives to the source of images it stands for."""
 
 import difflib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +31,10 @@ def _open_tfds(asked: Request, tfds_name: str) -> Source:
 
 
 def _path(asked: Request) -> Path:
-    return Path(asked.rest).expanduser()
+    try:
+        return Path(asked.rest).expanduser()
+    except RuntimeError as error:  # ~nosuchuser
+        raise InputError(f"config.data.source={asked.name}: {error}") from None
 
 
 _OPENERS: dict[str, Callable[[Request], Source]] = {
@@ -73,7 +77,7 @@ def _hint(name: str, prefix: str, rest: str) -> str:
     if near:
         argument = (rest if len(rest) > 1 else f":{_RESTS[near[0]]}") if near[0] in _RESTS else ""
         return f" (did you mean {near[0] + argument!r}?)"
-    if Path(name).expanduser().exists():
+    if os.path.exists(os.path.expanduser(name)):  # which take any text
         form = "npz" if name.lower().endswith(".npz") else "folder"
         return f" (did you mean {form + ':' + name!r}?)"
     return ""

@@ -193,7 +193,10 @@ def source_of(name: str, builder: Any, image_size: int) -> Source:
     """What the prepared copy behind `builder`, a tfds.core.DatasetBuilder, holds."""
     image_key, label_key, declared_shape = _find_features(builder)
     test_split = "test" if "test" in builder.info.splits else "validation"
-    _check_files(builder, ("train", test_split))
+    splits = {"train": "train", "test": test_split}
+    if test_split == "test" and "validation" in builder.info.splits:
+        splits["validation"] = "validation"
+    _check_files(builder, tuple(splits.values()))
     height, width, channels = declared_shape
     if height is None or width is None:
         resize_to: int | None = image_size
@@ -217,8 +220,9 @@ def source_of(name: str, builder: Any, image_size: int) -> Source:
         image_shape=image_shape,
         train=examples("train"),
         test=examples(test_split),
-        split_names={"train": "train", "test": test_split},
-        fingerprint=_fingerprint(builder, ("train", test_split), resize_to),
+        validation=examples("validation") if "validation" in splits else None,
+        split_names=splits,
+        fingerprint=_fingerprint(builder, tuple(splits.values()), resize_to),
     )
 
 
@@ -251,8 +255,8 @@ def _find_features(builder: Any) -> tuple[str, str, tuple[int | None, int | None
     return image_key, label_key, image.shape
 
 
-def _check_files(builder: Any, splits: tuple[str, str]) -> None:
-    """InputError unless both splits are there, as ArrayRecord, with all their files."""
+def _check_files(builder: Any, splits: tuple[str, ...]) -> None:
+    """InputError unless these splits are there, as ArrayRecord, with all their files."""
     import tensorflow_datasets as tfds
 
     info = builder.info
@@ -281,7 +285,7 @@ def _check_files(builder: Any, splits: tuple[str, str]) -> None:
                 )
 
 
-def _fingerprint(builder: Any, splits: tuple[str, str], resize_to: int | None) -> str:
+def _fingerprint(builder: Any, splits: tuple[str, ...], resize_to: int | None) -> str:
     folder = Path(builder.data_dir)
     parts = []
     for split in splits:

@@ -21,8 +21,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from mlpvis_jax.errors import InputError, StorageError, first_line
+from mlpvis_jax.files import orbax_messages
+from mlpvis_jax.files.atomic import sync
+from mlpvis_jax.files.place import describe_free_space
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 2  # 2: a group of runs, the identity of their data, a digest of the values
 _KEPT = 2  # the newest, and one more in case it gets damaged
 
 
@@ -47,6 +50,7 @@ class Checkpoints:
     def __init__(
         self, folder: Path, every_minutes: float | None = None, every_steps: int | None = None
     ) -> None:
+        orbax_messages.withhold()
         self.folder = folder.absolute()  # Orbax takes no relative paths
         options = ocp.CheckpointManagerOptions(max_to_keep=_KEPT, cleanup_tmp_directories=True)
         handlers = {
@@ -87,7 +91,8 @@ class Checkpoints:
         self._last_time, self._last_step = time.monotonic(), step
         self._bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(snapshot.arrays))
         values = {"format_version": FORMAT_VERSION, **snapshot.values}
-        values["digest"] = _digest(snapshot.arrays, values)
+        digest = _digest(snapshot.arrays, values)
+        values |= {"values_digest": _digest({}, values), "digest": digest}
         arguments = ocp.args.Composite(
             arrays=ocp.args.StandardSave(snapshot.arrays), values=ocp.args.JsonSave(values)
         )
@@ -118,7 +123,7 @@ class Checkpoints:
 
         Args:
           like: nested dict of arrays or ShapeDtypeStructs; what is read has these shapes. Or a
-            function that gives it for the checkpoint's values.
+            function that gives it for the checkpoint's values, or refuses them by an InputError.
 
         Raises:
           InputError: there are checkpoints, but not one that can be used.
@@ -127,6 +132,8 @@ class Checkpoints:
         for step in sorted(self._steps_on_disk(), reverse=True):
             try:
                 snapshot = self._read(step, like)
+            except InputError:
+                raise
             except Exception as error:  # whatever damage makes the readers raise
                 damaged[step] = first_line(error)
                 continue
@@ -150,8 +157,11 @@ class Checkpoints:
         values = self._manager.restore(step, args=ocp.args.Composite(values=ocp.args.JsonRestore()))
         values = dict(values["values"])
         digest, version = values.pop("digest", None), values.get("format_version")
+        values_digest = values.pop("values_digest", None)
         if version != FORMAT_VERSION:
             raise ValueError(f"its format is version {version}, and {FORMAT_VERSION} is needed")
+        if _digest({}, values) != values_digest:  # `like` may judge by them
+            raise ValueError("its values are not what was written")
         like = like(values) if callable(like) else like
         # Shapes are compared before memory is taken.
         found = self._manager.item_metadata(step)["arrays"]
@@ -176,6 +186,7 @@ class Checkpoints:
         if damaged.exists():
             shutil.rmtree(damaged)
         os.replace(self.folder / str(step), damaged)
+        sync(self.folder)
         print(
             f"The checkpoint of step {step} cannot be used ({reason}); it is now {damaged}.",
             file=sys.stderr,
@@ -184,9 +195,28 @@ class Checkpoints:
     def _storage_error(self, error: Exception) -> StorageError:
         return StorageError(
             f"The checkpoint, {self._bytes / 1e6:,.1f} MB, cannot be written to {self.folder}, "
-            f"where {shutil.disk_usage(self.folder).free / 1e6:,.1f} MB are free "
+            f"where {describe_free_space(self.folder)} "
             f"({first_line(error)}). The one before it is whole."
         )
+
+
+def read_values(folder: Path, step: int) -> dict[str, Any]:
+    """Reads the values of one checkpoint alone, which only together with its arrays can be proved.
+
+    Args:
+      folder: of the checkpoints.
+      step: of one of them.
+
+    Raises:
+      InputError: they cannot be read.
+    """
+    try:
+        values = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(
+            folder.absolute() / str(step) / "values"
+        )
+        return dict(values)
+    except Exception as error:  # whatever damage makes the reader raise
+        raise InputError(f"{folder / str(step)} cannot be read ({first_line(error)}).") from error
 
 
 def _digest(arrays: Any, values: Mapping[str, Any]) -> str:

@@ -1,7 +1,6 @@
 """Weights as one portable safetensors file: named arrays, and what it takes to use them."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from mlpvis_jax.errors import InputError
+from mlpvis_jax.files.atomic import replacing
 
 _DESCRIPTION = "description"  # the key of the file's metadata, whose value is JSON
 
@@ -29,9 +29,8 @@ def save_weights(path: Path, params: Any, description: Mapping[str, Any]) -> Non
     arrays = {name: np.ascontiguousarray(leaf) for name, leaf in named.items()}
     # One entry: of several, the file's order would be another every time.
     data = save(arrays, {_DESCRIPTION: json.dumps(description)})
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        partial.write_bytes(data)
 
 
 def load_weights(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
@@ -47,8 +46,7 @@ def load_weights(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
     Raises:
       InputError: no such file, a damaged one, or one that does not hold these parameters.
     """
-    if not path.is_file():
-        raise InputError(f"There are no weights at {path}.")
+    description = read_description(path)
     wanted = traverse_util.flatten_dict(like, sep="/")
     try:
         with safe_open(path, "numpy") as file:
@@ -60,12 +58,31 @@ def load_weights(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
                         f"{path} holds {name} of shape {shape}, but the model's is {leaf.shape}."
                     )
             named = {name: file.get_tensor(name) for name in wanted}
-            description = json.loads((file.metadata() or {}).get(_DESCRIPTION, "{}"))
-            if not isinstance(description, dict):
-                raise InputError(f"The description in {path} is no JSON object.")
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is damaged or no safetensors file ({error}).") from error
+    except SafetensorError as error:
+        raise _damaged(path, error) from error
     return traverse_util.unflatten_dict(named, sep="/"), description
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """Reads what stands beside the weights in a file that `save_weights` wrote.
+
+    Raises:
+      InputError: no such file, or a damaged one.
+    """
+    if not path.is_file():
+        raise InputError(f"There are no weights at {path}.")
+    try:
+        with safe_open(path, "numpy") as file:
+            description = json.loads((file.metadata() or {}).get(_DESCRIPTION, "{}"))
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise _damaged(path, error) from error
+    if not isinstance(description, dict):
+        raise InputError(f"The description in {path} is no JSON object.")
+    return description
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} is damaged or no safetensors file ({error}).")
 
 
 def count_parameters(params: Any) -> int:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mlpvis_jax.errors import InputError
+from mlpvis_jax.models.checks import check_axes
 from mlpvis_jax.models.fields import (
     ComputeDtype,
     DropoutRate,
@@ -21,7 +22,6 @@ from mlpvis_jax.models.layers import (
     Initializer,
     LayerNorm,
     Rate,
-    check_axes,
     is_zero,
 )
 from mlpvis_jax.models.patches import PatchProjection, PositionTable
@@ -44,10 +44,13 @@ class Classifier(nn.Module):
       dropout_rate: in every block, and before the head where `dropout_before_head` is set.
       stochastic_depth_rate: of the last block; it rises linearly from 0 at the first.
       position_init: initialiser of a learned position table, or None for no table.
+      kernel_init: of the stem and the blocks. `nn.with_partitioning` names a kernel's two axes; the
+        stem's rows are patches, whose name goes to the first axis of its four.
       final_norm: LayerNorm before the mean over tokens.
       remat: recompute each block's activations in the backward pass instead of keeping them.
       scan: compile one block and loop over it, instead of all of them. The stored parameters, and
-        without dropout the results, are the same; with dropout the masks are other draws.
+        without dropout the results, are the same; with dropout the masks are other draws. Captured
+        intermediates, and what else a block stores, have the names that they have in the loop.
     """
 
     block: type[nn.Module]

@@ -116,7 +116,11 @@ def _cosine_sine(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class FNetBlock(nn.Module):
-    """One FNet layer on [batch, tokens, channels]; it has no weights over tokens.
+    """One FNet layer from [batch, tokens, channels] to the same shape, of type `dtype`.
+
+    It has no weights over tokens, so that any number of them fits. Inputs of another type are cast
+    to `dtype` first. Inputs of other axes or of another number of channels than the parameters'
+    raise an InputError, a ValueError.
 
     Attributes:
       hidden_dim: hidden width of the feed-forward sublayer.

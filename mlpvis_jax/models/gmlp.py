@@ -58,7 +58,10 @@ class SpatialGatingUnit(nn.Module):
 
 
 class GMlpBlock(nn.Module):
-    """One gMLP layer on [batch, tokens, channels].
+    """One gMLP layer from [batch, tokens, channels] to the same shape, of type `dtype`.
+
+    Inputs of another type are cast to `dtype` first. Inputs of other axes or of another number of
+    tokens or channels than the parameters' raise an InputError, a ValueError.
 
     Attributes:
       hidden_dim: channels before the split (d_ffn in the paper), even.

@@ -14,35 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from mlpvis_jax.errors import InputError
+from mlpvis_jax.models.checks import check_axes, check_stored_size
 
 Dtype = Any
 Rate = float | jax.Array
 Matrix = jax.Array | np.ndarray
 Initializer = nn.initializers.Initializer
-
-
-def check_axes(module: nn.Module, inputs: jax.Array, axes: tuple[str, ...]) -> None:
-    """Raises InputError, a ValueError, where an input does not have exactly these axes."""
-    if jnp.ndim(inputs) != len(axes):
-        raise InputError(
-            f"The input of {type(module).__name__} must have the axes [{', '.join(axes)}]; "
-            f"its shape is {list(jnp.shape(inputs))}."
-        )
-
-
-def check_stored_size(module: nn.Module, name: str, axis: int, size: int, unit: str) -> None:
-    """Raises InputError, a ValueError, where a parameter was made for another size of the input."""
-    if not module.has_variable("params", name):
-        return
-    # An initialiser may have put the array in a box, which is a tree of one leaf.
-    (stored,) = jax.tree.leaves(module.get_variable("params", name))
-    if stored.ndim > axis and stored.shape[axis] != size:
-        path = "/".join((*module.path, name))
-        raise InputError(
-            f"The parameter {path!r} is for {stored.shape[axis]} {unit}, "
-            f"and the input has {size} {unit}."
-        )
 
 
 def tokens_first(block: nn.Module, inputs: jax.Array, dtype: Dtype) -> jax.Array:

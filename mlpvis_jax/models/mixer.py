@@ -30,7 +30,10 @@ from mlpvis_jax.settings.declared import Channels, Role
 
 
 class MixerBlock(nn.Module):
-    """One Mixer layer on [batch, tokens, channels].
+    """One Mixer layer from [batch, tokens, channels] to the same shape, of type `dtype`.
+
+    Inputs of another type are cast to `dtype` first. Inputs of other axes or of another number of
+    tokens or channels than the parameters' raise an InputError, a ValueError.
 
     Attributes:
       tokens_hidden_dim: hidden width of the MLP over tokens (D_S in the paper).

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mlpvis_jax.errors import InputError
-from mlpvis_jax.models.layers import Dtype, Initializer, check_axes, check_stored_size
+from mlpvis_jax.models.checks import check_axes, check_stored_size
+from mlpvis_jax.models.layers import Dtype, Initializer
 
 
 class PatchProjection(nn.Module):

@@ -53,6 +53,12 @@ def build_model(config: ModelConfig, num_classes: int) -> Classifier:
     return model
 
 
+def parameter_shapes(model: Classifier, image_size: int, channels: int) -> Any:
+    """Describes a model's parameters for images of a size; nothing is compiled."""
+    images = jax.ShapeDtypeStruct((1, image_size, image_size, channels), jnp.float32)
+    return jax.eval_shape(model.init, jax.random.key(0), images)["params"]
+
+
 @dataclasses.dataclass(frozen=True)
 class Choices:
     """The rows that a config names, with their options, but for the model."""

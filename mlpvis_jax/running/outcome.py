@@ -77,6 +77,7 @@ def describe_weights(config: RunConfig, task: Task) -> dict[str, Any]:
         "class_names": task.source.class_names,
         "normalization_mean": task.normalization.mean.tolist(),
         "normalization_deviation": task.normalization.deviation.tolist(),
+        "data": task.identity,
     }
 
 

@@ -158,7 +158,6 @@ class Programs:
         self.task = task
         self.plan = Plan.of(configs, task) if plan is None else plan
         self._config = config = configs[0]
-        task.training.refuse_larger_batch(config.batch_size)
         self._parts = num_microbatches(placement, config.batch_size, config.microbatch_size)
         self._batch_size = -(-config.batch_size // self._parts)  # images in memory at once
         # As long a dispatch as a solo run's, though a device takes its runs in turns.
@@ -176,6 +175,7 @@ class Programs:
         if self._training is not None:
             return
         placement, config, learner = self.placement, self._config, self.plan.learner
+        self.task.training.refuse_larger_batch(config.batch_size)
         seeds = placement.place([np.uint32(config.seed)])
         feed = ResidentFeed(placement, self.task.training, config.batch_size, self._parts, seeds)
         numbers = placement.place([self.plan.numbers(config, self.steps_per_epoch)])

@@ -168,10 +168,12 @@ def snapshot(
     progress: Sequence[RunProgress],
     states: Sequence[TrainState],
     divergences: Sequence[str | None],
+    identity: Mapping[str, Any],
 ) -> Snapshot:
     """Makes the checkpoint of a group of runs; their states are on the host.
 
-    Each array has a leading axis of the runs. A run of its own is a group of one.
+    Each array has a leading axis of the runs. A run of its own is a group of one. The identity is
+    that of the data they train on.
     """
     pairs = zip(progress, states, strict=True)
     arrays = [one.arrays(state) for one, state in pairs]
@@ -180,5 +182,6 @@ def snapshot(
         "configs": [config.to_dict() for config in configs],
         "progress": [one.values() for one in progress],
         "divergences": list(divergences),
+        "data": dict(identity),
     }
     return Snapshot(jax.tree.map(lambda *leaves: np.stack(leaves), *arrays), values)

@@ -1,18 +1,13 @@
 """A run of its own, from its settings to its test accuracy, or on from where it was."""
 
 import dataclasses
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from mlpvis_jax.errors import DivergenceError, InputError
 from mlpvis_jax.files.checkpoint import Checkpoints
 from mlpvis_jax.files.run_folder import RunFolder
-from mlpvis_jax.files.weights import count_parameters, load_weights
-from mlpvis_jax.learning import augment
-from mlpvis_jax.running.choices import Plan, completed, differences
+from mlpvis_jax.files.weights import count_parameters
+from mlpvis_jax.running.choices import completed, differences
 from mlpvis_jax.running.failures import explain_resource_errors, interrupted
 from mlpvis_jax.running.interruption import Interruption
 from mlpvis_jax.running.outcome import Outcome
@@ -55,7 +50,11 @@ def train(
         print(f"The run in {folder.path} is finished; nothing is changed.")
         return results
     task = Task.read(config, folder.path)
+    task.training.refuse_larger_batch(config.batch_size)
     with explain_resource_errors(config, folder), folder.locked():
+        folder.check(config, differences)  # again: another process may have begun a run meanwhile
+        if not folder.holds_run():
+            folder.write_config(config)  # first: files without it are nobody's, and are refused
         programs = Programs([config], task, placement)
         run = Run(0, config, folder, lambda run: _writers(run, task))
         observer = SoloObserver(run, programs)
@@ -149,46 +148,4 @@ class SoloObserver(Observer):
             )
 
     def interrupted(self, signal_number: int, step: int) -> None:
-        raise interrupted(signal_number, step, self._run.folder)
-
-
-def evaluate(
-    config: RunConfig, folder: RunFolder, placement: Placement | None = None
-) -> dict[str, Any]:
-    """Tests the best weights of a run; writes nothing.
-
-    Returns:
-      test_loss, test_accuracy, and so on.
-
-    Raises:
-      InputError: no weights in the folder, or those of another model.
-    """
-    placement = DataParallel.all() if placement is None else placement
-    config = completed(config)
-    task = Task.read(config, folder.path)
-    plan = Plan.of([config], task)
-    params, description = load_weights(folder.best_weights, plan.state_shapes(config).params)
-    normalization = normalization_of(description, task.channels, folder.best_weights)
-    task = dataclasses.replace(task, normalization=normalization)
-    (tested,) = Programs([config], task, placement).test([params])
-    return {f"test_{name}": value for name, value in tested.items()}
-
-
-def normalization_of(
-    description: Mapping[str, Any], channels: int, path: Path
-) -> augment.Normalization:
-    """Reads the statistics of the images that weights were trained on from their description.
-
-    Raises:
-      InputError: there are none, or not one for each channel; it names `path`.
-    """
-    statistics = [description.get(f"normalization_{name}") for name in ("mean", "deviation")]
-    try:
-        mean, deviation = (np.asarray(values, np.float32) for values in statistics)
-    except (TypeError, ValueError):
-        mean = deviation = np.zeros(0, np.float32)
-    if not mean.shape == deviation.shape == (channels,):
-        raise InputError(
-            f"{path} does not say how its images, of {channels} channels, were scaled."
-        )
-    return augment.Normalization(mean, deviation)
+        raise interrupted(signal_number, step, self._run.config, self._run.folder)

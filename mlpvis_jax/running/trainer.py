@@ -238,7 +238,8 @@ class GroupTrainer:
             return
         with Checkpoints(run.folder.checkpoints) as checkpoints:
             if not checkpoints.has(run.progress.step):
-                one = snapshot([0], [run.config], [run.progress], [state], [None])
+                identity = self._programs.task.identity
+                one = snapshot([0], [run.config], [run.progress], [state], [None], identity)
                 checkpoints.save(run.progress.step, one)
 
     def _save_best(self, run: Run) -> None:
@@ -263,6 +264,7 @@ class GroupTrainer:
                 [run.progress for run in runs],
                 states,
                 [run.divergence for run in runs],
+                self._programs.task.identity,
             ),
         )
         if self._interruption.received:
@@ -277,6 +279,8 @@ class GroupTrainer:
         shapes = RunProgress.start(self._runs[0].config, like, nothing).arrays(like)
 
         def stacked(values: dict[str, Any]) -> Any:
+            place = f"What trains in {self._checkpoints.folder.parent}"
+            self._programs.task.refuse_other(values["data"], place)
             axis = (len(values["runs"]),)
             return jax.tree.map(
                 lambda leaf: jax.ShapeDtypeStruct((*axis, *leaf.shape), leaf.dtype), shapes

@@ -46,6 +46,15 @@ class DataConfig:
     cache_dir: Annotated[
         str | None, Role.MACHINE, "Folder of decoded images; None: a folder beside the run."
     ]
+    validation: Annotated[
+        str | None,
+        Role.SHAPE,
+        "A split of the source by its name, last:SHARE or stratified:SHARE of the images to train "
+        "on; None: the source's own split, else last:0.1 of cifar and digits and stratified:0.1.",
+    ]
+    limit: Annotated[
+        Count | None, Role.SHAPE, "Images of each split, of all classes, for a quick try."
+    ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -277,7 +286,10 @@ def _section(cls: type, values: Any, path: str) -> Any:
         if key == "options":
             continue
         if key not in values:
-            raise InputError(f"{path}.{key} is missing.")
+            raise InputError(
+                f"{path}.{key} is missing; to a config.json of an older version it can be added on "
+                f"the command line: --config=FILE --{path}.{key}=VALUE."
+            )
         value = values.pop(key)
         if key in declared:
             checked[key] = declared[key].check(value, f"{path}.{key}")

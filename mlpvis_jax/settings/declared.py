@@ -15,6 +15,7 @@ import dataclasses
 import enum
 import inspect
 import math
+import reprlib
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -23,6 +24,8 @@ from typing import Annotated, Any
 from mlpvis_jax.errors import InputError, nearest
 
 MISSING = inspect.Parameter.empty
+_SHORTENED = reprlib.Repr()
+_SHORTENED.maxstring = _SHORTENED.maxother = 200
 
 
 class Role(enum.Enum):
@@ -204,12 +207,11 @@ def check_all(
 
 
 def shown(value: Any) -> str:
-    """Writes a value as Python does, if that is of a readable length."""
+    """Writes a value as Python does, shortened and in one line."""
     try:
-        text = repr(value)
+        return " ".join(_SHORTENED.repr(value).split())
     except (RecursionError, ValueError):  # nested too deeply; too many digits
         return f"this {type(value).__name__}"
-    return text if len(text) <= 1000 else f"{text[:1000]}..."
 
 
 def unknown_key(path: str, known: typing.Iterable[str]) -> str:

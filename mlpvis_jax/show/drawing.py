@@ -1,10 +1,11 @@
 """Pictures as PNG files: pyplot and its screens have no part in it, and no picture ends a run."""
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from mlpvis_jax.files.atomic import replacing
 
 
 def new_figure(width: float, height: float, title: str) -> Any:
@@ -28,9 +29,8 @@ def save_picture(path: Path, draw: Callable[..., Any], *arguments: Any) -> bool:
     """
     try:
         figure = draw(*arguments)
-        partial = path.with_name(path.name + ".partial")
-        figure.savefig(partial, format="png")
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            figure.savefig(partial, format="png")
     except Exception as error:  # matplotlib, its settings, its fonts, the disk, ...
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         print(f"The picture {path} is left out ({reason}).", file=sys.stderr)

@@ -2,13 +2,14 @@
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.running.choices import completed, declarations, differences
 from mlpvis_jax.settings.config import RunConfig, override, override_all
-from mlpvis_jax.settings.declared import Count, OneOf, Role, Within, check_all, settings_of
+from mlpvis_jax.settings.declared import Count, OneOf, Role, Within, check_all, settings_of, shown
 from mlpvis_jax.sweep import space
 from mlpvis_jax.sweep.space import Point, Space
 
@@ -46,6 +47,7 @@ class Settings:
     ] = 0
 
 
+MOST_TRIALS = 10_000
 _MAY_DIFFER = {"num_trials", "trials_per_program", "side_by_side"}
 _SETTINGS = settings_of(Settings)
 
@@ -89,6 +91,16 @@ class Sweep:
           InputError: anything that would not work, for any of its trials.
         """
         config = completed(RunConfig.from_mapping(base))
+        if not isinstance(written, Mapping):
+            raise InputError(f"A sweep must be a dict, not {shown(written)}.")
+        for key, value in written.items():
+            if not isinstance(key, str):
+                raise InputError(
+                    "The keys of a sweep must be words such as 'optimizer.learning_rate', not "
+                    f"{shown(key)}."
+                )
+            if key in _SETTINGS:
+                space.refuse_odd(f"sweep.{key}", value)
         given = {
             key: _SETTINGS[key].parse(value) if isinstance(value, str) else value
             for key, value in written.items()
@@ -126,18 +138,32 @@ class Sweep:
             return self.space.grid_point(index)
         return self.space.random_point(index, self.settings.suggestion_seed)
 
+    def shape_of_point(self, point: Point) -> str:
+        """Writes a text that is equal for points of one `program_key`; no config is built."""
+        return repr([point[key] for key in point if key not in self._free or point[key] is None])
+
+    @functools.cached_property
+    def _free(self) -> set[str]:
+        """What the trials of one program may differ in: traced numbers, and rules of the host."""
+        declared = declarations(RunConfig.from_mapping(self.base))
+        return {key for key, one in declared.items() if one.role in (Role.TRACED, Role.RULE)}
+
+    def values_of(self, index: int, point: Point) -> dict[int, dict[str, Any]]:
+        """The values of a point's trials, one a seed, by the trial's number."""
+        first = index * len(self.space.seeds)
+        seeds = enumerate(self.space.seeds, start=first)
+        return {number: {**point, space.SEED: seed} for number, seed in seeds}
+
     def trials(self, index: int, point: Point) -> list[Trial]:
         """The trials of a point, one a seed.
 
         Raises:
           InputError: the config refuses a value.
         """
-        found = []
-        for place, seed in enumerate(self.space.seeds):
-            values = {**point, space.SEED: seed}
-            config = config_of(self.base, values)
-            found.append(Trial(index * len(self.space.seeds) + place, index, values, config))
-        return found
+        return [
+            Trial(number, index, values, config_of(self.base, values))
+            for number, values in self.values_of(index, point).items()
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """All of it, for sweep.json."""
@@ -169,6 +195,12 @@ class Sweep:
     def _check(self, config: RunConfig) -> None:
         settings, seeds = self.settings, len(self.space.seeds)
         grid_size = self.space.grid_size
+        number = settings.num_trials or (grid_size or 0) * seeds
+        if number > MOST_TRIALS:
+            raise InputError(
+                f"The sweep has {number:,} trials, and at most {MOST_TRIALS:,} are possible; give "
+                "fewer values or seeds, or a lower sweep.num_trials."
+            )
         if settings.strategy == "grid" and grid_size is None:
             ranges = [
                 f"sweep.{key}"
@@ -240,6 +272,6 @@ def _check_key(key: str, config: RunConfig) -> None:
 
 def _epochs(text: str) -> tuple[int, ...]:
     words = text.replace(",", " ").strip("[]() ").split()
-    if not all(word.isdecimal() for word in words):
-        raise InputError(f"sweep.cull_epochs must be epochs such as '5 10', not {text!r}.")
+    if not all(word.isdecimal() and len(word) < 10 for word in words):
+        raise InputError(f"sweep.cull_epochs must be epochs such as '5 10', not {shown(text)}.")
     return tuple(sorted(set(map(int, words))))

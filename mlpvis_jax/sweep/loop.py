@@ -5,18 +5,20 @@ stay until the last trial has ended, in case that a group has to be taken up aga
 """
 
 import contextlib
+import functools
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 
 from mlpvis_jax.errors import InputError, InterruptedRunError
 from mlpvis_jax.files.checkpoint import Checkpoints
+from mlpvis_jax.files.config_file import ConfigFile
 from mlpvis_jax.files.run_folder import RunFolder
-from mlpvis_jax.running.choices import completed, program_key
+from mlpvis_jax.files.weights import read_description
 from mlpvis_jax.running.failures import explain_resource_errors
 from mlpvis_jax.running.interruption import Interruption
 from mlpvis_jax.running.machine import local_devices
@@ -33,8 +35,11 @@ from mlpvis_jax.show.terminal import print_header
 from mlpvis_jax.sweep import culling, report, tpe
 from mlpvis_jax.sweep.capacity import serves, trials_that_fit
 from mlpvis_jax.sweep.database import DatabaseStore
+from mlpvis_jax.sweep.database_url import DatabaseUrl
 from mlpvis_jax.sweep.definition import Sweep, Trial, config_of
-from mlpvis_jax.sweep.folder import RUNNING, Group, Store, SweepFolder
+from mlpvis_jax.sweep.folder import Group, SweepFolder
+from mlpvis_jax.sweep.records import RUNNING
+from mlpvis_jax.sweep.store import Store
 
 _VALIDATED = ("validation_loss", "validation_accuracy", "validation_top5_accuracy")
 _POLL_SECONDS = 1.0
@@ -44,6 +49,7 @@ def run(
     sweep: Sweep,
     path: str | os.PathLike,
     storage: str | None = None,
+    config_file: ConfigFile | None = None,
 ) -> dict[str, Any] | None:
     """Trains what is missing of a sweep, and reports on all of it.
 
@@ -51,38 +57,38 @@ def run(
       sweep: what to do.
       path: its folder; one that holds this sweep already makes it go on.
       storage: the URL of a database, through which several machines share it.
+      config_file: to be kept with the sweep.
 
     Returns:
-      The row of the best trial, see `folder.Store.rows`; None if every trial diverged.
+      The row of the best trial, see `store.Store.rows`; None if every trial diverged.
 
     Raises:
       InputError: a trial of no use, another sweep in the folder or the database; nothing is
         compiled or written then.
-      InterruptedRunError: SIGTERM or SIGINT came; the sweep is saved.
+      InterruptedRunError: a signal came, see `Interruption`; the sweep is saved.
       StorageError, OutOfMemoryError: no room on the disk, or on the devices.
     """
     devices = local_devices()
     folder = SweepFolder(path)
+    is_tpe = sweep.settings.strategy == "tpe"
+    if is_tpe or storage is not None:
+        tpe.optuna()
+    url = None if storage is None else DatabaseUrl.parse(storage)
     _check_trials(sweep)
-    folder.check(sweep, storage is not None)
+    folder.check(sweep, url)
     with contextlib.ExitStack() as stack:
         store: Store | DatabaseStore
-        if storage is None:
-            suggest = None
-            if sweep.settings.strategy == "tpe":
-                tpe.optuna()
-
-                def suggest(number: int, rows: Any) -> Any:
-                    return tpe.suggest(sweep, number, rows)
-
-            store = Store(folder, sweep, suggest)
+        if url is None:
+            store = Store(folder, sweep, functools.partial(tpe.suggest, sweep) if is_tpe else None)
         else:
-            store = DatabaseStore(folder, sweep, storage)
+            store = DatabaseStore(folder, sweep, url)
         config = config_of(sweep.base, {})
-        task = Task.read(config, folder.path)
+        task = _read_task(config, {}, sweep, folder)
         with folder.locked():
-            folder.check(sweep, storage is not None)
-            folder.write(sweep, None if isinstance(store, Store) else store.shown_url)
+            folder.check(sweep, url)
+            if config_file is not None:
+                config_file.write(folder.path)
+            folder.write(sweep, None if url is None else url.shown)
         if isinstance(store, DatabaseStore):
             store.begin()
             stack.enter_context(store)
@@ -101,17 +107,17 @@ def _check_trials(sweep: Sweep) -> None:
     """
     known = sweep.settings.strategy != "tpe"
     points = map(sweep.point, range(sweep.num_points)) if known else sweep.space.corners()
-    programs, sources = set(), set()
-    for index, point in enumerate(points):
-        (config, *_) = [trial.config for trial in sweep.trials(index, point)]
+    shapes, sources = set(), set()
+    for point in points:
+        shape = sweep.shape_of_point(point)
+        if shape in shapes:
+            continue
+        shapes.add(shape)
         try:
-            key = program_key(config)
-            if key not in programs:
-                completed(config)
-                programs.add(key)
-            if config.data.source not in sources:
+            config = config_of(sweep.base, point)
+            if _data_key(config) not in sources:
                 open_data(config)
-                sources.add(config.data.source)
+                sources.add(_data_key(config))
         except InputError as error:
             values = ", ".join(f"{key}={value}" for key, value in point.items())
             raise InputError(f"The sweep's point {values}: {error}") from None
@@ -136,7 +142,7 @@ class _Session(Observer):
         self._programs: list[Programs] = []
         self._trials: dict[int, Trial] = {}
         self._live = report.LiveTable(sweep, store.rows(), len(task.training))
-        self._to_go_on = f"python launch.py --workdir={folder.path}"
+        self._to_go_on = RunFolder(folder.path).command(config_of(sweep.base, {}))
         if isinstance(store, DatabaseStore):
             self._to_go_on += f" --storage={store.shown_url}"
 
@@ -147,7 +153,7 @@ class _Session(Observer):
             "sweep": f"{sweep.num_trials} trials, {sweep.settings.strategy}",
             **{f"  {key}": str(written) for key, written in sweep.space.to_json().items()},
             "model": str(sweep.base["model"]["name"]),
-            "data": str(sweep.base["data"]["source"]),
+            "data": next(iter(self._tasks.values())).describe(),
             "devices": describe_devices(self._devices),
             "folder": str(self._folder.path),
         }
@@ -187,7 +193,8 @@ class _Session(Observer):
     def _task_of(self, trial: Trial) -> Task:
         key = _data_key(trial.config)
         if key not in self._tasks:
-            self._tasks = {key: Task.read(trial.config, self._folder.path)}  # one set at a time
+            # One set at a time.
+            self._tasks = {key: _read_task(trial.config, trial.values, self._sweep, self._folder)}
             self._programs = []
         return self._tasks[key]
 
@@ -283,3 +290,29 @@ def _writers(run: Run) -> list[writers.Writer]:
 def _data_key(config: RunConfig) -> tuple[Any, ...]:
     """What decides which images a run trains on."""
     return config.data, config.model.image_size
+
+
+def _read_task(
+    config: RunConfig, values: Mapping[str, Any], sweep: Sweep, folder: SweepFolder
+) -> Task:
+    """The data of trials with these values, which are those of the trials before them.
+
+    Raises:
+      InputError: trials in the folder had other images, labels or classes under the same name.
+    """
+    task = Task.read(config, folder.path)
+    for group in folder.read_groups(sweep):
+        for one in group.points:
+            weights = folder.run_folder(one["trial"]).best_weights
+            if _of_data(one["values"]) != _of_data(values) or not weights.exists():
+                continue
+            before = read_description(weights).get("data")
+            if before is not None:
+                task.refuse_other(before, f"The sweep in {folder.path}")
+                return task
+    return task
+
+
+def _of_data(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a trial's values those that decide which images it trains on."""
+    return {key: values[key] for key in values if key[:5] == "data." or key == "model.image_size"}

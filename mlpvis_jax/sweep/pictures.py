@@ -20,7 +20,7 @@ def draw_all(
 
     Args:
       folder: that they go to.
-      rows: of all trials, see `folder.Store.rows`.
+      rows: of all trials, see `store.Store.rows`.
       best: the number of the best trial.
       dimensions: of the space, by key.
       title: of the sweep.

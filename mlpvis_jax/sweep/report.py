@@ -16,14 +16,16 @@ import rich.live
 import rich.table
 import rich.text
 
+from mlpvis_jax.files.atomic import replacing
 from mlpvis_jax.files.run_folder import write_json
 from mlpvis_jax.running.outcome import CULLED, DIVERGED, FINISHED, STOPPED
 from mlpvis_jax.show.terminal import format_duration
 from mlpvis_jax.sweep import pictures, ranking
 from mlpvis_jax.sweep.culling import score_of
 from mlpvis_jax.sweep.definition import Sweep, Trial, config_of
-from mlpvis_jax.sweep.folder import RUNNING, SweepFolder
+from mlpvis_jax.sweep.folder import SweepFolder
 from mlpvis_jax.sweep.ranking import Row, describe_state, percent, short
+from mlpvis_jax.sweep.records import RUNNING
 
 _SHOWN = 12  # rows of the live table
 _WIDTH_OF_A_FILE = 160  # characters; a pipe has no width of its own
@@ -180,9 +182,8 @@ def finish(folder: SweepFolder, sweep: Sweep, rows: Sequence[Row]) -> dict[str, 
     Returns:
       The best trial's row; None if every trial diverged.
     """
-    with (folder.path / "sweep.csv.partial").open("w", newline="") as file:
+    with replacing(folder.table) as partial, partial.open("w", newline="") as file:
         _write_csv(csv.writer(file), sweep, rows)
-    os.replace(folder.path / "sweep.csv.partial", folder.table)
     ranked = ranking.rank(rows, sweep.settings.objective)
     console = _console(None)
     _print_ranked(console, sweep, ranked)

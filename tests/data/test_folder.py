@@ -1,6 +1,8 @@
 import hashlib
 import os
 import re
+import socket
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +42,27 @@ def test_train_and_test_folders(tmp_path: Path) -> None:
     assert labels.tolist() == [0, 1, 1, 1, 2]
     images, labels = decode(source, "test", cache_dir=None)
     assert (images == 60).all() and labels.tolist() == [2]
+
+
+@pytest.mark.parametrize("name", ["validation", "val"])
+def test_a_folder_of_images_that_validate(tmp_path: Path, name: str) -> None:
+    put(tmp_path / "train/cat/1.png", 10)
+    put(tmp_path / "train/dog/1.png", 20)
+    put(tmp_path / "test/cat/1.png", 30)
+    put(tmp_path / name / "dog/1.png", 40)
+    source = open_it(tmp_path)
+    assert source.split_names == {"train": "train", "test": "test", "validation": name}
+    images, labels = decode(source, "validation", cache_dir=None)
+    assert (images == 40).all() and labels.tolist() == [1]
+
+
+def test_kinds_of_images(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        for value, kind in enumerate(("bmp", "GIF", "jpeg", "jpg", "png", "webp")):
+            put(tmp_path / part / f"cat/{value}.{kind}", 10 * value)
+    (tmp_path / "train/cat/3.jpg").rename(tmp_path / "train/cat/3.jfif")
+    images, _ = decode(open_it(tmp_path), "train", cache_dir=None)
+    assert abs(images.mean(axis=(1, 2, 3)) - [0, 10, 20, 30, 40, 50]).max() <= 2
 
 
 def test_the_split_by_hash_is_the_documented_one(tmp_path: Path) -> None:
@@ -117,9 +140,69 @@ def a_class_only_to_test(path: Path) -> None:
     put(path / f"dog/{number}.png")
 
 
+def split_folders(*names: str) -> Callable[[Path], None]:
+    def build(path: Path) -> None:
+        for name in names:
+            put(path / name / "cat/1.png")
+
+    return build
+
+
+def another_kind_of_image(path: Path) -> None:
+    put(path / "cat/1.png")
+    put(path / "cat/more/2.tif")
+
+
+def linked(make: Callable[[Path], None]) -> Callable[[Path], None]:
+    """A class folder, in which `make` is to make `link.png`."""
+
+    def build(path: Path) -> None:
+        put(path / "cat/1.png")
+        make(path / "cat/link.png")
+
+    return build
+
+
+def a_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as end:  # whose paths are short
+        name = tempfile.mktemp(dir="/tmp")
+        end.bind(name)
+        os.rename(name, path)
+
+
+def a_dangling_class(path: Path) -> None:
+    put(path / "cat/1.png")
+    (path / "dog").symlink_to("nowhere")
+
+
+def a_folder_above(path: Path) -> None:
+    put(path / "cat/1.png")
+    (path / "cat/more").symlink_to("..")
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
+        (split_folders("Train", "Test"), "PATH/Test is no class, as it seems; name the folders of"),
+        (split_folders("train", "test", "Val"), "PATH/Val is no class, as it seems"),
+        (split_folders("training", "testing"), "PATH/testing is no class, as it seems"),
+        (split_folders("train", "val"), "PATH has a folder 'train' but no folder 'test';"),
+        (split_folders("cat", "val"), "PATH has a folder 'val' but no folder 'train';"),
+        (split_folders("train", "test", "val", "validation"), "PATH has a folder 'validation' and"),
+        (another_kind_of_image, "PATH/cat/more/2.tif is of a kind of images that is not decoded"),
+        (linked(os.mkfifo), "PATH/cat/link.png is not a file, but a pipe or a device;"),
+        (linked(a_socket), "PATH/cat/link.png is not a file, but a pipe or a device;"),
+        (linked(lambda link: link.symlink_to("/dev/zero")), "PATH/cat/link.png is not a file, but"),
+        (
+            linked(lambda link: link.symlink_to("nowhere")),
+            "PATH/cat/link.png is a link that cannot be followed (No such file or directory);",
+        ),
+        (
+            linked(lambda link: link.symlink_to("link.png")),
+            "PATH/cat/link.png is a link that cannot be followed (Too many levels",
+        ),
+        (a_dangling_class, "PATH/dog is a link that cannot be followed (No such file"),
+        (a_folder_above, "PATH/cat/more is a link to a folder, which is not followed;"),
         (nothing, "There is no folder PATH;"),
         (a_file, "PATH is not a folder;"),
         (an_empty_folder, "PATH has no folders;"),
@@ -179,3 +262,27 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path) -> None:
     for part in ("train", "test"):
         put(tmp_path / "home/pets" / part / "cat/1.png")
     assert len(open_source("folder:~/pets", image_size=8).train) == 1
+
+
+def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
+    long = tmp_path / ("long" * 200)
+    with pytest.raises(InputError, match="cannot be read: File name too long"):
+        open_it(long)
+    with pytest.raises(InputError, match=r"config.data.source=folder:~nosuchuser/x: Could not"):
+        open_source("folder:~nosuchuser/x", image_size=8)
+    with pytest.raises(InputError, match="There is no data source"):
+        open_source("~nosuchuser/x", image_size=8)
+    with pytest.raises(InputError, match="There is no data source"):
+        open_source(str(long), image_size=8)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_what_must_not_be_read_is_said(tmp_path: Path) -> None:
+    put(tmp_path / "set/cat/1.png")
+    for closed in (tmp_path / "set/cat", tmp_path / "set", tmp_path):
+        closed.chmod(0)
+        try:
+            with pytest.raises(InputError, match="cannot be read: Permission denied"):
+                open_it(tmp_path / "set")
+        finally:
+            closed.chmod(0o700)

@@ -59,6 +59,14 @@ def test_class_names_from_the_file(tmp_path: Path) -> None:
     assert source.class_names == ("ant", "bee", "cat")
 
 
+def test_arrays_that_validate(tmp_path: Path) -> None:
+    source = open_arrays(tmp_path, x_val=good()["x_test"] // 2, y_val=np.array([[1], [1]]))
+    assert source.split_names["validation"] == "val"
+    images, labels = decode(source, "validation", cache_dir=None)
+    np.testing.assert_array_equal(images, good()["x_test"] // 2)
+    assert labels.tolist() == [1, 1]
+
+
 X, Y = good()["x_train"], good()["y_train"]
 
 
@@ -87,6 +95,12 @@ X, Y = good()["x_train"], good()["y_train"]
         ({"y_train": np.array([1, 2, 3, 1, 2, 3])}, "y_train has no image of class 0"),
         ({"y_train": Y.astype(np.uint64) + np.uint64(2**63)}, "y_train has no image of class 0"),
         ({"x_train": X[:0], "y_train": Y[:0]}, "x_train is empty"),
+        ({"x_val": X}, "has no y_val; it needs x_train, .*, x_val, y_val and holds"),
+        ({"x_val": X, "y_val": Y + 1}, r"y_val\[2\] is 3, and y_train has only the classes 0 to 2"),
+        (
+            {"x_val": X[:, 1:], "y_val": Y},
+            r"x_train are \[4, 5, 3\] and those of x_val \[3, 5, 3\]",
+        ),
         ({"class_names": np.array(["ant"])}, "class_names .* each of the 3 classes"),
         ({"class_names": np.arange(3)}, "class_names is int64"),
         ({"x_train": np.array([None, "a"])}, "x_train is an array of Python objects"),

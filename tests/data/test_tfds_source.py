@@ -117,6 +117,18 @@ def test_images_of_many_shapes_are_resized(prepare_set: Callable[..., Path]) -> 
     assert other.fingerprint != source.fingerprint
 
 
+def test_a_split_that_validates(prepare_set: Callable[..., Path]) -> None:
+    parts = {"train": range(6), "validation": range(6, 9), "test": range(9, 12)}
+    folder = prepare_set(
+        features(), {split: [example(n) for n in numbers] for split, numbers in parts.items()}
+    )
+    source = open_tiny(folder)
+    assert source.split_names == {split: split for split in parts}
+    for split, numbers in parts.items():
+        images, _ = decode(source, split, cache_dir=None)  # type: ignore[arg-type]
+        assert sorted(images[:, 0, 0, 0]) == list(numbers)
+
+
 def test_grey_images_and_other_keys(prepare_set: Callable[..., Path]) -> None:
     of_a_set = features((4, 4, 1))
     folder = prepare_set(

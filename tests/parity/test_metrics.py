@@ -2,9 +2,12 @@
 
 import keras
 import numpy as np
+import pytest
 
 from mlpvis_jax.learning import metrics
 from mlpvis_jax.learning.losses import softmax_cross_entropy
+
+pytestmark = pytest.mark.optimised
 
 
 def test_means_over_a_set():

@@ -23,6 +23,8 @@ from mlpvis_jax.running.task import Task
 from mlpvis_jax.settings.config import RunConfig
 from tests.parity import keras_models
 
+pytestmark = pytest.mark.optimised
+
 LEARNING_RATES = {"mixer_keras": 0.005, "fnet_keras": 0.001, "gmlp_keras": 0.003}
 NAMES = list(LEARNING_RATES)
 
@@ -66,7 +68,9 @@ def test_logits_and_gradients(name):
     assert max(jax.tree.leaves(errors)) < 1e-4, errors
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [NAMES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])]
+)
 def test_twenty_steps(name):
     """The very step that trains, on fixed batches, without dropout and augmentation."""
     steps, batch_size = 20, 8

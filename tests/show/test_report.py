@@ -111,10 +111,17 @@ def test_curves_are_a_picture(tmp_path, number):
     assert [file.name for file in tmp_path.iterdir()] == ["curves.png"]
 
 
-def test_curves_of_nothing_but_nan(tmp_path):
+def test_a_validation_loss_of_nothing_but_nan_leaves_the_other_curves(tmp_path, figures):
     records = [{**record, "validation_loss": math.nan} for record in history(2)]
     report.plot_curves(records, tmp_path / "curves.png", "title")
-    assert (tmp_path / "curves.png").stat().st_size > 0
+    loss, accuracy = figures["curves.png"].axes
+    assert [line.get_label() for line in loss.lines] == [
+        "train",
+        "validation",
+        "best: epoch 1, nan",
+    ]
+    assert list(loss.lines[0].get_ydata()) == [4.0, 2.0]
+    assert list(accuracy.lines[1].get_ydata()) == pytest.approx([0.13, 0.14])
 
 
 def test_a_picture_that_fails_costs_a_line_of_warning(tmp_path, monkeypatch, capsys):

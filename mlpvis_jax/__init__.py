@@ -1,3 +1,3 @@
-"""Attention-free image classifiers in JAX/Flax: MLP-Mixer, FNet and gMLP."""
+"""Attention-free image classifiers in JAX and Flax: MLP-Mixer, FNet and gMLP."""
 
 __version__ = "0.1.0"

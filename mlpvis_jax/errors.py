@@ -56,3 +56,8 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 def first_line(error: BaseException) -> str:
     """Returns the first line of an error's message, or the name of its class."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+def one_line(error: BaseException) -> str:
+    """Returns the class of an error, and its whole message in one line if it has one."""
+    return ": ".join(filter(None, (type(error).__name__, " ".join(str(error).split()))))

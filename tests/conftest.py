@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from absl import flags
 from matplotlib.figure import Figure
 
 import launch
@@ -74,8 +73,6 @@ def launch_main() -> Callable[..., int]:
     """`launch.py` with these arguments, in this process; returns its exit status."""
 
     def call(*arguments: str) -> int:
-        for name in ("config", "sweep", "storage", "workdir", "mode"):
-            flags.FLAGS[name].unparse()
         return launch.main(["launch.py", *map(str, arguments)])
 
     return call

@@ -1,0 +1,267 @@
+"""The command line, `mlpvis` and launch.py: flags to settings to the function of a mode."""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mlpvis_jax.errors import InputError, RunError, one_line
+from mlpvis_jax.files.config_file import ConfigFile, command
+from mlpvis_jax.files.place import find_folder
+from mlpvis_jax.files.recipe import find_file, read_config, read_sweep, split_variant
+from mlpvis_jax.files.run_folder import RunFolder
+from mlpvis_jax.settings.config import RunConfig, override_all
+from mlpvis_jax.show.output import print_while_somebody_reads
+
+_EXAMPLES = """\
+examples:
+  mlpvis --config=mixer:digits                            train on scikit-learn's digits
+  mlpvis --config=gmlp --config.data.source=folder:PATH   train on your own images
+  mlpvis --workdir=runs/mixer                             go on with a run
+  mlpvis --workdir=runs/mixer --mode=evaluate             test its best weights
+  mlpvis --config=mixer --sweep=lr_wd --workdir=runs/lr_wd
+python launch.py takes the same flags. --help=settings lists every --config.KEY.
+"""
+_MODES = ("train", "evaluate")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message[:1].upper()}{message[1:]}.")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="mlpvis",
+        description="Trains or evaluates a classifier, or sweeps over its settings.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add(
+        "--config",
+        metavar="FILE[:VARIANT]",
+        help="settings: a Python file that defines get_config(variant), a recipe's name (mixer, "
+        "fnet, gmlp), or a run's config.json; --config.KEY=VALUE changes one",
+    )
+    add(
+        "--sweep",
+        metavar="FILE",
+        help="a Python file that defines get_sweep() -> dict, or a recipe's name (lr_wd); "
+        "--sweep.KEY=VALUE changes one of its settings or adds a dimension, such as "
+        "--sweep.optimizer.learning_rate='log_uniform(1e-4, 1e-2)', also without a file",
+    )
+    add(
+        "--storage",
+        metavar="URL",
+        help="a PostgreSQL or MySQL database through which several machines share a sweep",
+    )
+    add(
+        "--workdir",
+        metavar="FOLDER",
+        help="of the run; by default a new one under runs/; a run that is in it goes on",
+    )
+    add("--mode", default="train", metavar="|".join(_MODES), help="what to do; by default train")
+    add("-h", "--help", nargs="?", const="flags", metavar="settings", help="shows this, or them")
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    """Runs a command line; returns the exit status: 0, or that of the error it printed.
+
+    Args:
+      arguments: as sys.argv: the program's name comes first.
+    """
+    program, folder = Path(arguments[0]).name, None
+    try:
+        flags, overrides = _parse(arguments[1:])
+        if flags.help:
+            _print_help(flags.help)
+            return 0
+        values, name = _read_settings(flags)
+        override_all(values, overrides["config"])
+        kept = _config_to_keep(flags, values, overrides["config"])
+        written = _read_sweep(flags, overrides["sweep"])
+        folder = Path(flags.workdir or _new_folder(flags, f"{name}-sweep" if written else name))
+        if written:
+            _run_sweep(values, written, folder, flags.storage, kept)
+        elif flags.storage is not None:
+            raise InputError("--storage is for a sweep; give --sweep=FILE or --sweep.KEY=VALUE.")
+        else:
+            _run(flags.mode, RunConfig.from_mapping(values), folder, kept)
+    except RunError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:  # before there is something to save
+        return 128 + signal.SIGINT
+    except Exception as error:
+        print(f"{program}: {one_line(error)}. {_keep_traceback(folder)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run_as_program() -> NoReturn:
+    """Runs the process's own command line, and ends the process."""
+    print_while_somebody_reads()
+    # Until there is something to save, Ctrl-C ends the process at once and without a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # A notebook names its own backend for the processes that it starts, too, and matplotlib cannot
+    # be imported where that is not installed.
+    os.environ["MPLBACKEND"] = "agg"
+    sys.path.append(os.getcwd())  # where MODULE:NAME in a config may be
+    sys.exit(main(sys.argv))
+
+
+def _parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, dict[str, str]]]:
+    """The flags, and the --config.KEY=VALUE and --sweep.KEY=VALUE arguments by KEY."""
+    parser = _parser()
+    flags, rest = parser.parse_known_args(arguments)
+    overrides: dict[str, dict[str, str]] = {"config": {}, "sweep": {}}
+    for argument in rest:
+        name, equals, value = argument.partition("=")
+        group, dot, key = name.removeprefix("--").partition(".")
+        if not name.startswith("--") or group not in overrides or not dot:
+            known = ("--config", "--sweep", "--storage", "--workdir", "--mode", "--help")
+            # Not what follows: it may be the URL of a database, with its password.
+            shown = name.partition("://")[0]
+            raise InputError(
+                f"Unknown argument {shown!r}; there are {', '.join(known)}, --config.KEY=VALUE, "
+                "--sweep.KEY=VALUE."
+            )
+        if not equals:
+            raise InputError(f"{name} needs a value: {name}=VALUE.")
+        overrides[group][key] = value
+    if flags.mode not in _MODES:
+        raise InputError(f"--mode={flags.mode} is unknown; there are {', '.join(_MODES)}.")
+    if flags.workdir:
+        flags.workdir = str(find_folder(flags.workdir))
+    return flags, overrides
+
+
+def _print_help(topic: str) -> None:
+    if topic == "settings":
+        from mlpvis_jax.running import manual
+
+        print(manual.text())
+        return
+    print(_parser().format_help(), end="")
+
+
+def _read_settings(flags: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    """The settings before the command line changes them, and a name for the run."""
+    from mlpvis_jax.sweep.folder import SweepFolder
+
+    if flags.config is not None:
+        return read_config(flags.config)
+    if flags.workdir and RunFolder(flags.workdir).holds_run():
+        return RunFolder(flags.workdir).read_config().to_dict(), ""
+    if flags.workdir and SweepFolder(flags.workdir).definition.exists():
+        return dict(SweepFolder(flags.workdir).read().base), ""
+    raise InputError(
+        f"--mode={flags.mode} needs --config=FILE, such as configs/mixer.py, or a --workdir that "
+        "holds a run."
+    )
+
+
+def _config_to_keep(
+    flags: argparse.Namespace, values: dict[str, Any], overrides: dict[str, str]
+) -> ConfigFile | None:
+    """The Python file of settings, if it is one; it is kept where it has defined the model.
+
+    Raises:
+      InputError: the settings are those of a run whose model a file defines that is not given.
+    """
+    file, variant = split_variant(flags.config or "")
+    path = find_file("--config", file, "configs") if file else Path(flags.workdir) / "config.json"
+    if path.suffix == ".py":
+        flat = RunConfig.from_mapping(values).flat()
+        settings = {key: value for key, value in flat.items() if key not in overrides}
+        return ConfigFile(path.read_bytes(), variant, settings)
+    given = {"workdir": flags.workdir, "mode": None if flags.mode == "train" else flags.mode}
+    more = [f"--{name}={value}" for name, value in given.items() if value]
+    needed = command(path.parent, RunConfig.from_mapping(values), *more)
+    if needed is not None:
+        raise InputError(
+            f"The model {values['model']['name']!r} of {path.parent} is defined by a Python file, "
+            f"whose copy in the folder is not executed unless you name it: {needed}"
+        )
+    return None
+
+
+def _read_sweep(flags: argparse.Namespace, overrides: dict[str, str]) -> dict[str, Any]:
+    """Settings and dimensions of the sweep, by key; none if there is no sweep."""
+    from mlpvis_jax.sweep.folder import SweepFolder
+
+    written: dict[str, Any] = {}
+    if flags.sweep is not None:
+        written = read_sweep(flags.sweep)
+    elif flags.workdir and SweepFolder(flags.workdir).definition.exists():
+        written = SweepFolder(flags.workdir).read().to_json()["sweep"]
+    if (written or overrides) and flags.mode != "train":
+        raise InputError(f"--mode={flags.mode} is of one run, such as a sweep's trials/0000.")
+    return {**written, **overrides}
+
+
+def _new_folder(flags: argparse.Namespace, name: str) -> Path:
+    if flags.mode == "evaluate":
+        raise InputError("--mode=evaluate needs --workdir, the folder of a run.")
+    return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _run(mode: str, config: RunConfig, path: Path, config_file: ConfigFile | None) -> None:
+    from mlpvis_jax.models.presets import own_presets
+    from mlpvis_jax.running.evaluation import evaluate
+    from mlpvis_jax.running.machine import keep_compiled_programs
+    from mlpvis_jax.running.solo import train
+
+    keep_compiled_programs()
+    folder = RunFolder(path, config_file if config.model.name in own_presets() else None)
+    results = {"train": train, "evaluate": evaluate}[mode](config, folder)
+    print(f"Test accuracy: {round(results['test_accuracy'] * 100, 2)}%")
+    if "test_top5_accuracy" in results:
+        print(f"Test top 5 accuracy: {round(results['test_top5_accuracy'] * 100, 2)}%")
+
+
+def _run_sweep(
+    values: dict[str, Any],
+    written: dict[str, Any],
+    folder: Path,
+    storage: str | None,
+    config_file: ConfigFile | None,
+) -> None:
+    from mlpvis_jax.models.presets import own_presets
+    from mlpvis_jax.running.machine import keep_compiled_programs, use_each_core
+    from mlpvis_jax.sweep import loop
+    from mlpvis_jax.sweep.definition import Sweep
+
+    sweep = Sweep.read(values, written)
+    keep_compiled_programs()
+    use_each_core(sweep.num_trials)
+    kept = config_file if own_presets() else None
+    best = loop.run(sweep, folder, storage, config_file=kept)
+    if best is not None:
+        print(f"Best: trial {best['trial']}")
+        print(f"Validation accuracy: {round(best['validation_accuracy'] * 100, 2)}%")
+        if best.get("test_accuracy") is not None:
+            print(f"Test accuracy: {round(best['test_accuracy'] * 100, 2)}%")
+
+
+def _keep_traceback(folder: Path | None) -> str:
+    """Writes down what nobody foresaw, in the run's folder if it can; tells where."""
+    name = f"error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+    places = [folder] if folder is not None and os.path.isdir(folder) else []
+    with contextlib.suppress(OSError):
+        places.append(Path(tempfile.gettempdir()))
+    for place in places:
+        with contextlib.suppress(OSError):
+            (place / name).write_text(traceback.format_exc(), errors="backslashreplace")
+            return f"This was not foreseen; the traceback is in {place / name}"
+    return "This was not foreseen, and there is no folder to write the traceback to."

@@ -1,26 +1,60 @@
 """What a sweep is told, as a file and on the command line; what it refuses before any training."""
 
-import dataclasses
 import json
 import re
 from pathlib import Path
 
+import jax
 import pytest
-from ml_collections import ConfigDict
 
 from configs import fnet, gmlp, mixer
 from mlpvis_jax.errors import InputError
-from mlpvis_jax.learning.state import Hyperparameters
-from mlpvis_jax.sweep.definition import FREE, Sweep, shape_of
-from tests.settings.test_config import KEYS
+from mlpvis_jax.running.choices import Plan, declarations, program_key
+from mlpvis_jax.running.task import Task
+from mlpvis_jax.settings.config import override_all
+from mlpvis_jax.settings.declared import Role
+from mlpvis_jax.sweep.definition import Sweep, config_of
 
-RATE, DECAY, BLOCKS = "optimizer.learning_rate", "optimizer.weight_decay", "model.num_blocks"
+RATE, BLOCKS = "optimizer.learning_rate", "model.num_blocks"
+# Numbers that the program is given, and rules of the host, of a run with the names in NAMED.
+TRACED = {
+    "seed",
+    RATE,
+    "optimizer.weight_decay",
+    "optimizer.clip_norm",
+    "schedule.warmup_epochs",
+    "schedule.final",
+    "averaging.decay",
+    "loss.label_smoothing",
+    "model.dropout_rate",
+    "model.stochastic_depth_rate",
+    "augment.flip_zoom.flip_probability",
+    "augment.flip_zoom.zoom",
+    "mix.mixup.alpha",
+}
+RULES = {
+    "num_epochs",
+    "reduce_on_plateau.factor",
+    "reduce_on_plateau.patience",
+    "reduce_on_plateau.min_delta",
+    "early_stopping.patience",
+}
+NAMED = {
+    "schedule.name": "cosine",
+    "mix.mixup.alpha": 0.4,
+    "optimizer.clip_norm": 1.0,
+    "averaging.decay": 0.5,
+}
 
 
 def sweep_of(written, **changes):
-    config = ConfigDict(mixer.get_config("digits"))
-    config.update_from_flattened_dict(changes)
-    return Sweep.read(config.to_dict(), written)
+    return Sweep.read(base_of(changes), written)
+
+
+def base_of(changes):
+    values = mixer.get_config("digits").to_dict()
+    override_all(values, {key: str(value) for key, value in changes.items()})
+    return values
 
 
 def trials_of(sweep):
@@ -40,7 +74,7 @@ def test_trials_are_numbered_by_point_and_seed():
 
 def test_settings_of_the_base_are_those_of_all_trials():
     sweep = sweep_of({RATE: [0.1, 0.2]}, **{"optimizer.b1": 0.5})
-    assert {trial.config.optimizer.b1 for trial in trials_of(sweep)} == {0.5}
+    assert {trial.config.optimizer.options["b1"] for trial in trials_of(sweep)} == {0.5}
 
 
 def test_text_of_the_command_line_and_values_of_a_file_are_the_same_sweep():
@@ -58,21 +92,42 @@ def test_what_is_written_down_reads_back():
 
 
 def test_trials_that_differ_in_numbers_alone_are_of_one_shape():
-    assert set(KEYS) >= FREE
-    config = sweep_of({RATE: [0.1]}).trials(0, {RATE: 0.1})[0].config
-    for key in FREE - {"seed"}:
-        now = config.flat()[key]
-        other = 0.25 if isinstance(now, float | None) else now + 1
-        (changed,) = sweep_of({key: [other]}).trials(0, {key: other})
-        assert changed.config != config and shape_of(changed.config) == shape_of(config), key
-    for key, other in ((BLOCKS, 3), ("batch_size", 64), ("model.dtype", "bfloat16")):
-        (changed,) = sweep_of({key: [other]}).trials(0, {key: other})
-        assert shape_of(changed.config) != shape_of(config), key
+    config = config_of(base_of(NAMED), {})
+    declared = declarations(config)
+    assert {key for key, one in declared.items() if one.role is Role.TRACED} == TRACED
+    assert {key for key, one in declared.items() if one.role is Role.RULE} == RULES
+    for key in (TRACED | RULES) - {"seed"}:
+        now = config.flat().get(key, 0.0)
+        other = 0.25 if isinstance(now, float) else now + 1
+        assert are_of_one_shape(config, key, now, other), key
+    for key, now, other in (
+        (BLOCKS, 2, 3),
+        ("batch_size", 32, 64),
+        ("model.dtype", "float32", "bfloat16"),
+        ("optimizer.clip_norm", 1.0, None),  # which leaves it out of the program
+        ("averaging.decay", 0.5, None),
+    ):
+        assert not are_of_one_shape(config, key, now, other), key
 
 
-def test_every_number_that_the_step_is_given_may_differ_between_trials():
-    free = {key.rpartition(".")[2] for key in FREE}
-    assert {field.name for field in dataclasses.fields(Hyperparameters)} <= free
+def are_of_one_shape(config, key, now, other):
+    """Whether trials with two values of a key are of one program, and may be of one group."""
+    sweep = Sweep.read(config.to_dict(), {key: [now, other]})
+    points = [sweep.point(0), sweep.point(1)]
+    (one,), (changed,) = map(sweep.trials, range(2), points)
+    assert one.config != changed.config
+    is_one_program = program_key(one.config) == program_key(changed.config)
+    assert is_one_program == (sweep.shape_of_point(points[0]) == sweep.shape_of_point(points[1]))
+    return is_one_program
+
+
+def test_every_number_that_the_step_is_given_may_differ_between_trials(tmp_path):
+    config = config_of(base_of(NAMED), {})
+    plan = Plan.of([config], Task.read(config, tmp_path / "run"))
+    leaves, _ = jax.tree_util.tree_flatten_with_path(plan.numbers(config, 41))
+    given = {jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves}
+    steps = {"schedule.warmup_steps", "schedule.total_steps"}  # of warmup_epochs and num_epochs
+    assert given - steps == TRACED - {"schedule.warmup_epochs"} and steps < given
 
 
 def test_a_sweep_goes_on_as_itself_or_with_more_trials():
@@ -101,7 +156,7 @@ def test_the_sweeps_of_the_project_go_with_every_model(path, recipe):
     import runpy
 
     sweep = Sweep.read(recipe.get_config().to_dict(), runpy.run_path(str(path))["get_sweep"]())
-    assert len({shape_of(trial.config) for trial in trials_of(sweep)}) == 1
+    assert len({program_key(trial.config) for trial in trials_of(sweep)}) == 1
 
 
 def test_the_sweep_in_the_documentation_is_one():

@@ -33,7 +33,7 @@ def build_model(name: str, images: np.ndarray, num_classes: int) -> Any:
     """
     import keras
 
-    from tests.parity import keras_models
+    from benchmarks import keras_models
 
     normalization = keras.layers.Normalization()
     normalization.adapt(images)

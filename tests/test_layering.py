@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mlpvis_jax"
 
@@ -11,23 +13,42 @@ ALLOWED = {
     "__init__": set(),
     "errors": set(),
     "settings": {"errors"},
-    "data": {"errors"},
-    "models": {"errors"},
-    "learning": {"data"},
+    "data": {"errors", "settings"},
+    "models": {"errors", "settings"},
+    "learning": {"data", "settings"},
     "files": {"errors", "settings"},
-    "show": {"files"},
+    "show": {"errors", "files", "settings"},
     "running": {
         *("data", "errors", "files", "learning", "models", "settings", "show", "__init__"),
     },
     "sweep": {
         *("data", "errors", "files", "learning", "models", "running", "settings", "show"),
     },
+    "command": {"errors", "files", "models", "running", "settings", "show", "sweep"},
+    "py.typed": set(),
+}
+# Inside a part, what each file may import of its own part: only what stands before it.
+ORDER = {
+    "settings": "declared choice config",
+    "models": "fields checks layers patches fnet gmlp mixer classifier presets __init__",
+    "learning": "augment metrics losses mix optimizers plateau schedules state step",
+    "files": "atomic place config_file orbax_messages checkpoint run_folder recipe weights",
+    "show": "drawing output terminal curves writers",
+    "running": (
+        "machine interruption room task placement trials feed choices programs progress failures "
+        "outcome run trainer evaluation solo manual"
+    ),
+    "sweep": (
+        "space strategies definition culling records database_url storage folder ranking pictures "
+        "capacity tpe store database stores report loop"
+    ),
 }
 
 
-def imports(path):
-    """Dotted names of all that a file imports, wherever in it."""
-    for node in ast.walk(ast.parse(path.read_text())):
+def imports(path, top_level=False):
+    """Dotted names of all that a file imports, wherever in it, or at its top level."""
+    tree = ast.parse(path.read_text())
+    for node in tree.body if top_level else ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -50,6 +71,29 @@ def test_imports_go_downward():
     for path in PACKAGE.rglob("*.py"):
         part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
         assert own(path) <= ALLOWED[part] | {part}, path
+
+
+@pytest.mark.parametrize("part", ORDER)
+def test_inside_a_part_imports_go_one_way(part):
+    names = ORDER[part].split()
+    files = {path.stem for path in (PACKAGE / part).glob("*.py") if path.stat().st_size}
+    assert files == set(names)
+    for path in (PACKAGE / part).glob("*.py"):
+        for dotted in imports(path, top_level=True):
+            own_part, _, rest = dotted.removeprefix("mlpvis_jax.").partition(".")
+            other = rest.partition(".")[0]
+            if own_part == part and other in names:
+                assert names.index(other) < names.index(path.stem), f"{path} imports {other}"
+
+
+def test_launch_and_benchmarks_import_the_package_alone():
+    assert own(ROOT / "launch.py") == {"command"}
+    for path in PACKAGE.rglob("*.py"):
+        roots = {name.split(".")[0] for name in imports(path)}
+        assert not roots & {"benchmarks", "tests", "launch", "configs"}, path
+    for path in (ROOT / "benchmarks").glob("*.py"):
+        roots = {name.split(".")[0] for name in imports(path)}
+        assert "tests" not in roots, path
 
 
 def test_every_part_has_its_rule():

@@ -1,6 +1,7 @@
 """From the name a user gives to the source of images it stands for."""
 
 import difflib
+import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from mlpvis_jax.data.folder import open_folder
 from mlpvis_jax.data.npz import open_npz
 from mlpvis_jax.data.tfds_source import open_tfds
 from mlpvis_jax.errors import InputError
+from mlpvis_jax.settings.choice import find
 
 
 class Request(NamedTuple):
@@ -37,7 +39,7 @@ def _path(asked: Request) -> Path:
         raise InputError(f"config.data.source={asked.name}: {error}") from None
 
 
-_OPENERS: dict[str, Callable[[Request], Source]] = {
+SOURCES: dict[str, Callable[[Request], Source]] = {
     "digits": lambda asked: open_digits(asked.name),
     "cifar10": lambda asked: _open_tfds(asked, "cifar10"),
     "cifar100": lambda asked: _open_tfds(asked, "cifar100"),
@@ -47,13 +49,14 @@ _OPENERS: dict[str, Callable[[Request], Source]] = {
 }
 # What follows the colon, for those that need it; the others have no colon.
 _RESTS = {"tfds": "NAME", "folder": "PATH", "npz": "PATH"}
-_FORMS = [f"{prefix}:{_RESTS[prefix]}" if prefix in _RESTS else prefix for prefix in _OPENERS]
+_FORMS = [f"{prefix}:{_RESTS[prefix]}" if prefix in _RESTS else prefix for prefix in SOURCES]
 
 
 def open_source(name: str, *, image_size: int, data_dir: str | Path | None = None) -> Source:
     """The images that `name` stands for.
 
-    It is one of digits, cifar10, cifar100, tfds:NAME, folder:PATH and npz:PATH.
+    It is one of digits, cifar10, cifar100, tfds:NAME, folder:PATH and npz:PATH; or MODULE:NAME, or
+    MODULE:NAME:REST, of a function that opens a source for a `Request`.
     `image_size` is the side, in pixels, to which images are brought that differ in size; where
     all have one shape they keep it. `data_dir` is where tfds and cifar sets are; without it that
     is the environment variable TFDS_DATA_DIR, else TFDS's default.
@@ -63,17 +66,28 @@ def open_source(name: str, *, image_size: int, data_dir: str | Path | None = Non
     if image_size < 1:
         raise InputError(f"image_size is {image_size}; it must be 1 or more.")
     prefix, colon, rest = name.partition(":")
-    if prefix not in _OPENERS or (prefix in _RESTS) != bool(rest) or (colon and not rest):
+    if prefix not in SOURCES and _is_import_path(prefix, rest):
+        attribute, _, rest = rest.partition(":")
+        opener = find(SOURCES, f"{prefix}:{attribute}", "config.data.source")
+        return opener(Request(name, rest, image_size, data_dir))
+    if prefix not in SOURCES or (prefix in _RESTS) != bool(rest) or (colon and not rest):
         raise InputError(
             f"There is no data source {name!r}{_hint(name, prefix, colon + rest)}; give one of "
             f"{', '.join(_FORMS)}."
         )
-    return _OPENERS[prefix](Request(name, rest, image_size, data_dir))
+    return SOURCES[prefix](Request(name, rest, image_size, data_dir))
+
+
+def _is_import_path(module: str, rest: str) -> bool:
+    names = [*module.split("."), rest.partition(":")[0]]
+    if not all(name.isidentifier() for name in names):
+        return False
+    return "." in module or importlib.util.find_spec(module) is not None
 
 
 def _hint(name: str, prefix: str, rest: str) -> str:
     """What the user may have meant, as a part of a sentence; "" without an idea."""
-    near = difflib.get_close_matches(prefix.lower(), _OPENERS, n=1)
+    near = difflib.get_close_matches(prefix.lower(), SOURCES, n=1)
     if near:
         argument = (rest if len(rest) > 1 else f":{_RESTS[near[0]]}") if near[0] in _RESTS else ""
         return f" (did you mean {near[0] + argument!r}?)"

@@ -90,19 +90,22 @@ class WeightsAndBiases:
     """A run of Weights & Biases, taken up again under the same id; see `Writer`.
 
     What their environment variables say holds: WANDB_PROJECT, WANDB_MODE=offline, and so on.
-
-    Raises:
-      InputError: the package wandb is not installed.
     """
 
-    def __init__(self, run: RunDescription) -> None:
+    @staticmethod
+    def check() -> None:
+        """Raises InputError where the package is not installed."""
         try:
-            import wandb
+            import wandb  # noqa: F401
         except ImportError as error:
             raise InputError(
                 "config.writers names wandb, which is not installed: pip install "
                 "'mlpvis_jax[wandb]'."
             ) from error
+
+    def __init__(self, run: RunDescription) -> None:
+        import wandb
+
         name = run.folder.absolute().name
         self._run = wandb.init(
             dir=str(run.folder), id=name, name=name, resume="allow", config=dict(run.settings)
@@ -129,10 +132,13 @@ def chosen(names: str) -> list[Callable[[RunDescription], Writer]]:
     """Finds the writers of a config, such as "tensorboard curves"; "" for none.
 
     Raises:
-      InputError: no such writer.
+      InputError: no such writer, or a package that it needs is not installed.
     """
     words = names.replace(",", " ").split()
-    return [find(WRITERS, name, "config.writers") for name in words]
+    found = [find(WRITERS, name, "config.writers") for name in words]
+    for writer in found:
+        getattr(writer, "check", lambda: None)()  # of those that need another package
+    return found
 
 
 def numbers_of(record: Record) -> dict[str, float]:

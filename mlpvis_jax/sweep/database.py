@@ -277,7 +277,7 @@ class DatabaseStore:
         present = {one.user_attrs[_POINT] for one in living if _POINT in one.user_attrs}
         waiting = sum(one.state == self._states.WAITING for one in living)
         lost: dict[int, Point] = {}
-        if self._sweep.settings.strategy == "tpe":
+        if not self._sweep.strategy.knows_points:
             for one in self._study.get_trials(deepcopy=False):
                 known = one.user_attrs
                 if one.state == self._states.FAIL and _VALUES in known and _SURPLUS not in known:
@@ -298,7 +298,7 @@ class DatabaseStore:
         while True:
             living = self._living()
             waiting = any(one.state == self._states.WAITING for one in living)
-            if not waiting and self._sweep.settings.strategy != "tpe":
+            if not waiting and self._sweep.strategy.knows_points:
                 return None
             if not waiting and len(living) >= self._sweep.num_points:
                 return None
@@ -306,7 +306,7 @@ class DatabaseStore:
             self._storage.record_heartbeat(trial._trial_id)
             attributes = trial.user_attrs
             if _POINT not in attributes:
-                if self._sweep.settings.strategy != "tpe" or self._is_surplus(trial.number):
+                if self._sweep.strategy.knows_points or self._is_surplus(trial.number):
                     trial.set_user_attr(_SURPLUS, True)
                     self._study.tell(trial, state=self._states.FAIL)
                     continue

@@ -8,10 +8,12 @@ from typing import Annotated, Any
 
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.running.choices import completed, declarations, differences
+from mlpvis_jax.settings.choice import find
 from mlpvis_jax.settings.config import RunConfig, override, override_all
 from mlpvis_jax.settings.declared import Count, OneOf, Role, Within, check_all, settings_of, shown
 from mlpvis_jax.sweep import space
 from mlpvis_jax.sweep.space import Point, Space
+from mlpvis_jax.sweep.strategies import STRATEGIES, Strategy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Settings:
     """All that a sweep is told but its space."""
 
     strategy: Annotated[
-        str, OneOf(("grid", "random", "tpe")), Role.RULE, "How points are chosen."
+        str, Role.RULE, "How points are chosen: grid, random, tpe, or MODULE:NAME of your own."
     ] = "grid"
     num_trials: Annotated[
         Count | None, Role.RULE, "Trials, with all seeds; None: the whole grid."
@@ -123,20 +125,25 @@ class Sweep:
     @property
     def num_points(self) -> int:
         """Points, each of which is trained with every seed."""
-        if self.settings.num_trials is None:
-            assert self.space.grid_size is not None
-            return self.space.grid_size
-        return self.settings.num_trials // len(self.space.seeds)
+        if self.settings.num_trials is not None:
+            return self.settings.num_trials // len(self.space.seeds)
+        number = self.strategy.max_points(self.space)
+        if number is None:
+            raise InputError(f"--sweep.strategy={self.settings.strategy} needs --sweep.num_trials.")
+        return number
 
     @property
     def num_trials(self) -> int:
         return self.num_points * len(self.space.seeds)
 
+    @functools.cached_property
+    def strategy(self) -> Strategy:
+        """How points are chosen."""
+        return find(STRATEGIES, self.settings.strategy, "sweep.strategy")()
+
     def point(self, index: int) -> Point:
-        """The point of an index, where the strategy needs no results to choose it."""
-        if self.settings.strategy == "grid":
-            return self.space.grid_point(index)
-        return self.space.random_point(index, self.settings.suggestion_seed)
+        """Gives the point of an index, where the strategy needs no results to choose it."""
+        return self.strategy.point(self.space, index, self.settings.suggestion_seed)
 
     def shape_of_point(self, point: Point) -> str:
         """Writes a text that is equal for points of one `program_key`; no config is built."""
@@ -194,37 +201,23 @@ class Sweep:
 
     def _check(self, config: RunConfig) -> None:
         settings, seeds = self.settings, len(self.space.seeds)
-        grid_size = self.space.grid_size
-        number = settings.num_trials or (grid_size or 0) * seeds
+        number = settings.num_trials or (self.space.grid_size or 0) * seeds
         if number > MOST_TRIALS:
             raise InputError(
                 f"The sweep has {number:,} trials, and at most {MOST_TRIALS:,} are possible; give "
                 "fewer values or seeds, or a lower sweep.num_trials."
             )
-        if settings.strategy == "grid" and grid_size is None:
-            ranges = [
-                f"sweep.{key}"
-                for key, dimension in self.space.dimensions.items()
-                if not isinstance(dimension, space.Values)
-            ]
+        if settings.num_trials is not None and settings.num_trials % seeds:
             raise InputError(
-                f"A grid is made of lists, and {', '.join(ranges)} is a range; give a list, or "
-                "--sweep.strategy=random."
+                f"sweep.num_trials must be a multiple of the {seeds} seeds that every point is "
+                f"trained with, not {settings.num_trials}."
             )
-        if settings.num_trials is None:
-            if settings.strategy != "grid":
-                raise InputError(f"--sweep.strategy={settings.strategy} needs --sweep.num_trials.")
-        else:
-            if settings.num_trials % seeds:
-                raise InputError(
-                    f"sweep.num_trials must be a multiple of the {seeds} seeds that every point "
-                    f"is trained with, not {settings.num_trials}."
-                )
-            if settings.strategy == "grid" and self.num_points > (grid_size or 0):
-                raise InputError(
-                    f"sweep.num_trials is {settings.num_trials}, but the grid has only "
-                    f"{(grid_size or 0) * seeds} trials."
-                )
+        most = self.strategy.max_points(self.space)
+        if most is not None and self.num_points > most:
+            raise InputError(
+                f"sweep.num_trials is {settings.num_trials}, but the {settings.strategy} has only "
+                f"{most * seeds} trials."
+            )
         for epoch in self.cull_epochs:
             if not 1 <= epoch < config.num_epochs:
                 raise InputError(

@@ -17,9 +17,9 @@ from mlpvis_jax.files.place import check_kinds
 from mlpvis_jax.files.run_folder import RunFolder, read_json, write_json
 from mlpvis_jax.sweep import records
 from mlpvis_jax.sweep.culling import Record
-from mlpvis_jax.sweep.database_url import DatabaseUrl
 from mlpvis_jax.sweep.definition import Sweep, Trial, config_of
 from mlpvis_jax.sweep.space import SEED
+from mlpvis_jax.sweep.storage import Storage, read_storage
 
 
 class SweepFolder:
@@ -46,7 +46,7 @@ class SweepFolder:
         self._histories: dict[int, list[Record]] = {}
         self._groups: dict[Path, Group] = {}
 
-    def check(self, sweep: Sweep, database: DatabaseUrl | None = None) -> None:
+    def check(self, sweep: Sweep, database: Storage | None = None) -> None:
         """Refuses a folder that holds something else, or that cannot be written.
 
         Args:
@@ -73,7 +73,7 @@ class SweepFolder:
                     "choose another folder."
                 )
 
-    def _check_storage(self, storage: Any, database: DatabaseUrl | None) -> None:
+    def _check_storage(self, storage: Any, database: Storage | None) -> None:
         """Raises InputError unless the sweep was begun through this database, or through none."""
         place = f"--workdir={self.path} holds a sweep"
         if storage is None:
@@ -84,7 +84,7 @@ class SweepFolder:
                 )
             return
         try:
-            before = DatabaseUrl.parse(str(storage))
+            before = read_storage(str(storage))
         except InputError:
             raise InputError(
                 f'{self.definition}: "storage" is no URL of a database; write there the one that '

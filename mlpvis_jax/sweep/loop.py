@@ -5,7 +5,6 @@ stay until the last trial has ended, in case that a group has to be taken up aga
 """
 
 import contextlib
-import functools
 import os
 import shutil
 import time
@@ -32,14 +31,14 @@ from mlpvis_jax.running.trials import TrialParallel
 from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.show import writers
 from mlpvis_jax.show.terminal import print_header
-from mlpvis_jax.sweep import culling, report, tpe
+from mlpvis_jax.sweep import culling, report
 from mlpvis_jax.sweep.capacity import serves, trials_that_fit
-from mlpvis_jax.sweep.database import DatabaseStore
-from mlpvis_jax.sweep.database_url import DatabaseUrl
 from mlpvis_jax.sweep.definition import Sweep, Trial, config_of
 from mlpvis_jax.sweep.folder import Group, SweepFolder
 from mlpvis_jax.sweep.records import RUNNING
-from mlpvis_jax.sweep.store import Store
+from mlpvis_jax.sweep.storage import read_storage
+from mlpvis_jax.sweep.stores import TrialStore, open_store
+from mlpvis_jax.sweep.tpe import optuna
 
 _VALIDATED = ("validation_loss", "validation_accuracy", "validation_top5_accuracy")
 _POLL_SECONDS = 1.0
@@ -70,29 +69,27 @@ def run(
     """
     devices = local_devices()
     folder = SweepFolder(path)
-    is_tpe = sweep.settings.strategy == "tpe"
-    if is_tpe or storage is not None:
-        tpe.optuna()
-    url = None if storage is None else DatabaseUrl.parse(storage)
+    sweep.strategy.check()
+    if storage is not None and "://" in storage:
+        optuna()  # databases are reached through it
+    shared = None if storage is None else read_storage(storage)
     _check_trials(sweep)
-    folder.check(sweep, url)
+    folder.check(sweep, shared)
     with contextlib.ExitStack() as stack:
-        store: Store | DatabaseStore
-        if url is None:
-            store = Store(folder, sweep, functools.partial(tpe.suggest, sweep) if is_tpe else None)
-        else:
-            store = DatabaseStore(folder, sweep, url)
+        store = open_store(folder, sweep, shared)
         config = config_of(sweep.base, {})
         task = _read_task(config, {}, sweep, folder)
         with folder.locked():
-            folder.check(sweep, url)
+            folder.check(sweep, shared)
             if config_file is not None:
                 config_file.write(folder.path)
-            folder.write(sweep, None if url is None else url.shown)
-        if isinstance(store, DatabaseStore):
-            store.begin()
-            stack.enter_context(store)
-        session = _Session(sweep, folder, store, devices, task)
+            folder.write(sweep, None if shared is None else shared.shown)
+        store.begin()
+        stack.enter_context(store)
+        to_go_on = RunFolder(folder.path).command(config)
+        if shared is not None:
+            to_go_on += f" --storage={shared.shown}"
+        session = _Session(sweep, folder, store, devices, task, to_go_on)
         session.print_header()
         session.work()
         with folder.locked():
@@ -105,7 +102,7 @@ def _check_trials(sweep: Sweep) -> None:
     Raises:
       InputError: one that cannot be; the message names the trial.
     """
-    known = sweep.settings.strategy != "tpe"
+    known = sweep.strategy.knows_points
     points = map(sweep.point, range(sweep.num_points)) if known else sweep.space.corners()
     shapes, sources = set(), set()
     for point in points:
@@ -130,9 +127,10 @@ class _Session(Observer):
         self,
         sweep: Sweep,
         folder: SweepFolder,
-        store: Store | DatabaseStore,
+        store: TrialStore,
         devices: Sequence[jax.Device],
         task: Task,
+        to_go_on: str,
     ) -> None:
         self._sweep = sweep
         self._folder = folder
@@ -142,9 +140,7 @@ class _Session(Observer):
         self._programs: list[Programs] = []
         self._trials: dict[int, Trial] = {}
         self._live = report.LiveTable(sweep, store.rows(), len(task.training))
-        self._to_go_on = RunFolder(folder.path).command(config_of(sweep.base, {}))
-        if isinstance(store, DatabaseStore):
-            self._to_go_on += f" --storage={store.shown_url}"
+        self._to_go_on = to_go_on
 
     def print_header(self) -> None:
         """Prints what the sweep is about to do."""

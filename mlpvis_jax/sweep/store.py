@@ -3,7 +3,7 @@
 import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from mlpvis_jax.running.choices import program_key
 from mlpvis_jax.sweep.culling import Record
@@ -26,12 +26,19 @@ class Store:
         self,
         folder: SweepFolder,
         sweep: Sweep,
-        suggest: Callable[[int, list[dict[str, Any]]], list[dict[str, Any]]] | None = None,
     ) -> None:
         self._folder = folder
         self._sweep = sweep
-        self._suggest = suggest
         self._shape = functools.cache(lambda index: sweep.shape_of_point(sweep.point(index)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def begin(self) -> None:
+        """Does nothing: the folder has been written."""
 
     def claim(self, most: Callable[[Trial], int]) -> tuple[Group, list[Trial]] | None:
         """A group for this process alone; None if all trials are ended or taken.
@@ -84,17 +91,21 @@ class Store:
         free = [index for index in range(self._sweep.num_points) if index not in taken]
         if not free:
             return []
-        chosen = None if self._suggest is None else next(iter(self._sweep.space.corners()))
+        chosen = (
+            None if self._sweep.strategy.knows_points else next(iter(self._sweep.space.corners()))
+        )
         first = self._sweep.trials(free[0], chosen or self._sweep.point(free[0]))
         number = max(1, most(first[0]) // len(first))
-        if self._suggest is None:
+        if self._sweep.strategy.knows_points:
             shape = self._shape(free[0])
             alike = (index for index in free if self._shape(index) == shape)
             points = [
                 (index, self._sweep.point(index)) for index in itertools.islice(alike, number)
             ]
         else:
-            suggested = self._suggest(min(number, len(free)), self.rows())
+            suggested = self._sweep.strategy.suggest(
+                self._sweep, min(number, len(free)), self.rows()
+            )
             points = list(zip(free, suggested, strict=False))
         return [trial for index, point in points for trial in self._sweep.trials(index, point)]
 

@@ -11,6 +11,7 @@ import optax
 import pytest
 from keras import layers
 
+from benchmarks import keras_models
 from configs import recipe
 from mlpvis_jax.data.resident import ResidentSet
 from mlpvis_jax.files.weights import count_parameters
@@ -21,7 +22,6 @@ from mlpvis_jax.models import create_model
 from mlpvis_jax.running.choices import Plan
 from mlpvis_jax.running.task import Task
 from mlpvis_jax.settings.config import RunConfig
-from tests.parity import keras_models
 
 pytestmark = pytest.mark.optimised
 

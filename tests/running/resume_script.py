@@ -1,13 +1,13 @@
 """launch.py, with a signal that comes at a definite moment, within an epoch.
 
-Usage: resume_script.py LOOKS ARGUMENT...; the loop finds a signal after it has looked LOOKS times.
+Usage: resume_script.py LOOKS ARGUMENT...; the run finds a signal after it has looked LOOKS times.
 """
 
 import signal
 import sys
 
 import launch
-from mlpvis_jax.running import loop
+from mlpvis_jax.running import solo
 
 
 class StopAfter:
@@ -29,5 +29,5 @@ class StopAfter:
 
 
 if __name__ == "__main__":
-    loop.Interruption = lambda: StopAfter(int(sys.argv[1]))
+    solo.Interruption = lambda: StopAfter(int(sys.argv[1]))
     sys.exit(launch.main(["launch.py", *sys.argv[2:]]))

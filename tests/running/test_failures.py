@@ -9,8 +9,9 @@ from pathlib import Path
 import jax
 import pytest
 
-from mlpvis_jax.learning import optim
-from mlpvis_jax.running import loop
+from mlpvis_jax.learning.plateau import ReduceOnPlateau
+from mlpvis_jax.running import programs
+from mlpvis_jax.running.trainer import GroupTrainer
 from tests import soak, tiny
 
 ROOT = Path(__file__).parents[2]
@@ -36,9 +37,9 @@ def test_divergence_names_the_step_and_keeps_the_last_good_checkpoint(start, tmp
         self.learning_rate = 1e38
 
     with monkeypatch.context() as patched:
-        patched.setattr(optim.ReduceOnPlateau, "update", ruin)
+        patched.setattr(ReduceOnPlateau, "update", ruin)
         # Saved before the rule is applied, as a wrong rate would be part of the run otherwise.
-        patched.setattr(loop._Loop, "_save", lambda self, state: None)
+        patched.setattr(GroupTrainer, "_save", lambda self: None)
         status, err = start(broken, "--config.num_epochs=3")
     assert status == 3
     assert err.count("\n") == 1 and "Traceback" not in err
@@ -52,12 +53,12 @@ def test_divergence_names_the_step_and_keeps_the_last_good_checkpoint(start, tmp
 
 
 def test_a_validation_loss_that_is_not_finite(start, tmp_path, monkeypatch):
-    evaluate = loop.Evaluation.__call__
+    evaluate = programs.EvaluationProgram.__call__
 
-    def overflow(self, params):
-        return {**evaluate(self, params), "loss": float("inf")}
+    def overflow(self, num_runs, params):
+        return [{**one, "loss": float("inf")} for one in evaluate(self, num_runs, params)]
 
-    monkeypatch.setattr(loop.Evaluation, "__call__", overflow)
+    monkeypatch.setattr(programs.EvaluationProgram, "__call__", overflow)
     status, err = start(tmp_path / "run")
     assert status == 3
     assert "the validation loss after step 2 is not a finite number" in err
@@ -76,7 +77,7 @@ def test_no_memory_on_the_device(start, tmp_path, monkeypatch):
             "RESOURCE_EXHAUSTED: Out of memory allocating 123 bytes.\nMore lines."
         )
 
-    monkeypatch.setattr(loop, "Training", fail)
+    monkeypatch.setattr(programs, "TrainingProgram", fail)
     status, err = start(tmp_path / "run")
     assert status == 1
     assert err.count("\n") == 1

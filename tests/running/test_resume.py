@@ -15,11 +15,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from mlpvis_jax.running.position import Position, arrays_of
 
 from mlpvis_jax.files.checkpoint import Checkpoints
 from mlpvis_jax.files.run_folder import RunFolder
-from mlpvis_jax.running import setup
+from mlpvis_jax.learning.metrics import no_sums
+from mlpvis_jax.running.choices import Plan
+from mlpvis_jax.running.progress import RunProgress
+from mlpvis_jax.running.task import Task
 from tests import tiny
 
 pytestmark = pytest.mark.first
@@ -64,16 +66,23 @@ def run(program, arguments, devices, cache):
 def left_behind(config, path):
     """All that a run leaves behind, but for what the clock says."""
     folder = RunFolder(path)
-    model = setup.build_model(config.model, 3)
-    state = setup.initial_state(config, model, 3)
-    start = Position.start(config, state.params)
+    plan = Plan.of([config], Task.read(config, path))
+    like = plan.state_shapes(config)
+    totals = no_sums(plan.learner.metrics, plan.learner.num_classes)
+    shapes = RunProgress.start(config, like, totals).arrays(like)
+    of_one_run = jax.tree.map(lambda one: jax.ShapeDtypeStruct((1, *one.shape), one.dtype), shapes)
     with Checkpoints(folder.checkpoints) as checkpoints:
-        saved = checkpoints.newest(arrays_of(state, start.totals, start.best_params))
-    values = {name: value for name, value in saved.values.items() if name != "config"}
+        saved = checkpoints.newest(of_one_run)
+    progress = saved.values.pop("progress")[0]
+    del saved.values["configs"]
     return {
         "history": tiny.history(path),
         "results": tiny.without_clock(json.loads(folder.results.read_text())),
-        "values": {**values, "history": [tiny.without_clock(one) for one in values["history"]]},
+        "values": saved.values,
+        "progress": {
+            **progress,
+            "history": [tiny.without_clock(one) for one in progress["history"]],
+        },
         "arrays": {
             jax.tree_util.keystr(path): (str(leaf.dtype), leaf.tobytes())
             for path, leaf in jax.tree.leaves_with_path(saved.arrays)
@@ -114,7 +123,7 @@ def test_a_run_in_pieces_is_the_run_in_one_go(noise, tmp_path, model, devices):
     config = tiny.config(noise, model, **CHANGES, num_epochs=4)
     one, other = left_behind(config, straight), left_behind(config, pieces)
     assert not [name for name in one if one[name] != other[name]]
-    assert len(one["history"]) == 4 and one["values"]["step"] == 24
+    assert len(one["history"]) == 4 and one["progress"]["step"] == 24
 
 
 @pytest.mark.slow

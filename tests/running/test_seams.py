@@ -4,7 +4,9 @@ The user's own are in a module outside of the package, named by import path in t
 """
 
 import json
+import sys
 import textwrap
+import types
 
 import numpy as np
 import pytest
@@ -22,12 +24,15 @@ OWN = """
 
     import jax
     import jax.numpy as jnp
+    import numpy as np
     import optax
     from flax import linen as nn
 
+    from mlpvis_jax.data.examples import ArrayExamples, Source, fingerprint_of
     from mlpvis_jax.learning.metrics import Metric
     from mlpvis_jax.models.layers import Dropout
-    from mlpvis_jax.settings.declared import Count, Role, Share
+    from mlpvis_jax.settings.declared import Role, Share
+    from mlpvis_jax.sweep.store import Store
 
 
     class Pool(nn.Module):
@@ -84,6 +89,43 @@ OWN = """
     )
 
 
+    def stripes(asked):
+        random = np.random.default_rng(int(asked.rest or 0))
+        labels = np.arange(60) % 2
+        images = random.integers(0, 90, (60, 8, 8, 3))
+        images[labels == 1, ::2] += 120
+        train, test = (
+            ArrayExamples(images[part].astype(np.uint8), labels[part])
+            for part in (slice(40), slice(40, None))
+        )
+        return Source(
+            name=asked.name, class_names=("plain", "striped"), image_shape=(8, 8, 3),
+            train=train, test=test, split_names={"train": "40", "test": "20"},
+            fingerprint=fingerprint_of("stripes", images.tobytes()),
+        )
+
+
+    class Halves:
+        \"\"\"Halves the best learning rate so far.\"\"\"
+
+        knows_points = False
+
+        def max_points(self, space):
+            return None
+
+        def suggest(self, sweep, number, rows):
+            rates = [row["values"]["optimizer.learning_rate"] for row in rows] or [0.02]
+            return [{"optimizer.learning_rate": min(rates) / 2}] * min(number, 1)
+
+        def check(self):
+            pass
+
+
+    class Loud(Store):
+        def begin(self):
+            print("the sweep begins in", self._folder.path)
+
+
     class Lines:
         def __init__(self, run):
             self.path = run.folder / "lines.txt"
@@ -138,6 +180,7 @@ SEAMS = {
     "own mix": (["mix.swap.name=my_package:swap"], {}),
     "own metric": (["metrics=my_package:confidence"], {"train_confidence", "test_confidence"}),
     "own writer": (["writers=my_package:Lines"], {}),
+    "own source": (["data.source=my_package:stripes:3"], {}),
 }
 
 
@@ -207,6 +250,66 @@ def test_traced_options_of_every_owner_sweep_as_one_program(launch_main, tiny_np
     # To rounding: where numbers are traced, XLA writes a group's step otherwise than a solo run's.
     for record, wanted in zip(history_of(tmp_path / "solo"), history_of(trial), strict=True):
         assert record == pytest.approx(wanted, rel=1e-4)
+
+
+def test_a_strategy_and_a_store_of_the_users_own(launch_main, tiny_npz, tmp_path, capsys):
+    arguments = arguments_of(tiny_npz, ["num_epochs=1"])
+    sweep = [
+        "--sweep.optimizer.learning_rate=uniform(0.001, 0.1)", "--sweep.num_trials=3",
+        "--sweep.strategy=my_package:Halves", "--sweep.trials_per_program=1",
+        "--storage=my_package:Loud",
+    ]  # fmt: skip
+    assert launch_main(*arguments, *sweep, f"--workdir={tmp_path}") == 0
+    assert f"the sweep begins in {tmp_path}" in capsys.readouterr().out
+    values = [
+        json.loads(path.read_text())["values"]["optimizer.learning_rate"]
+        for path in sorted(tmp_path.glob("trials/*/trial.json"))
+    ]
+    assert values == [0.01, 0.005, 0.0025]
+    assert launch_main(f"--workdir={tmp_path}") == 2
+    assert "--storage=my_package:Loud" in capsys.readouterr().err
+
+
+class FakeRun:
+    """Stands in for a run of Weights & Biases."""
+
+    def __init__(self, **options):
+        self.options, self.logged, self.summary, self.is_over = options, [], {}, False
+
+    def log(self, values, step):
+        self.logged.append((step, values))
+
+    def finish(self):
+        self.is_over = True
+
+
+def test_weights_and_biases_is_told_of_each_epoch(launch_main, tiny_npz, tmp_path, monkeypatch):
+    runs = []
+
+    def init(**options):
+        runs.append(FakeRun(**options))
+        return runs[-1]
+
+    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=init))
+    arguments = arguments_of(tiny_npz, ["writers=wandb"])
+    assert launch_main(*arguments, f"--workdir={tmp_path / 'first'}") == 0
+    (run,) = runs
+    assert run.options["id"] == "first" and run.options["resume"] == "allow"
+    assert run.options["config"]["optimizer.learning_rate"] == 0.005
+    history = history_of(tmp_path / "first")
+    assert [step for step, _ in run.logged] == [1, 2, 3]
+    assert [values["validation/loss"] for _, values in run.logged] == [
+        record["validation_loss"] for record in history
+    ]
+    results = json.loads((tmp_path / "first/results.json").read_text())
+    assert run.summary["test/accuracy"] == results["test_accuracy"] and run.is_over
+
+
+def test_weights_and_biases_that_is_not_installed(launch_main, tiny_npz, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    arguments = arguments_of(tiny_npz, ["writers=wandb"])
+    assert launch_main(*arguments, f"--workdir={tmp_path / 'first'}") == 2
+    assert not (tmp_path / "first").exists()
 
 
 def test_a_schedule_refuses_another_length(launch_main, tiny_npz, tmp_path, capsys):

@@ -13,12 +13,14 @@ from safetensors.numpy import load_file
 
 from configs import mixer
 from mlpvis_jax.files.run_folder import RunFolder
-from mlpvis_jax.running import loop
-from mlpvis_jax.running.placement import Devices, Trials
+from mlpvis_jax.running import solo as solo_run
+from mlpvis_jax.running.choices import declarations
 from mlpvis_jax.running.task import Task
-from mlpvis_jax.settings.config import override
-from mlpvis_jax.sweep import pictures, population
-from mlpvis_jax.sweep.definition import FREE, Sweep
+from mlpvis_jax.running.trials import TrialParallel
+from mlpvis_jax.settings.config import override_all
+from mlpvis_jax.settings.declared import Role
+from mlpvis_jax.sweep import capacity, pictures
+from mlpvis_jax.sweep.definition import Sweep
 from tests import soak, tiny
 
 pytestmark = pytest.mark.optimised
@@ -29,11 +31,14 @@ RATE = "optimizer.learning_rate"
 EVERY_NUMBER = {
     RATE: "log_uniform(0.003, 0.1)",
     "optimizer.weight_decay": "uniform(0, 0.1)",
-    "optimizer.label_smoothing": "uniform(0, 0.3)",
+    "optimizer.clip_norm": "uniform(0.5, 2)",
+    "schedule.warmup_epochs": "uniform(0, 1)",
+    "averaging.decay": "uniform(0.5, 0.9)",
+    "loss.label_smoothing": "uniform(0, 0.3)",
     "model.dropout_rate": [0.1, 0.3],
     "model.stochastic_depth_rate": "uniform(0, 0.3)",
-    "augment.flip_probability": "uniform(0, 1)",
-    "augment.zoom": "uniform(0, 0.3)",
+    "augment.flip_zoom.flip_probability": "uniform(0, 1)",
+    "augment.flip_zoom.zoom": "uniform(0, 0.3)",
     "reduce_on_plateau.factor": "uniform(0.2, 0.6)",
     "reduce_on_plateau.patience": "integers(1, 3)",
     "reduce_on_plateau.min_delta": "uniform(0, 0.1)",
@@ -56,9 +61,8 @@ def settings(write_npz):
 @pytest.fixture(scope="module")
 def base(settings):
     values = mixer.get_config().to_dict()
-    for argument in settings[1:]:
-        key, _, text = argument.removeprefix("--config.").partition("=")
-        override(values, key, text)
+    texts = [argument.removeprefix("--config.").partition("=") for argument in settings[1:]]
+    override_all(values, {key: text for key, _, text in texts})
     return values
 
 
@@ -80,7 +84,7 @@ def solo(base, every_number, tmp_path_factory):
     folder = tmp_path_factory.mktemp("solo")
     for index in range(sweep.num_points):
         for trial in sweep.trials(index, sweep.point(index)):
-            loop.train(trial.config, RunFolder(folder / f"{trial.number:04}"))
+            solo_run.train(trial.config, RunFolder(folder / f"{trial.number:04}"))
     return folder
 
 
@@ -89,7 +93,7 @@ def assert_same_run(run, other, exact=True):
     assert len(history) == len(wanted)
     for record, one in zip(history, wanted, strict=True):
         assert record == (one if exact else pytest.approx(one, rel=2e-3, abs=1e-5))
-    for name in ("best.safetensors", "last.safetensors"):
+    for name in ("best.safetensors", "last.safetensors", "averaged.safetensors"):
         weights, ones = load_file(run / name), load_file(other / name)
         assert weights.keys() == ones.keys()
         for key in weights:
@@ -99,15 +103,18 @@ def assert_same_run(run, other, exact=True):
     results, ones = (json.loads((path / "results.json").read_text()) for path in (run, other))
     for name in ("best_epoch", "epochs", "stopped_early", "parameters"):
         assert results[name] == ones[name]
-    for name in ("test_loss", "test_accuracy"):
+    for name in ("test_loss", "test_accuracy", "averaged_test_loss"):
         assert results[name] == (ones[name] if exact else pytest.approx(ones[name], rel=2e-3))
     assert (run / "config.json").read_text() == (other / "config.json").read_text()
 
 
 def test_all_numbers_that_may_differ_do(base, every_number, solo):
-    assert EVERY_NUMBER.keys() == FREE
     sweep = Sweep.read(base, every_number)
-    for key in FREE:
+    (trial, *_) = sweep.trials(0, sweep.point(0))
+    declared = declarations(trial.config).items()
+    free = {key for key, one in declared if one.role in (Role.TRACED, Role.RULE)}
+    assert EVERY_NUMBER.keys() == free
+    for key in free:
         points = [sweep.point(index) for index in range(sweep.num_points)]
         assert key == "seed" or len({point[key] for point in points}) > 1, key
     results = [json.loads(path.read_text()) for path in solo.glob("*/results.json")]
@@ -139,7 +146,7 @@ def test_a_trial_is_the_solo_run(
     devices,
     side_by_side,
 ):
-    monkeypatch.setattr(pictures, "draw_all", lambda *_: [])  # of thirteen dimensions
+    monkeypatch.setattr(pictures, "draw_all", lambda *_: [])  # of sixteen dimensions
     arguments = [*settings, *arguments_of(every_number), f"--workdir={tmp_path / 'sweep'}"]
     if side_by_side is not None:
         arguments.append(f"--sweep.side_by_side={side_by_side}")
@@ -172,33 +179,34 @@ class Device:
 def test_as_many_trials_as_there_is_memory_for(base, tmp_path, number):
     sweep = Sweep.read(base, {RATE: [0.1]})
     (trial,) = sweep.trials(0, sweep.point(0))
-    data = Task.read(trial.config, tmp_path)
+    task = Task.read(trial.config, tmp_path)
 
-    def fit(memory, trial=trial, side_by_side=None):
-        devices = Devices((Device(memory),) * number)
-        return population.trials_that_fit(trial, data, devices, side_by_side)
+    def fit(memory, config=trial.config, vmapped_trials=None):
+        devices = (Device(memory),) * number
+        return capacity.trials_that_fit(config, task, devices, vmapped_trials)
 
     assert fit(memory=1) == number  # one at least; XLA may do with less
-    assert fit(memory=1 << 50) == population.MOST * number
+    assert fit(memory=1 << 50) == capacity.MAX_TRIALS * number
     some = [fit(memory=memory) for memory in (1 << 20, 1 << 21, 1 << 22)]
-    assert number < some[0] < some[1] < some[2] < population.MOST * number
+    assert number < some[0] < some[1] < some[2] < capacity.MAX_TRIALS * number
     assert some[2] == pytest.approx(4 * some[0], abs=8 * number)
-    changed = dataclasses.replace(trial.config.model, width=64)
-    wide = dataclasses.replace(trial, config=dataclasses.replace(trial.config, model=changed))
-    assert fit(memory=1 << 22, trial=wide) < some[2]
-    parts = dataclasses.replace(trial, config=dataclasses.replace(trial.config, microbatch_size=2))
-    assert fit(memory=1 << 20, trial=parts) > some[0]
-    assert fit(memory=1 << 20, side_by_side=1) > some[0]
+    options = {**trial.config.model.options, "width": 64}
+    changed = dataclasses.replace(trial.config.model, options=options)
+    wide = dataclasses.replace(trial.config, model=changed)
+    assert fit(memory=1 << 22, config=wide) < some[2]
+    parts = dataclasses.replace(trial.config, microbatch_size=2)
+    assert fit(memory=1 << 20, config=parts) > some[0]
+    assert fit(memory=1 << 20, vmapped_trials=1) > some[0]
 
 
 def test_trials_are_dealt_to_devices_in_turn():
-    devices = Devices((Device(0),) * 3)
-    trials = Trials.room_for(devices, 7)
-    assert (trials.slots, trials.side_by_side, trials.capacity) == (3, 3, 9)
-    trials = Trials.room_for(devices, 7, side_by_side=2)
-    assert (trials.slots, trials.capacity) == (4, 12)
+    devices = (Device(0),) * 3
+    trials = TrialParallel.with_capacity(devices, 7)
+    assert (trials.slots, trials.vmapped_trials, trials.capacity, trials.rounds) == (3, 3, 9, 1)
+    trials = TrialParallel.with_capacity(devices, 7, vmapped_trials=2)
+    assert (trials.slots, trials.capacity, trials.rounds) == (4, 12, 2)
     for number, blocks in ((7, [2, 1, 1]), (6, [1, 1, 1]), (2, [1, 1, 0]), (1, [1, 0, 0])):
-        trials.number = number
-        assert trials.blocks_in_use.tolist() == blocks
-    alone = Trials.room_for(Devices((Device(0),)), 7, side_by_side=2)
-    assert (alone.slots, alone.blocks_in_use.shape, int(alone.blocks_in_use)) == (8, (), 4)
+        assert trials._blocks_in_use(number).tolist() == blocks
+    alone = TrialParallel.with_capacity(devices[:1], 7, vmapped_trials=2)
+    blocks = alone._blocks_in_use(7)
+    assert (alone.slots, blocks.shape, int(blocks)) == (8, (), 4)

@@ -1,5 +1,6 @@
 """A whole run on made-up images: what it writes agrees with what it did."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -10,11 +11,12 @@ import pytest
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.files.weights import load_weights
-from mlpvis_jax.learning import optim
-from mlpvis_jax.learning.metrics import means_of
-from mlpvis_jax.running import loop, setup
-from mlpvis_jax.running.placement import Devices
-from mlpvis_jax.running.programs import Evaluation
+from mlpvis_jax.learning.plateau import ReduceOnPlateau
+from mlpvis_jax.running import solo
+from mlpvis_jax.running.choices import build_model, completed, parameter_shapes
+from mlpvis_jax.running.evaluation import evaluate, normalization_of
+from mlpvis_jax.running.placement import DataParallel
+from mlpvis_jax.running.programs import Programs
 from mlpvis_jax.running.task import Task
 from tests import tiny
 
@@ -41,14 +43,14 @@ def config(write_npz):
 @pytest.fixture(scope="module")
 def run(config, tmp_path_factory):
     folder = RunFolder(tmp_path_factory.mktemp("runs") / "run")
-    results = loop.train(config, folder)
+    results = solo.train(config, folder)
     history = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     return folder, results, history
 
 
 def test_the_learning_rate_follows_the_plateau_rule(run, config):
     _, _, history = run
-    plateau = optim.ReduceOnPlateau(0.1, factor=0.5, patience=2, min_delta=1e-4)
+    plateau = ReduceOnPlateau(0.1, factor=0.5, patience=2, min_delta=1e-4)
     for record in history:
         assert record["learning_rate"] == plateau.learning_rate
         plateau.update(record["validation_loss"])
@@ -71,24 +73,25 @@ def test_weights_are_those_of_their_epoch(run, config, which):
     record = history[results["best_epoch"] - 1 if which == "best" else -1]
     task = Task.read(config, folder.path)
     training, validation = task.training, task.validation
-    model = setup.build_model(config.model, task.source.num_classes)
+    model = build_model(config.model, task.source.num_classes)
     path = folder.best_weights if which == "best" else folder.last_weights
-    params, description = load_weights(path, setup.initial_state(config, model, 3).params)
+    shapes = parameter_shapes(model, config.model.image_size, channels=3)
+    params, description = load_weights(path, shapes)
     assert (len(training), len(validation)) == (36, 4)
-    normalize = loop.normalization_of(description, 3, path)
-    np.testing.assert_allclose(normalize.mean, training.images.mean(axis=(0, 1, 2)), 1e-6)
-    devices = Devices.all()
-    params = devices.replicate(params)
-    evaluation = Evaluation(config, model, normalize, devices, validation, params)
-    found = means_of(devices.first(evaluation(params)))
-    assert found["loss"] == pytest.approx(record["validation_loss"], rel=1e-6)
-    assert found["accuracy"] == record["validation_accuracy"]
+    images = training.images.reshape(-1, 8, 8, 3)
+    found = normalization_of(description, 3, path)
+    np.testing.assert_allclose(found.mean, images.mean(axis=(0, 1, 2)), 1e-6)
+    np.testing.assert_allclose(found.deviation, images.std(axis=(0, 1, 2)), 1e-6)
+    told = dataclasses.replace(task, test=validation, normalization=found)
+    (measured,) = Programs([config], told, DataParallel.all()).test([params])
+    assert measured["loss"] == pytest.approx(record["validation_loss"], rel=1e-6)
+    assert measured["accuracy"] == record["validation_accuracy"]
 
 
 def test_evaluating_the_run_gives_its_results_and_writes_nothing(run, config):
     folder, results, _ = run
     before = {path: path.stat().st_mtime_ns for path in folder.path.rglob("*")}
-    again = loop.evaluate(config, folder)
+    again = evaluate(config, folder)
     assert again == {name: results[name] for name in again}
     assert {path: path.stat().st_mtime_ns for path in folder.path.rglob("*")} == before
     assert json.loads(folder.results.read_text())["test_loss"] == results["test_loss"]
@@ -109,11 +112,11 @@ def test_files_that_a_finished_run_has_lost_are_restored(run, config, tmp_path, 
     with pytest.raises(
         InputError, match=f"To restore them: python launch.py --workdir={folder.path}$"
     ):
-        loop.evaluate(config, folder)
-    assert loop.train(config, folder) == json.loads(before[-1])
+        evaluate(config, folder)
+    assert solo.train(config, folder) == json.loads(before[-1])
     assert [path.read_bytes() for path in lost] == before
     capfd.readouterr()
-    loop.train(config, folder)
+    solo.train(config, folder)
     assert "is finished; nothing is changed" in capfd.readouterr().out
 
 
@@ -126,18 +129,18 @@ def test_a_run_that_is_killed_before_its_first_checkpoint_goes_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop.Checkpoints, "newest", kill)
+        patched.setattr(solo.Checkpoints, "newest", kill)
         with pytest.raises(KeyboardInterrupt):
-            loop.train(config, folder)
-    assert folder.checkpoints.is_dir() and folder.read_config() == config
-    results = loop.train(config, folder)
+            solo.train(config, folder)
+    assert folder.checkpoints.is_dir() and folder.read_config() == completed(config)
+    results = solo.train(config, folder)
     assert results["test_loss"] == run[1]["test_loss"]
 
 
 def test_the_same_config_is_the_same_run(run, config, tmp_path):
     _, _, history = run
     folder = RunFolder(tmp_path / "again")
-    loop.train(config, folder)
+    solo.train(config, folder)
     again = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     for record in (*history, *again):
         del record["seconds"], record["images_per_second"]

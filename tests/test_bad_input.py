@@ -131,6 +131,8 @@ VALUES = {
     "model.param_dtype": ("float64", "one of float32, bfloat16"),
     "model.remat": ("yes 1", "config.model.remat must be True or False"),
     "model.scan": ("0", "config.model.scan must be True or False"),
+    "data.validation": ("val last last:0 stratified:1", "which digits cannot follow; give None"),
+    "data.limit": ("0 -5 1.5 9", "config.data.limit"),
     "data.source": ("cifar11 digit imagenet: tfds folder: npz", "There is no data source"),
 }
 TABLE = [(key, value, part) for key, (values, part) in VALUES.items() for value in values.split()]

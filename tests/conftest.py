@@ -5,29 +5,37 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 from absl import flags
+from matplotlib.figure import Figure
 
 import launch
 
+# Most of the time of these tests is compilation. In this process, where the wiring is tested,
+# programs are compiled quickly and run slowly: here, in _compile_quickly, and nowhere else. The
+# processes that tests start compile as those of users do: resumed runs, signals, kills, workers.
+_FLAGS = os.environ.get("XLA_FLAGS")
 if jax.__version_info__ < (0, 11):
     # The XLA of JAX 0.10 has two ways to write loops, of which the older compiles in half the time;
-    # later ones know the newer alone. Processes that tests start inherit it.
-    _FLAGS = os.environ.get("XLA_FLAGS", "")
-    os.environ["XLA_FLAGS"] = f"{_FLAGS} --xla_cpu_use_fusion_emitters=false".strip()
+    # later ones know the newer alone.
+    os.environ["XLA_FLAGS"] = f"{_FLAGS or ''} --xla_cpu_use_fusion_emitters=false".strip()
+AS_COMPILED_HERE = {"XLA_FLAGS": os.environ.get("XLA_FLAGS", "")}
 
 # In this process a sweep finds a single device, as every run does.
 jax.config.update("jax_num_cpu_devices", 1)
-
-# Whole runs in processes of their own: begun first, so that no worker is left with them at the end.
-_SLOWEST = ("test_resume.py", "test_interruption.py", "test_devices.py", "test_tiny_runs.py")
+jax.jit(lambda: 0)()  # XLA reads its flags now, and never again
+os.environ.pop("XLA_FLAGS", None)
+if _FLAGS is not None:
+    os.environ["XLA_FLAGS"] = _FLAGS
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name not in _SLOWEST)
+    # Whole runs in processes of their own first, so that no worker is left with them at the end.
+    items.sort(key=lambda item: item.get_closest_marker("first") is None)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -49,11 +57,16 @@ def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
 def _compile_quickly(request: pytest.FixtureRequest) -> Iterator[None]:
     # Half of the compiler's time goes into making programs fast. Where numbers are compared with
     # those of others, they are to be the numbers of fast programs.
-    compares = "parity" in request.path.parts or request.path.name == "test_population.py"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0" if compares else "1")
-        jax.config.update("jax_disable_most_optimizations", not compares)
-        yield
+    is_quick = request.node.get_closest_marker("optimised") is None
+    jax.config.update("jax_disable_most_optimizations", is_quick)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="session")
+def as_compiled_here() -> dict[str, str]:
+    """The environment of a process whose programs are to be those of this one, bit by bit."""
+    return AS_COMPILED_HERE
 
 
 @pytest.fixture(scope="session")
@@ -88,6 +101,19 @@ def tiny_npz(write_npz: Callable[..., Path]) -> Path:
     labels = np.arange(50) % 2
     noise = np.random.default_rng(0).integers(0, 100, (50, 8, 8, 3))
     return write_npz(noise + 100 * labels[:, None, None, None], labels, training=40)
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
+    """The figures of Matplotlib that are saved meanwhile, by the names of their files."""
+    found, save = {}, Figure.savefig
+
+    def keep(figure: Figure, path: Path, **options: Any) -> None:
+        found[path.name.removesuffix(".partial")] = figure
+        save(figure, path, **options)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return found
 
 
 @pytest.fixture

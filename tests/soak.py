@@ -21,25 +21,20 @@ from pathlib import Path
 
 import numpy as np
 
+from tests import tiny
+
 ROOT = Path(__file__).parents[1]
-CLOCK = {"seconds", "images_per_second"}
 MODELS = ("mixer", "fnet", "gmlp")
 
 
 def settings(source: Path, model: str = "mixer") -> list[str]:
     """Arguments of a run on 8 x 8 images whose steps take milliseconds."""
-    return [
-        f"--config=configs/{model}.py",
-        f"--config.data.source=npz:{source}",
-        "--config.batch_size=8",
-        "--config.steps_per_dispatch=2",
-        "--config.checkpoint.every_steps=3",
-        "--config.model.image_size=8",
-        "--config.model.patch_size=4",
-        "--config.model.num_blocks=1",
-        "--config.model.width=8",
-        "--config.early_stopping.patience=1000000",
-    ]
+    return tiny.settings(
+        source,
+        model,
+        steps_per_dispatch=2,
+        **{"checkpoint.every_steps": 3, "early_stopping.patience": 1_000_000},
+    )
 
 
 def soak(folder: Path, kills: int, seed: int, models: tuple[str, ...] = MODELS) -> int:
@@ -103,11 +98,10 @@ def soak(folder: Path, kills: int, seed: int, models: tuple[str, ...] = MODELS) 
 
 def outcome(folder: Path) -> dict:
     """What a run leaves behind, but for what the clock says."""
-    history = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     results = json.loads((folder / "results.json").read_text())
     return {
-        "history": [{k: v for k, v in record.items() if k not in CLOCK} for record in history],
-        "results": {k: v for k, v in results.items() if k not in CLOCK},
+        "history": tiny.history(folder),
+        "results": tiny.without_clock(results),
         "best": (folder / "best.safetensors").read_bytes(),
         "last": (folder / "last.safetensors").read_bytes(),
     }

@@ -15,7 +15,7 @@ ALLOWED = {
     "models": {"errors"},
     "learning": {"data"},
     "files": {"errors", "settings"},
-    "show": set(),
+    "show": {"files"},
     "running": {
         *("data", "errors", "files", "learning", "models", "settings", "show", "__init__"),
     },

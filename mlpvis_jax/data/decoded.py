@@ -4,13 +4,20 @@ The cache has a folder for each fingerprint of a source, and in it one for each 
 
     <cache_dir>/<name>-<fingerprint>/<split>/images.npy    uint8 [n, height, width, channels]
     <cache_dir>/<name>-<fingerprint>/<split>/labels.npy    int32 [n]
+    <cache_dir>/<name>-<fingerprint>/<split>/SHA256SUMS    of the two, as sha256sum writes it
+    <cache_dir>/<name>-<fingerprint>/.<split>.lock         held by the process that decodes it
 """
 
 import concurrent.futures
+import contextlib
+import fcntl
+import hashlib
 import os
 import re
 import shutil
+import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +35,10 @@ def decode(source: Source, split: Part, *, cache_dir: Path | None) -> tuple[np.n
     """All images and labels of `split`: uint8 [n, height, width, channels] and int32 [n].
 
     With a `cache_dir`, they are decoded into it the first time and mapped from there (read-only)
-    every time; an entry that is damaged is decoded again. Without, and for a source that is in
-    memory anyway, nothing is written.
+    every time, after its digest has been proved. An entry that is damaged is decoded again; a line
+    on standard error says so. Of several processes one decodes, and the others wait for it. What a
+    killed process left is removed. Without a `cache_dir`, and for a source that is in memory
+    anyway, nothing is written.
 
     Raises InputError for a split without images, an image that cannot be decoded, a label
     outside the classes, and a `cache_dir` that cannot be written to or has no room.
@@ -47,11 +56,13 @@ def decode(source: Source, split: Part, *, cache_dir: Path | None) -> tuple[np.n
 
     readable = re.sub(r"[^A-Za-z0-9._-]+", "-", source.name).strip("-.")[-60:]
     entry = cache_dir / f"{readable}-{source.fingerprint}" / split
-    loaded = _load(entry, shape, source.num_classes)
-    if loaded is not None:
-        return loaded
     try:
-        return _decode_to_entry(entry, shape, source, split, examples)
+        loaded = _load(entry, shape, source.num_classes)
+        if loaded is not None:
+            return loaded
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(entry):
+            return _decode_to_entry(entry, shape, source, split, examples)
     except OSError as error:
         raise InputError(
             f"The cache folder {cache_dir} cannot be used ({error.strerror or error}); name one "
@@ -59,11 +70,38 @@ def decode(source: Source, split: Part, *, cache_dir: Path | None) -> tuple[np.n
         ) from error
 
 
+@contextlib.contextmanager
+def _alone(entry: Path) -> Iterator[None]:
+    """Waits until no other process decodes into `entry`, and removes what dead ones left.
+
+    The system gives a lock back when its process ends, however it ends.
+    """
+    own = entry.with_name(f".{entry.name}.lock")
+    own.touch()
+    # A decoding of files that have changed since was for another entry of the cache.
+    for path in entry.parent.parent.glob("*/.*.lock"):
+        with contextlib.suppress(OSError), path.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for leftover in path.parent.glob(f"{path.stem}-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+    with own.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"Waiting for another process, which decodes {entry}.", file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def _decode_to_entry(
     entry: Path, shape: tuple[int, ...], source: Source, split: str, examples: Examples
 ) -> tuple[np.ndarray, np.ndarray]:
     """Decodes into a new folder that takes the name `entry` only when it is complete."""
-    entry.parent.mkdir(parents=True, exist_ok=True)
+    loaded = _load(entry, shape, source.num_classes)
+    if loaded is not None:  # by the process that was waited for
+        return loaded
+    if entry.exists():
+        print(f"{entry} is damaged, or of an older version: decoding it anew.", file=sys.stderr)
     needed = int(np.prod(shape))
     # Checked beforehand, for writing to a mapped file on a full disk kills the process.
     free = shutil.disk_usage(entry.parent).free
@@ -81,14 +119,10 @@ def _decode_to_entry(
             np.save(file, labels)
             file.flush()
             os.fsync(file.fileno())
-        try:
-            unfinished.rename(entry)
-        except OSError:  # there is one already
-            # Another process may have been faster, and its entry is as good as ours; a damaged
-            # one makes way. Whoever has mapped its files keeps them.
-            if _load(entry, shape, source.num_classes) is None:
-                entry.rename(Path(temporary, "damaged"))
-                unfinished.rename(entry)
+        (unfinished / "SHA256SUMS").write_text(_digests(unfinished))
+        if entry.exists():  # whoever has mapped its files keeps them
+            entry.rename(Path(temporary, "damaged"))
+        unfinished.rename(entry)
     loaded = _load(entry, shape, source.num_classes)
     if loaded is None:
         raise OSError(f"{entry} could not be read back")
@@ -100,6 +134,8 @@ def _load(
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """The arrays of a cache entry, the images mapped; None if it is not there or damaged."""
     try:
+        if (entry / "SHA256SUMS").read_text() != _digests(entry):
+            return None
         images = np.load(entry / "images.npy", mmap_mode="r", allow_pickle=False)
         labels = np.load(entry / "labels.npy", allow_pickle=False)
     except (OSError, ValueError, EOFError):
@@ -113,6 +149,14 @@ def _load(
         and labels.max() < num_classes
     )
     return (images, labels) if whole else None
+
+
+def _digests(entry: Path) -> str:
+    lines = []
+    for name in ("images.npy", "labels.npy"):
+        with open(entry / name, "rb") as file:
+            lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {name}\n")
+    return "".join(lines)
 
 
 def _decode_into(images: np.ndarray, source: Source, split: str, examples: Examples) -> np.ndarray:

@@ -5,9 +5,11 @@ TensorFlow for nearly every set (CIFAR has a way around it in `cifar`). TFDS tak
 to import, so nothing here imports it before a set of it is asked for.
 """
 
+import contextlib
 import difflib
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +131,8 @@ def open_tfds(name: str, tfds_name: str, image_size: int, data_dir: str | Path |
 def find_prepared(tfds_name: str, folder: Path) -> Any:
     """The tfds.core.DatasetBuilder of a prepared copy in `folder`; None if there is none.
 
-    Only files are looked at, nothing in the network. Raises InputError for a damaged copy.
+    Only files are looked at, nothing in the network. Raises InputError for a damaged copy, and for
+    one with features that are not TFDS's own.
     """
     import tensorflow_datasets as tfds
 
@@ -141,7 +144,10 @@ def find_prepared(tfds_name: str, folder: Path) -> Any:
             "tfds:name:1.0.0."
         ) from error
     try:
-        return tfds.core.read_only_builder.builder_from_files(tfds_name, data_dir=str(folder))
+        with _only_own_features(folder):
+            return tfds.core.read_only_builder.builder_from_files(tfds_name, data_dir=str(folder))
+    except InputError:
+        raise
     except tfds.core.registered.DatasetNotFoundError:
         # TFDS does not see a copy without this file, and would not prepare it again either.
         for described in (folder / tfds_name).glob("[0-9]*.[0-9]*.[0-9]*/dataset_info.json"):
@@ -155,6 +161,32 @@ def find_prepared(tfds_name: str, folder: Path) -> Any:
             f"The prepared copy of {tfds_name!r} in {folder} is damaged ({_first_line(error)}); "
             "prepare it again, or copy it again."
         ) from error
+
+
+@contextlib.contextmanager
+def _only_own_features(folder: Path) -> Iterator[None]:
+    """Refuses the features of others: TFDS imports, and so runs, any module that a copy names."""
+    import tensorflow_datasets as tfds
+
+    features: Any = tfds.features.FeatureConnector
+    # All the ways to a module's name, in features.json and dataset_info.json, in today's form and
+    # in older ones, end in this method.
+    import_class, method = features.cls_from_name, vars(features)["cls_from_name"]
+
+    def own(class_name: str) -> Any:
+        if not class_name.startswith("tensorflow_datasets."):
+            raise InputError(
+                f"A set in {folder} names the feature {class_name!r}, which is not of TFDS: its "
+                "module would be imported, and could run anything. Prepare the set with TFDS's own "
+                "features, or give its images as folder:PATH or npz:PATH."
+            )
+        return import_class(class_name)
+
+    features.cls_from_name = staticmethod(own)
+    try:
+        yield
+    finally:
+        features.cls_from_name = method
 
 
 def source_of(name: str, builder: Any, image_size: int) -> Source:

@@ -21,6 +21,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from mlpvis_jax.errors import InputError, StorageError
+from mlpvis_jax.files import orbax_messages
+from mlpvis_jax.files.atomic import sync
+from mlpvis_jax.files.place import describe_free_space
 
 FORMAT_VERSION = 2  # 2: the identity of the data, and a digest of the values alone
 _KEPT = 2  # the newest, and one more in case it gets damaged
@@ -44,6 +47,7 @@ class Checkpoints:
     def __init__(
         self, folder: Path, every_minutes: float | None = None, every_steps: int | None = None
     ) -> None:
+        orbax_messages.withhold()
         self._folder = folder.absolute()  # Orbax takes no relative paths
         options = ocp.CheckpointManagerOptions(max_to_keep=_KEPT, cleanup_tmp_directories=True)
         handlers = {
@@ -175,6 +179,7 @@ class Checkpoints:
         if damaged.exists():
             shutil.rmtree(damaged)
         os.replace(self._folder / str(step), damaged)
+        sync(self._folder)
         print(
             f"The checkpoint of step {step} cannot be used ({reason}); it is now {damaged}.",
             file=sys.stderr,
@@ -183,9 +188,28 @@ class Checkpoints:
     def _storage_error(self, error: Exception) -> StorageError:
         return StorageError(
             f"The checkpoint, {self._bytes / 1e6:,.1f} MB, cannot be written to {self._folder}, "
-            f"where {shutil.disk_usage(self._folder).free / 1e6:,.1f} MB are free "
+            f"where {describe_free_space(self._folder)} "
             f"({_first_line(error)}). The one before it is whole."
         )
+
+
+def read_values(folder: Path, step: int) -> dict[str, Any]:
+    """Reads the values of one checkpoint alone, which only together with its arrays can be proved.
+
+    Args:
+      folder: of the checkpoints.
+      step: of one of them.
+
+    Raises:
+      InputError: they cannot be read.
+    """
+    try:
+        values = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(
+            folder.absolute() / str(step) / "values"
+        )
+        return dict(values)
+    except Exception as error:  # whatever damage makes the reader raise
+        raise InputError(f"{folder / str(step)} cannot be read ({_first_line(error)}).") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -6,11 +6,16 @@ import json
 import math
 import os
 import platform
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mlpvis_jax.errors import InputError
+from mlpvis_jax.files import config_file
+from mlpvis_jax.files.atomic import replacing, sync
+from mlpvis_jax.files.config_file import ConfigFile
+from mlpvis_jax.files.place import check_folder, check_kinds
 from mlpvis_jax.settings.config import RunConfig, differences
 
 
@@ -18,6 +23,7 @@ class RunFolder:
     """The files of one run, under `path`.
 
     config.json        every setting; `launch.py --config=.../config.json` runs it again
+    begun_with.py      the config file, where the model is the user's own; see `config_file`
     metrics.jsonl      a line an epoch
     results.json       of the test set, with the best weights
     best.safetensors   the weights of the lowest validation loss
@@ -26,10 +32,15 @@ class RunFolder:
     tensorboard/       the same as event files
     checkpoints/       all that a run needs to go on
     lock               held while a process trains
+
+    Args:
+      path: of the folder.
+      config_file: to be kept with config.json.
     """
 
-    def __init__(self, path: str | os.PathLike) -> None:
+    def __init__(self, path: str | os.PathLike, config_file: ConfigFile | None = None) -> None:
         self.path = Path(path)
+        self._config_file = config_file
         self.config = self.path / "config.json"
         self.metrics = self.path / "metrics.jsonl"
         self.results = self.path / "results.json"
@@ -47,11 +58,14 @@ class RunFolder:
           InputError: naming the folder and what stands in the way.
         """
         self.check_place()
-        if self.config.exists():
+        weights = (self.best_weights, self.last_weights)
+        files = (self.config, self.metrics, self.results, *weights, self.curves, self._lock)
+        check_kinds(files, folders=(self.events, self.checkpoints))
+        if self.holds_run():
             self.refuse_other(self.read_config(), config)
             return
-        for taken in (self.metrics, self.results, self.best_weights, self.checkpoints):
-            if taken.exists():
+        for taken in (self.metrics, self.results, *weights):
+            if not _is_blank(taken):
                 raise InputError(
                     f"--workdir={self.path} holds a run ({taken.name}) without its config.json; "
                     "choose another folder."
@@ -63,11 +77,7 @@ class RunFolder:
         Raises:
           InputError: naming the folder and what stands in the way.
         """
-        existing = next(
-            folder for folder in (self.path, *self.path.absolute().parents) if folder.exists()
-        )
-        if not existing.is_dir():
-            raise InputError(f"--workdir={self.path} cannot be a folder: {existing} is a file.")
+        existing = check_folder(self.path)
         if not os.access(existing, os.W_OK | os.X_OK):
             raise InputError(
                 f"--workdir={self.path} cannot be written: {existing} gives no permission, or is "
@@ -82,6 +92,22 @@ class RunFolder:
                 f"--workdir={self.path} holds a run with other settings: {'; '.join(differing)}. "
                 "Choose another folder, or give it its own settings."
             )
+
+    def holds_run(self) -> bool:
+        """Whether settings are here, in config.json or in a checkpoint."""
+        return not _is_blank(self.config) or bool(self._checkpoint_steps())
+
+    def command(self, config: RunConfig, *more: str) -> str:
+        """The command that goes on with this run of these settings; `more` are its arguments."""
+        more = (f"--workdir={self.path}", *more)
+        return config_file.command(self.path, config, *more) or shlex.join(
+            ["python", "launch.py", *more]
+        )
+
+    def _checkpoint_steps(self) -> list[int]:
+        """Those of the checkpoints, the newest first."""
+        names = [path.name for path in self.checkpoints.glob("*")]
+        return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -108,14 +134,33 @@ class RunFolder:
             yield
 
     def finished(self, config: RunConfig) -> dict[str, Any] | None:
-        """The results of a run that has nothing left to do under these settings, or None."""
-        if not self.results.exists():
+        """The results of a run that has nothing left to do under these settings, or None.
+
+        A run of which a file is missing or damaged has something left to do: to restore it.
+        """
+        try:
+            results = read_json(self.results)
+        except InputError:  # none, or damaged
             return None
-        results = read_json(self.results)
+        tested = [results.get(f"test_{name}") for name in ("accuracy", "top5_accuracy")]
+        if not all(isinstance(value, int | float) for value in tested):
+            return None
         is_over = results.get("stopped_early") or results.get("epochs") == config.num_epochs
-        return results if is_over else None
+        needed = (self.config, self.metrics, self.best_weights, self.last_weights)
+        is_whole = not any(map(_is_blank, needed)) or not self._checkpoint_steps()
+        return results if is_over and is_whole else None
+
+    def check_weights(self, config: RunConfig) -> None:
+        """Raises InputError where best.safetensors is lost and a checkpoint can restore it."""
+        if _is_blank(self.best_weights) and self._checkpoint_steps():
+            raise InputError(
+                f"There are no weights at {self.best_weights}, but there is a checkpoint. To "
+                f"restore them: {self.command(config)}"
+            )
 
     def write_config(self, config: RunConfig) -> None:
+        if self._config_file is not None:
+            self._config_file.write(self.path)
         write_json(self.config, config.to_dict())
 
     def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
@@ -126,36 +171,68 @@ class RunFolder:
         """Adds an epoch's line to metrics.jsonl."""
         with self.metrics.open("a") as file:
             file.write(_line(record))
+        sync(self.metrics)
 
     def write_results(self, results: Mapping[str, Any]) -> None:
         write_json(self.results, results)
 
     def read_config(self) -> RunConfig:
-        """The settings in config.json.
+        """The settings in config.json; where that is empty or missing, those in the checkpoint.
 
         Raises:
           InputError: there is none, or it does not hold settings.
         """
+        if _is_blank(self.config) and (steps := self._checkpoint_steps()):
+            from mlpvis_jax.files.checkpoint import read_values  # loads JAX
+
+            for step in steps:
+                with contextlib.suppress(InputError, KeyError):
+                    values = read_values(self.checkpoints, step)
+                    return RunConfig.from_mapping(values["config"])
         try:
             return RunConfig.from_mapping(read_json(self.config))
         except InputError as error:
             raise InputError(f"{self.config}: {error}") from None
 
 
+def _is_blank(path: Path) -> bool:
+    """Whether a file is missing, or is empty or all zeros, as a power cut may leave it."""
+    try:
+        if not path.is_file():
+            return True
+        with path.open("rb") as file:
+            return not file.read(1 << 16).strip(b"\0\n ")
+    except OSError:  # something is there, and whoever reads it says what is wrong
+        return False
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Reads a JSON object.
 
     Raises:
-      InputError: no such file, or no JSON object in it.
+      InputError: no such file, no JSON object in it, or one that has a key twice.
     """
     try:
-        content = json.loads(path.read_text())
+        if path.exists() and not path.is_file():  # of which some would never end
+            raise InputError(f"{path} is not a file.")
+        content = json.loads(path.read_text(), object_pairs_hook=_without_duplicates)
     except FileNotFoundError:
         raise InputError(f"There is no {path}.") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as JSON ({error}).") from error
+    except RecursionError as error:
+        raise InputError(f"{path} cannot be read as JSON (it is nested too deeply).") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold a JSON object, not {type(content).__name__}.")
+    return content
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        key = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {key!r} is there twice")
     return content
 
 
@@ -165,9 +242,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        partial.write_text(text)
 
 
 def _line(record: Mapping[str, Any]) -> str:

@@ -1,7 +1,6 @@
 """Weights as one portable safetensors file: named arrays, and what it takes to use them."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from mlpvis_jax.errors import InputError
+from mlpvis_jax.files.atomic import replacing
 
 _DESCRIPTION = "description"  # the key of the file's metadata, whose value is JSON
 
@@ -29,9 +29,8 @@ def save_weights(path: Path, params: Any, description: Mapping[str, Any]) -> Non
     arrays = {name: np.ascontiguousarray(leaf) for name, leaf in named.items()}
     # One entry: of several, the file's order would be another every time.
     data = save(arrays, {_DESCRIPTION: json.dumps(description)})
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        partial.write_bytes(data)
 
 
 def load_weights(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:

@@ -3,7 +3,9 @@
 Resizing, flipping and zooming are interpolations that act on rows and columns separately, so each
 image is multiplied by one small matrix from the left and one from the right; the matrices of the
 three are multiplied first. Semantics are those of the Keras layers Normalization, Resizing,
-RandomFlip("horizontal") and RandomZoom(height_factor, width_factor) in their default settings.
+RandomFlip("horizontal") and RandomZoom(height_factor, width_factor) in their default settings, but
+for one: resizing to fewer pixels averages over what is left out (antialiasing), as Pillow does, and
+as Resizing does where it is given antialias=True.
 """
 
 import jax

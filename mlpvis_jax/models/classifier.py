@@ -3,19 +3,22 @@
 from collections.abc import Mapping
 from typing import Any
 
+import flax
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mlpvis_jax.errors import InputError
+from mlpvis_jax.models.checks import check_axes
 from mlpvis_jax.models.layers import (
     Dropout,
     Dtype,
     Initializer,
-    PatchProjection,
-    PositionTable,
+    LayerNorm,
     Rate,
     is_zero,
 )
+from mlpvis_jax.models.patches import PatchProjection, PositionTable
 
 
 class Classifier(nn.Module):
@@ -26,16 +29,21 @@ class Classifier(nn.Module):
 
     Attributes:
       block: MixerBlock, FNetBlock, GMlpBlock, or any module with their call and common fields
-        (dropout_rate, stochastic_depth_rate, dtype, param_dtype).
+        (dropout_rate, stochastic_depth_rate, dtype, param_dtype). Its rates may be traced values,
+        so it takes `Dropout` and `StochasticDepth` from `mlpvis_jax.models.layers`; the Dropout of
+        Flax needs a Python number.
       block_options: the block's other fields.
       width: channels of a token.
       dropout_rate: in every block, and before the head where `dropout_before_head` is set.
       stochastic_depth_rate: of the last block; it rises linearly from 0 at the first.
       position_init: initialiser of a learned position table, or None for no table.
+      kernel_init: of the stem and the blocks. `nn.with_partitioning` names a kernel's two axes; the
+        stem's rows are patches, whose name goes to the first axis of its four.
       final_norm: LayerNorm before the mean over tokens.
       remat: recompute each block's activations in the backward pass instead of keeping them.
       scan: compile one block and loop over it, instead of all of them. The stored parameters, and
-        without dropout the results, are the same; with dropout the masks are other draws.
+        without dropout the results, are the same; with dropout the masks are other draws. Captured
+        intermediates, and what else a block stores, have the names that they have in the loop.
     """
 
     block: type[nn.Module]
@@ -67,7 +75,13 @@ class Classifier(nn.Module):
 
         Returns:
           float32 logits [batch, num_classes].
+
+        Raises:
+          InputError: the images have other axes, the patch does not divide them, the parameters
+            are for another number of tokens or channels, or the block needs a rate that is a Python
+            number. From Python it is a ValueError.
         """
+        check_axes(self, images, ("batch", "height", "width", "channels"))
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         tokens = PatchProjection(
             self.patch_size, self.width, self.kernel_init, **dtypes, name="stem"
@@ -79,7 +93,7 @@ class Classifier(nn.Module):
         else:
             tokens = self._loop_over_blocks(tokens, train)
         if self.final_norm:
-            tokens = nn.LayerNorm(self.epsilon, **dtypes, name="pre_head_layer_norm")(tokens)
+            tokens = LayerNorm(self.epsilon, **dtypes, name="pre_head_layer_norm")(tokens)
         features = tokens.mean(axis=1, dtype=jnp.float32)
         features = Dropout(self.dropout_rate if self.dropout_before_head else 0.0)(
             features, not train
@@ -114,26 +128,50 @@ class Classifier(nn.Module):
     def _loop_over_blocks(self, tokens: jax.Array, train: bool) -> jax.Array:
         for index in range(self.num_blocks):
             rate = self._stochastic_depth_rate(index)
-            tokens = self._new_block(rate, name=self._block_name(index))(tokens, not train)
+            block = self._new_block(rate, name=self._block_name(index))
+            tokens = self._apply_block(block, tokens, train)
         return tokens
 
+    def _apply_block(self, block: nn.Module, tokens: jax.Array, train: bool) -> jax.Array:
+        try:
+            return block(tokens, not train)
+        except jax.errors.TracerBoolConversionError as error:
+            raise InputError(
+                f"{self.block.__name__} decides in Python on a value that is traced. The rates of "
+                "a block are traced in training: use mlpvis_jax.models.layers.Dropout instead of "
+                "flax.linen.Dropout, which needs a Python number."
+            ) from error
+
     def _scan_blocks(self, tokens: jax.Array, train: bool) -> jax.Array:
-        layers: dict[str, Any] = {}
+        names = [self._block_name(index) for index in range(self.num_blocks)]
         # Stacked here rather than stored so: names on disk, and initial values, are the loop's.
-        parameters = [
-            self.variables["params"][self._block_name(index)] for index in range(self.num_blocks)
+        variables = [
+            {kind: tree[name] for kind, tree in self.variables.items() if name in tree}
+            for name in names
         ]
-        layers["parameters"] = jax.tree.map(lambda *leaves: jnp.stack(leaves), *parameters)
+        layers: dict[str, Any] = {
+            "variables": jax.tree.map(lambda *leaves: jnp.stack(leaves), *variables)
+        }
         if train and self.has_rng("dropout"):
             layers["key"] = jax.random.split(self.make_rng("dropout"), self.num_blocks)
         if not is_zero(self.stochastic_depth_rate):
             rates = [self._stochastic_depth_rate(index) for index in range(self.num_blocks)]
             layers["rate"] = jnp.asarray(rates)
+        assert self.scope is not None
+        mutable = self.scope.mutable or ()
 
-        def apply_block(tokens: jax.Array, layer: dict[str, Any]) -> tuple[Any, None]:
-            block = self._new_block(layer.get("rate", 0.0), parent=None)
+        def apply_layer(tokens: jax.Array, layer: dict[str, Any]) -> tuple[jax.Array, Any]:
+            def apply(scope: flax.core.Scope) -> jax.Array:
+                block = self._new_block(layer.get("rate", 0.0), parent=scope)
+                return self._apply_block(block, tokens, train)
+
+            # Not `block.apply`, which would forget whether this call captures intermediates.
             rngs = {"dropout": layer["key"]} if "key" in layer else None
-            variables = {"params": layer["parameters"]}
-            return block.apply(variables, tokens, not train, rngs=rngs), None
+            return flax.core.apply(apply, mutable=mutable)(layer["variables"], rngs=rngs)
 
-        return jax.lax.scan(apply_block, tokens, layers)[0]
+        tokens, changed = jax.lax.scan(apply_layer, tokens, layers)
+        for kind, stacked in changed.items():
+            for index, name in enumerate(names):
+                of_block = jax.tree.map(lambda leaf, index=index: leaf[index], stacked)
+                self.put_variable(kind, name, of_block)
+        return tokens

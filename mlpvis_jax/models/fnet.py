@@ -17,6 +17,9 @@ from mlpvis_jax.models.layers import (
     Mlp,
     Rate,
     StochasticDepth,
+    map_first_axis,
+    map_last_axis,
+    tokens_first,
 )
 
 # Above this many tokens the fast transform's n log n wins over products with n x n tables.
@@ -34,20 +37,21 @@ def fourier_mixing(inputs: jax.Array) -> jax.Array:
     Returns:
       float32 [tokens, batch, channels], equal to real(fft2(inputs, axes=(0, 2))).
     """
-    return _transform(inputs.astype(jnp.float32))
+    # The transform is symmetric, so it is its own transpose. This is the one function of JAX that
+    # takes that, and can be batched and differentiated in both modes; the map that it would invert
+    # to find derivatives by the map's own arguments is not used, as there are none.
+    return jax.lax.custom_linear_solve(
+        lambda outputs: outputs,
+        inputs.astype(jnp.float32),
+        solve=lambda _, inputs: _transform(inputs),
+        symmetric=True,
+    )
 
 
-@jax.custom_vjp
 def _transform(inputs: jax.Array) -> jax.Array:
     if len(inputs) <= LONGEST_MATRIX_TRANSFORM:
         return fourier_mixing_by_matrices(inputs)
     return jnp.fft.fft2(inputs, axes=(0, 2)).real
-
-
-# The transform is symmetric, so it is its own transpose.
-_transform.defvjp(
-    lambda inputs: (_transform(inputs), None), lambda _, gradient: (_transform(gradient),)
-)
 
 
 def fourier_mixing_by_matrices(inputs: jax.Array) -> jax.Array:
@@ -88,15 +92,11 @@ def _product(
 
     `first` is the entry that the folded ones begin with: 0 for sums, 1 for differences.
     """
-    rows, batch, columns = inputs.shape
+    rows, _, columns = inputs.shape
     token_table = token_table[first : first + rows, first : first + rows]
     channel_table = channel_table[first : first + columns]
-    channels = channel_table.shape[1]
     precision = jax.lax.Precision.HIGHEST
-    outputs = jnp.matmul(inputs.reshape(rows * batch, columns), channel_table, precision=precision)
-    outputs = outputs.reshape(rows, batch * channels)
-    outputs = jnp.matmul(token_table, outputs, precision=precision)
-    return outputs.reshape(rows, batch, channels)
+    return map_first_axis(token_table, map_last_axis(inputs, channel_table, precision), precision)
 
 
 def _cosine_sine(size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -107,7 +107,11 @@ def _cosine_sine(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class FNetBlock(nn.Module):
-    """One FNet layer on [batch, tokens, channels]; it has no weights over tokens.
+    """One FNet layer from [batch, tokens, channels] to the same shape, of type `dtype`.
+
+    It has no weights over tokens, so that any number of them fits. Inputs of another type are cast
+    to `dtype` first. Inputs of other axes or of another number of channels than the parameters'
+    raise an InputError, a ValueError.
 
     Attributes:
       hidden_dim: hidden width of the feed-forward sublayer.
@@ -136,8 +140,7 @@ class FNetBlock(nn.Module):
         def stochastic_depth(branch: jax.Array) -> jax.Array:
             return StochasticDepth(self.stochastic_depth_rate, 1)(branch, deterministic)
 
-        # Tokens first, so that every product is a plain one, of matrices as they lie in memory.
-        inputs = inputs.swapaxes(0, 1)
+        inputs = tokens_first(self, inputs, self.dtype)
         mixed = fourier_mixing(inputs).astype(self.dtype)
         inputs = norm()(inputs + stochastic_depth(mixed))
         branch = Mlp(

@@ -16,6 +16,7 @@ from mlpvis_jax.models.layers import (
     Rate,
     StochasticDepth,
     gelu,
+    tokens_first,
 )
 
 
@@ -46,7 +47,10 @@ class SpatialGatingUnit(nn.Module):
 
 
 class GMlpBlock(nn.Module):
-    """One gMLP layer on [batch, tokens, channels].
+    """One gMLP layer from [batch, tokens, channels] to the same shape, of type `dtype`.
+
+    Inputs of another type are cast to `dtype` first. Inputs of other axes or of another number of
+    tokens or channels than the parameters' raise an InputError, a ValueError.
 
     Attributes:
       hidden_dim: channels before the split (d_ffn in the paper), even.
@@ -77,8 +81,7 @@ class GMlpBlock(nn.Module):
                 param_dtype=self.param_dtype,
             )
 
-        # Tokens first, so that every product is a plain one, of matrices as they lie in memory.
-        inputs = inputs.swapaxes(0, 1)
+        inputs = tokens_first(self, inputs, self.dtype)
         normalized = LayerNorm(self.epsilon, dtype=self.dtype, param_dtype=self.param_dtype)(inputs)
         halves = jnp.split(dense(self.hidden_dim)(normalized), 2, axis=-1)
         passed, gate = (

@@ -1,4 +1,4 @@
-"""What the three blocks share: patches, the position table, the two-layer perceptron, dropout.
+"""What the three blocks share: linear maps, normalisation, gelu, dropout.
 
 Shapes are written [batch, tokens, channels]. A rate may be a Python number or a traced one: a
 Python zero leaves the layer out of the program, anything else is part of it as a value, so
@@ -11,11 +11,27 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
+
+from mlpvis_jax.models.checks import check_axes, check_stored_size
 
 Dtype = Any
 Rate = float | jax.Array
+Matrix = jax.Array | np.ndarray
 Initializer = nn.initializers.Initializer
+
+
+def tokens_first(block: nn.Module, inputs: jax.Array, dtype: Dtype) -> jax.Array:
+    """Brings the input of a block from [batch, tokens, channels] to [tokens, batch, channels].
+
+    So every product is a plain one, of matrices as they lie in memory. The type is the block's.
+
+    Raises:
+      InputError: the input has other axes. From Python it is a ValueError.
+    """
+    check_axes(block, inputs, ("batch", "tokens", "channels"))
+    return jnp.asarray(inputs, dtype).swapaxes(0, 1)
 
 
 def random_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -57,25 +73,39 @@ def gelu(inputs: jax.Array, approximate: bool) -> jax.Array:
 
     The derivative is given as one expression. Automatic differentiation keeps the factors of it
     one by one, and Flax's exact form goes through erfc; both take twice the time on CPU.
+    Inputs of fewer bits than float32 are computed in float32, and the result is rounded once.
     """
+    wide = _at_least_float32(inputs)
     if approximate:
-        return nn.gelu(inputs, approximate=True)
-    return inputs * _normal_distribution(inputs)
+        outputs = nn.gelu(wide, approximate=True)
+    else:
+        outputs = wide * _normal_distribution(wide, narrow=wide.dtype != inputs.dtype)
+    return outputs.astype(inputs.dtype)
 
 
 @gelu.defjvp
 def _gelu_jvp(approximate: bool, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     (inputs,), (tangent,) = primals, tangents
+    wide = _at_least_float32(inputs)
     if approximate:
-        _, vjp = jax.vjp(lambda x: nn.gelu(x, approximate=True), inputs)
-        (derivative,) = vjp(jnp.ones_like(inputs))
+        _, vjp = jax.vjp(lambda x: nn.gelu(x, approximate=True), wide)
+        (derivative,) = vjp(jnp.ones_like(wide))
     else:
-        density = jnp.exp(-jnp.square(inputs) / 2) * (2 * math.pi) ** -0.5
-        derivative = _normal_distribution(inputs) + inputs * density
-    return gelu(inputs, approximate), derivative * tangent
+        density = jnp.exp(-jnp.square(wide) / 2) * (2 * math.pi) ** -0.5
+        distribution = _normal_distribution(wide, narrow=wide.dtype != inputs.dtype)
+        derivative = distribution + wide * density
+    return gelu(inputs, approximate), derivative.astype(inputs.dtype) * tangent
 
 
-def _normal_distribution(inputs: jax.Array) -> jax.Array:
+def _at_least_float32(inputs: jax.Array) -> jax.Array:
+    return inputs.astype(jnp.promote_types(inputs.dtype, jnp.float32))
+
+
+def _normal_distribution(inputs: jax.Array, narrow: bool) -> jax.Array:
+    # The sum cancels below -3: its error, 3e-8, is within float32's of the largest values, but the
+    # small values of narrower types have more digits than that.
+    if narrow:
+        return 0.5 * jax.lax.erfc(inputs * -(0.5**0.5))
     return 0.5 + 0.5 * jax.lax.erf(inputs * 0.5**0.5)
 
 
@@ -134,14 +164,38 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
         size = inputs.shape[0 if self.first_axis else -1]
+        check_stored_size(self, "kernel", 0, size, "tokens" if self.first_axis else "channels")
         kernel = self.param("kernel", self.kernel_init, (size, self.features), self.param_dtype)
         bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype)
         inputs, kernel, bias = (jnp.asarray(array, self.dtype) for array in (inputs, kernel, bias))
         if self.first_axis:
-            columns = kernel.T @ inputs.reshape(size, -1) + bias[:, None]
-            return columns.reshape(self.features, *inputs.shape[1:])
-        rows = inputs.reshape(-1, size) @ kernel + bias
-        return rows.reshape(*inputs.shape[:-1], self.features)
+            bias = bias.reshape(-1, *(1 for _ in inputs.shape[1:]))
+            return map_first_axis(kernel.T, inputs) + bias
+        return map_last_axis(inputs, kernel) + bias
+
+
+def map_last_axis(inputs: jax.Array, matrix: Matrix, precision: Any = None) -> jax.Array:
+    """Multiplies [..., size] by [size, features]; the result is [..., features]."""
+    if _spread_over_devices(inputs):
+        return jnp.matmul(inputs, matrix, precision=precision)
+    *others, size = inputs.shape
+    rows = jnp.matmul(inputs.reshape(math.prod(others), size), matrix, precision=precision)
+    return rows.reshape(*others, matrix.shape[1])
+
+
+def map_first_axis(matrix: Matrix, inputs: jax.Array, precision: Any = None) -> jax.Array:
+    """Multiplies [features, size] by [size, ...]; the result is [features, ...]."""
+    if _spread_over_devices(inputs):
+        return jnp.tensordot(matrix, inputs, axes=1, precision=precision)
+    size, *others = inputs.shape
+    columns = jnp.matmul(matrix, inputs.reshape(size, math.prod(others)), precision=precision)
+    return columns.reshape(matrix.shape[0], *others)
+
+
+def _spread_over_devices(array: jax.Array) -> bool:
+    # An axis that a mesh's explicit axes spread over devices cannot be merged with another one.
+    # Elsewhere the others are merged into one: XLA's products of three axes take twice the time.
+    return any(axes is not None for axes in jax.typeof(array).sharding.spec)
 
 
 class LayerNorm(nn.Module):
@@ -158,42 +212,41 @@ class LayerNorm(nn.Module):
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Maps [..., channels] to the same shape."""
         shape = inputs.shape[-1:]
+        check_stored_size(self, "scale", 0, shape[0], "channels")
         scale = self.param("scale", nn.initializers.ones, shape, self.param_dtype)
         bias = self.param("bias", nn.initializers.zeros, shape, self.param_dtype)
         inputs, scale, bias = (jnp.asarray(array, jnp.float32) for array in (inputs, scale, bias))
         return jnp.asarray(layer_norm(inputs, scale, bias, self.epsilon), self.dtype)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
 def layer_norm(inputs: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> jax.Array:
     """Normalises the last axis: (x - mean) / sqrt(variance + epsilon) * scale + bias, in float32.
 
-    The backward pass is given, so that it starts from the input and two numbers a token; what
-    automatic differentiation keeps instead is several arrays of the input's size.
+    The derivative is given, so that its transpose, the backward pass, starts from the input and two
+    numbers a token; what automatic differentiation keeps instead is several arrays of that size.
     """
-    return _layer_norm_forward(inputs, scale, bias, epsilon)[0]
+    return _normalize(inputs, epsilon)[0] * scale + bias
 
 
-def _layer_norm_forward(
-    inputs: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
-) -> tuple[jax.Array, tuple]:
-    mean = inputs.mean(axis=-1, keepdims=True)
-    variance = jnp.square(inputs).mean(axis=-1, keepdims=True) - jnp.square(mean)
-    inverse = jax.lax.rsqrt(jnp.maximum(variance, 0.0) + epsilon)
-    return (inputs - mean) * inverse * scale + bias, (inputs, mean, inverse, scale)
-
-
-def _layer_norm_backward(epsilon: float, kept: tuple, gradient: jax.Array) -> tuple:
-    inputs, mean, inverse, scale = kept
-    normalized = (inputs - mean) * inverse
-    scaled = gradient * scale
+@layer_norm.defjvp
+def _layer_norm_jvp(epsilon: float, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    inputs, scale, bias = primals
+    of_inputs, of_scale, of_bias = tangents
+    normalized, inverse = _normalize(inputs, epsilon)
+    scaled = inverse * of_inputs
     along = (scaled * normalized).mean(axis=-1, keepdims=True)
-    of_inputs = inverse * (scaled - scaled.mean(axis=-1, keepdims=True) - normalized * along)
-    batch = tuple(range(inputs.ndim - 1))
-    return of_inputs, (gradient * normalized).sum(axis=batch), gradient.sum(axis=batch)
+    of_normalized = scaled - scaled.mean(axis=-1, keepdims=True) - normalized * along
+    tangent = of_normalized * scale + normalized * of_scale + of_bias
+    return normalized * scale + bias, tangent
 
 
-layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
+def _normalize(inputs: jax.Array, epsilon: float) -> tuple[jax.Array, jax.Array]:
+    """The normalised input, and what its distance from the mean was multiplied by."""
+    centred = inputs - inputs.mean(axis=-1, keepdims=True)
+    variance = jnp.square(centred).mean(axis=-1, keepdims=True)
+    inverse = jax.lax.rsqrt(variance + epsilon)
+    return centred * inverse, inverse
 
 
 class Mlp(nn.Module):
@@ -230,55 +283,3 @@ class Mlp(nn.Module):
         hidden = gelu(dense(self.hidden_dim)(inputs), self.approximate_gelu)
         hidden = Dropout(self.hidden_dropout_rate)(hidden, deterministic)
         return dense(inputs.shape[0 if self.first_axis else -1])(hidden)
-
-
-class PatchProjection(nn.Module):
-    """Cuts images into square patches and projects each linearly to `width` channels.
-
-    It is a convolution whose stride is its kernel, computed as one matrix product; the kernel is
-    stored as a convolution's, [patch, patch, channels, width], as the published Mixer's is. Tokens
-    run over the grid row by row.
-    """
-
-    patch_size: int
-    width: int
-    kernel_init: Initializer = nn.initializers.lecun_normal()
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, images: jax.Array) -> jax.Array:
-        """Maps [batch, height, width, channels] to [batch, tokens, self.width].
-
-        Raises:
-          ValueError: the patch does not divide the images' height and width.
-        """
-        batch, height, width, channels = images.shape
-        size = self.patch_size
-        if height % size or width % size:
-            raise ValueError(f"patch_size {size} does not divide images of {height} x {width}.")
-        pixels = size * size * channels
-
-        def init(key: jax.Array, shape: tuple[int, ...], dtype: Dtype) -> jax.Array:
-            # Fans are those of the matrix; an initialiser would take a convolution's otherwise.
-            return self.kernel_init(key, (pixels, self.width), dtype).reshape(shape)
-
-        kernel = self.param("kernel", init, (size, size, channels, self.width), self.param_dtype)
-        bias = self.param("bias", nn.initializers.zeros, (self.width,), self.param_dtype)
-        patches = images.reshape(batch, height // size, size, width // size, size, channels)
-        patches = jnp.asarray(patches.swapaxes(2, 3).reshape(batch, -1, pixels), self.dtype)
-        matrix = jnp.asarray(kernel.reshape(pixels, self.width), self.dtype)
-        return patches @ matrix + jnp.asarray(bias, self.dtype)
-
-
-class PositionTable(nn.Module):
-    """Adds a learned vector to each token."""
-
-    table_init: Initializer
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, tokens: jax.Array) -> jax.Array:
-        table = self.param("embedding", self.table_init, tokens.shape[1:], self.param_dtype)
-        return tokens + jnp.asarray(table, self.dtype)

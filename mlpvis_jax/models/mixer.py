@@ -16,11 +16,15 @@ from mlpvis_jax.models.layers import (
     Mlp,
     Rate,
     StochasticDepth,
+    tokens_first,
 )
 
 
 class MixerBlock(nn.Module):
-    """One Mixer layer on [batch, tokens, channels].
+    """One Mixer layer from [batch, tokens, channels] to the same shape, of type `dtype`.
+
+    Inputs of another type are cast to `dtype` first. Inputs of other axes or of another number of
+    tokens or channels than the parameters' raise an InputError, a ValueError.
 
     Attributes:
       tokens_hidden_dim: hidden width of the MLP over tokens (D_S in the paper).
@@ -70,8 +74,7 @@ class MixerBlock(nn.Module):
         tokens_norm = norm(0)
         channels_norm = tokens_norm if self.shared_norm else norm(1)
 
-        # Tokens first, so that both products are plain ones, of matrices as they lie in memory.
-        inputs = inputs.swapaxes(0, 1)
+        inputs = tokens_first(self, inputs, self.dtype)
         mixed = mlp(self.tokens_hidden_dim, "token_mixing", True)(tokens_norm(inputs))
         inputs = add(inputs, mixed)
         mixed = mlp(self.channels_hidden_dim, "channel_mixing", False)(channels_norm(inputs))

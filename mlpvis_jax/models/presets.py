@@ -106,10 +106,16 @@ PRESETS: Mapping[str, Row] = {
     "fnet_b16": _fnet(16, 12, 768, 3072, dropout_rate=0.1),
 }
 
+_PUBLISHED = {name: dict(row) for name, row in PRESETS.items()}
 _DTYPES = ("float32", "bfloat16")
 _NO_OVERRIDE = {"parent", "name", "block", "block_options", "num_classes"}
 # What the Classifier tells its blocks itself.
 _HANDED_ON = {"dropout_rate", "stochastic_depth_rate", "dtype", "param_dtype"}
+
+
+def own_presets() -> set[str]:
+    """The names of those presets that a program has added or changed since this module had them."""
+    return {name for name, row in PRESETS.items() if _PUBLISHED.get(name) != row}
 
 
 def create_model(name: str, num_classes: int, **overrides: Any) -> Classifier:

@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import math
-import shutil
 import signal
 from collections.abc import Iterator
 
@@ -15,10 +14,17 @@ from mlpvis_jax.errors import (
     OutOfMemoryError,
     StorageError,
 )
+from mlpvis_jax.files.place import describe_free_space
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.learning.state import EpochTotals
 from mlpvis_jax.running.position import Position
 from mlpvis_jax.settings.config import RunConfig
+
+# Besides a full or broken disk: what comes of a folder that somebody else moves or changes.
+_OF_THE_DISK = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.ESTALE),
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
+)
 
 
 def refuse_divergence(
@@ -58,11 +64,13 @@ def describe_divergence(
     )
 
 
-def interrupted(number: int, step: int, folder: RunFolder) -> InterruptedRunError:
+def interrupted(
+    number: int, step: int, config: RunConfig, folder: RunFolder
+) -> InterruptedRunError:
     """The answer to a signal, once all is on disk."""
     return InterruptedRunError(
         f"{signal.Signals(number).name}: stopped after step {step:,}, and saved. To go on: "
-        f"python launch.py --workdir={folder.path}",
+        f"{folder.command(config)}",
         number,
     )
 
@@ -79,12 +87,11 @@ def explained(config: RunConfig, folder: RunFolder, trials: int = 1) -> Iterator
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES):
+        if error.errno not in _OF_THE_DISK:
             raise
-        free = shutil.disk_usage(folder.path).free
         raise StorageError(
             f"{error.filename or folder.path} cannot be written ({error.strerror}); "
-            f"{free / 1e6:,.1f} MB are free. The checkpoints are whole: make room, and give "
+            f"{describe_free_space(folder.path)}. The checkpoints are whole: make room, and give "
             "the same command again."
         ) from error
     except (jax.errors.JaxRuntimeError, MemoryError) as error:

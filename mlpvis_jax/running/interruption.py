@@ -1,4 +1,7 @@
-"""SIGTERM and SIGINT, taken as a wish to end: the first is noted, a second Ctrl-C ends at once."""
+"""Signals taken as a wish to end: the first is noted, a second Ctrl-C ends at once.
+
+SIGHUP comes when a terminal is closed, SIGUSR1 from schedulers before they take a machine.
+"""
 
 import os
 import signal
@@ -9,6 +12,7 @@ from types import FrameType
 from typing import Self
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_UNLESS_IGNORED = (signal.SIGHUP, signal.SIGUSR1)  # as nohup ignores SIGHUP for its command
 
 
 class Interruption:
@@ -30,9 +34,14 @@ class Interruption:
             return self
         self._receiving, self._sending = socket.socketpair()
         self._sending.setblocking(False)
-        self._previous = {number: signal.getsignal(number) for number in _SIGNALS}
+        handlers = {number: signal.getsignal(number) for number in (*_SIGNALS, *_UNLESS_IGNORED)}
+        self._previous = {
+            number: handler
+            for number, handler in handlers.items()
+            if number in _SIGNALS or handler != signal.SIG_IGN
+        }
         self._previous_wakeup = signal.set_wakeup_fd(self._sending.fileno())
-        for number in _SIGNALS:
+        for number in self._previous:
             signal.signal(number, self._note)
         threading.Thread(target=self._watch, daemon=True).start()
         return self
@@ -53,7 +62,7 @@ class Interruption:
         wanted = 0
         while numbers := self._receiving.recv(16):
             for number in numbers:
-                wanted += number in _SIGNALS
+                wanted += number in self._previous
                 if wanted == 1:
                     print(f"{signal.Signals(number).name}: saving ...", file=sys.stderr, flush=True)
                 elif number == signal.SIGINT:

@@ -54,7 +54,7 @@ def train(config: RunConfig, folder: RunFolder, devices: Devices | None = None) 
     Raises:
       InputError: settings or data of no use, before anything is compiled or written.
       DivergenceError: a loss or a gradient is not finite.
-      InterruptedRunError: SIGTERM or SIGINT came; the run is saved.
+      InterruptedRunError: a signal came, see `Interruption`; the run is saved.
       StorageError, OutOfMemoryError: no room on the disk, or on the devices.
     """
     devices = devices or Devices.all()
@@ -69,6 +69,9 @@ def train(config: RunConfig, folder: RunFolder, devices: Devices | None = None) 
     model = build_model(config.model, task.source.num_classes)
 
     with explained(config, folder), folder.locked():
+        folder.check(config)  # again: another process may have begun a run meanwhile
+        if not folder.holds_run():
+            folder.write_config(config)  # first: files without it are nobody's, and are refused
         state = jax.device_get(initial_state(config, model, task.channels))
         position = Position.start(config, state.params)
         checkpoints = Checkpoints(folder.checkpoints, **dataclasses.asdict(config.checkpoint))
@@ -130,13 +133,13 @@ def train(config: RunConfig, folder: RunFolder, devices: Devices | None = None) 
                     f"{position.stopping.best_epoch} in {position.stopping.patience} epochs."
                 )
         save_weights(folder.last_weights, devices.first(state.params), description)
-        report.plot_curves(
-            position.history, folder.curves, f"{config.model.name} on {task.source.name}"
-        )
         test = Evaluation(config, model, normalize, devices, task.test, state.params)
         tested = metrics.means_of(devices.first(test(devices.replicate(position.best_params))))
         results = results_of(position, tested, devices)
         folder.write_results(results)
+        report.plot_curves(
+            position.history, folder.curves, f"{config.model.name} on {task.source.name}"
+        )
     return results
 
 
@@ -234,7 +237,9 @@ class _Loop:
         self.checkpoints.save(self.position.step, snapshot)
         if self.interruption.received:
             self.checkpoints.wait()
-            raise interrupted(self.interruption.received, self.position.step, self.folder)
+            raise interrupted(
+                self.interruption.received, self.position.step, self.config, self.folder
+            )
 
 
 def evaluate(
@@ -263,6 +268,7 @@ def evaluate(
         )
     model = build_model(config.model, source.num_classes)
     shapes = jax.eval_shape(lambda: initial_state(config, model, source.image_shape[-1]))
+    folder.check_weights(config)
     params, description = load_weights(folder.best_weights, shapes.params)
     normalize = normalization_of(description, source.image_shape[-1], folder.best_weights)
     test_set = read_test_set(config, source, folder.path)

@@ -20,6 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from mlpvis_jax.errors import InputError
+
 _AXIS = "devices"
 # Every device has its own copy of the images.
 _MOST_CPU_DEVICES = 8
@@ -67,7 +69,23 @@ class Devices:
 
     @classmethod
     def all(cls) -> "Devices":
-        return cls(tuple(jax.local_devices()))
+        """All of this process.
+
+        Raises:
+          InputError: JAX finds none, or is told to compute in 64 bits.
+        """
+        if jax.config.jax_enable_x64:  # type: ignore[attr-defined]
+            raise InputError(
+                "JAX_ENABLE_X64 is set, and training is in 32 bits: unset it, or set it to 0."
+            )
+        try:
+            return cls(tuple(jax.local_devices()))
+        except (RuntimeError, AssertionError) as error:  # the second without a plugin for a GPU
+            reason = str(error).splitlines()[0] if str(error) else "there is no such device"
+            raise InputError(
+                f"JAX finds no device with JAX_PLATFORMS={jax.config.jax_platforms!r} "  # type: ignore[attr-defined]
+                f"({reason}); unset it, or install JAX for that kind of device."
+            ) from error
 
     def __len__(self) -> int:
         return len(self.devices)

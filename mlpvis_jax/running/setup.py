@@ -14,6 +14,7 @@ from mlpvis_jax.learning import optim
 from mlpvis_jax.learning.state import Hyperparameters, Stream, TrainState, random_key
 from mlpvis_jax.models import Classifier, create_model
 from mlpvis_jax.running.placement import Devices
+from mlpvis_jax.running.room import refuse_without_room
 from mlpvis_jax.settings.config import ModelConfig, RunConfig
 
 
@@ -21,7 +22,8 @@ def build_model(config: ModelConfig, num_classes: int) -> Classifier:
     """The model that the settings describe.
 
     Raises:
-      InputError: an unknown preset, a setting that it lacks, a patch that does not divide.
+      InputError: an unknown preset, a setting that it lacks, a patch that does not divide, more
+        parameters than there is room for.
     """
     settings = dataclasses.asdict(config)
     name, image_size = settings.pop("name"), settings.pop("image_size")
@@ -32,6 +34,7 @@ def build_model(config: ModelConfig, num_classes: int) -> Classifier:
             f"The patch_size of model {name!r}, {model.patch_size}, does not divide "
             f"config.model.image_size {image_size}; set config.model.patch_size or the size."
         )
+    refuse_without_room(model, image_size)
     return model
 
 

@@ -29,10 +29,10 @@ class Within:
         return self.least <= value <= self.most and self.above < value < self.below
 
     def __str__(self) -> str:
-        low = f"above {self.above:g}" if self.above > -math.inf else f"at least {self.least:g}"
+        low = f"above {self.above:,}" if self.above > -math.inf else f"at least {self.least:,}"
         if self.below < math.inf:
-            return f"{low} and below {self.below:g}"
-        return f"{low} and at most {self.most:g}" if self.most < math.inf else low
+            return f"{low} and below {self.below:,}"
+        return f"{low} and at most {self.most:,}" if self.most < math.inf else low
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,11 @@ class OneOf:
         return "one of " + ", ".join(self.words)
 
 
-Count = Annotated[int, Within(1)]
+# The upper ends are far above what anyone trains, and keep a slip of the hand from taking hours.
+Count = Annotated[int, Within(1, most=2**31 - 1)]  # JAX counts in int32
+BatchSize = Annotated[int, Within(1, most=2**20)]
+Pixels = Annotated[int, Within(1, most=2**12)]
+Channels = Annotated[int, Within(1, most=2**16)]
 Rate = Annotated[float, Within(0, below=1)]
 NotNegative = Annotated[float, Within(0)]
 Dtype = Annotated[str, OneOf(("float32", "bfloat16"))]
@@ -76,13 +80,13 @@ class ModelConfig:
     """A preset by its name; a setting that is None keeps the preset's value."""
 
     name: str
-    image_size: Count  # pixels; images are resized to this height and width
-    patch_size: Count | None
-    width: Count | None
-    num_blocks: Count | None
-    tokens_hidden_dim: Count | None  # Mixer
-    channels_hidden_dim: Count | None  # Mixer
-    hidden_dim: Count | None  # FNet and gMLP
+    image_size: Pixels  # pixels; images are resized to this height and width
+    patch_size: Pixels | None
+    width: Channels | None
+    num_blocks: Annotated[int, Within(1, most=1024)] | None
+    tokens_hidden_dim: Channels | None  # Mixer
+    channels_hidden_dim: Channels | None  # Mixer
+    hidden_dim: Channels | None  # FNet and gMLP
     dropout_rate: Rate | None
     stochastic_depth_rate: Rate | None
     approximate_gelu: bool | None  # the tanh form, which is faster
@@ -126,10 +130,10 @@ class CheckpointConfig:
 class RunConfig:
     seed: Annotated[int, Within(0, below=2**32)]
     num_epochs: Count
-    batch_size: Count  # images a step, over all devices
+    batch_size: BatchSize  # images a step, over all devices
     # Images of a device whose gradients are computed at a time, at most, and then summed (gradient
     # accumulation); None: 16 on a CPU, the whole batch elsewhere.
-    microbatch_size: Count | None
+    microbatch_size: BatchSize | None
     steps_per_dispatch: Count  # steps between two looks at the progress
     data: DataConfig
     augment: AugmentConfig
@@ -264,12 +268,12 @@ def _without_none(hint: Any) -> tuple[Any, bool]:
 
 def _section(cls: type, values: Any, path: str) -> Any:
     if not isinstance(values, Mapping) and not hasattr(values, "items"):
-        raise InputError(f"{path} must be a group of settings, not {values!r}.")
+        raise InputError(f"{path} must be a group of settings, not {_shown(values)}.")
     values = dict(values.items())
     hints = typing.get_type_hints(cls, include_extras=True)
     for key in values:
         if key not in hints:
-            raise InputError(_unknown_key(f"{path}.{key}", key, hints))
+            raise InputError(_unknown_key(f"{path}.{key}", str(key), hints))
     for key in hints:
         if key not in values:
             raise InputError(
@@ -289,6 +293,15 @@ def _unknown_key(path: str, key: str, known: typing.Iterable[str]) -> str:
     return f"There is no {path}; {parent.rstrip('.')} has {', '.join(known)}."
 
 
+def _shown(value: Any) -> str:
+    """A value as Python writes it, if that is of a readable length."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested too deeply; too many digits
+        return f"this {type(value).__name__}"
+    return text if len(text) <= 1000 else f"{text[:1000]}..."
+
+
 def _value(hint: Any, value: Any, path: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return _section(typing.cast(type, hint), value, path)
@@ -303,10 +316,10 @@ def _value(hint: Any, value: Any, path: str) -> Any:
         value = float(value) if abs(value) < 2**1023 else math.inf
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         names = {int: "a whole number", float: "a number", str: "a word", bool: "True or False"}
-        raise InputError(f"{path} must be {names[hint]}, not {given!r}.")
+        raise InputError(f"{path} must be {names[hint]}, not {_shown(given)}.")
     if isinstance(value, float) and not math.isfinite(value):
-        raise InputError(f"{path} must be a finite number, not {given!r}.")
+        raise InputError(f"{path} must be a finite number, not {_shown(given)}.")
     for bound in bounds:
         if value not in bound:
-            raise InputError(f"{path} must be {bound}, not {given!r}.")
+            raise InputError(f"{path} must be {bound}, not {_shown(given)}.")
     return value

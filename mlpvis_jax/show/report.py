@@ -6,7 +6,6 @@ fractions), learning_rate, seconds and images_per_second.
 """
 
 import itertools
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,8 @@ from typing import Any, Self, TextIO
 
 import rich.console
 import rich.progress
+
+from mlpvis_jax.show.drawing import new_figure, save_picture
 
 Record = Mapping[str, Any]
 
@@ -173,17 +174,17 @@ def plot_curves(history: Sequence[Record], path: Path, title: str) -> None:
     """Draws loss and accuracy by epoch, side by side, as a PNG of 1500 x 600 pixels.
 
     The best epoch (lowest validation loss) is ringed and cuts of the learning rate are marked.
-    The file is replaced as a whole.
+    A picture that cannot be drawn costs a line of warning: see `drawing.save_picture`.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    save_picture(path, _curves, history, title)
+
+
+def _curves(history: Sequence[Record], title: str) -> Any:
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     epochs = [record["epoch"] for record in history]
     best = min(history, key=lambda record: _or_infinity(record["validation_loss"]))
-    figure = Figure(figsize=(10, 4), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, fontweight="bold")
+    figure = new_figure(10, 4, title)
     loss_axes, accuracy_axes = figure.subplots(1, 2)
     marker = "o" if len(history) < 10 else ""
     curves = (
@@ -232,9 +233,7 @@ def plot_curves(history: Sequence[Record], path: Path, title: str) -> None:
     accuracy_axes.set_ylabel("accuracy")
     accuracy_axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     accuracy_axes.set_ylim(bottom=0)
-    partial = path.with_name(path.name + ".partial")
-    figure.savefig(partial, format="png")
-    os.replace(partial, path)
+    return figure
 
 
 def _or_infinity(loss: float) -> float:

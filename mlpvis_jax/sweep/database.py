@@ -24,9 +24,12 @@ from typing import Any, TypeVar, cast
 from mlpvis_jax.errors import InputError, StorageError
 from mlpvis_jax.sweep import tpe
 from mlpvis_jax.sweep.culling import Record
-from mlpvis_jax.sweep.definition import Sweep, Trial, shape_of
-from mlpvis_jax.sweep.folder import RUNNING, Group, SweepFolder
+from mlpvis_jax.sweep.database_url import DatabaseUrl
+from mlpvis_jax.sweep.definition import Sweep, Trial
+from mlpvis_jax.sweep.folder import Group, SweepFolder
+from mlpvis_jax.sweep.records import RUNNING
 from mlpvis_jax.sweep.space import Point
+from mlpvis_jax.sweep.store import form_groups
 
 _DEFINITION, _POINT, _VALUES, _WORKER, _SURPLUS = "sweep", "point", "values", "worker", "surplus"
 _KEPT = (
@@ -34,6 +37,7 @@ _KEPT = (
     *("validation_top5_accuracy", "learning_rate", "seconds"),
 )
 _DIGITS = 7
+_AHEAD = 512  # points in the queue: each takes the database milliseconds
 _ATTEMPTS = 5
 _BEATS_OF_GRACE = 4
 _Method = TypeVar("_Method", bound=Callable)
@@ -57,22 +61,22 @@ def _patient(method: _Method) -> _Method:
             except failures as error:
                 if time.monotonic() >= deadline:
                     raise StorageError(
-                        f"--storage={self.shown_url} can no longer be reached "
-                        f"({_first_line(error.__cause__ or error)}). The trials are on disk: give "
-                        "the same command again when it can."
-                    ) from error
+                        f"--storage={self._url.shown} can no longer be reached "
+                        f"({self._first_line(error.__cause__ or error)}). The trials are on disk: "
+                        "give the same command again when it can."
+                    ) from None
                 time.sleep(self._beat_seconds / 10)
 
     return cast(_Method, call)
 
 
 class DatabaseStore:
-    """Has the methods of `folder.Store`; a context manager.
+    """Has the methods of `store.Store`; a context manager.
 
     Args:
       folder: of the sweep on this machine.
       sweep: what to do.
-      url: such as postgresql://user:password@host/name.
+      url: of the database.
       beat_seconds: how often this process says that it is alive; one silent for four times as long
         is taken for dead.
 
@@ -80,7 +84,9 @@ class DatabaseStore:
       InputError: no such database, or it holds another sweep of this name.
     """
 
-    def __init__(self, folder: SweepFolder, sweep: Sweep, url: str, beat_seconds: int = 30) -> None:
+    def __init__(
+        self, folder: SweepFolder, sweep: Sweep, url: DatabaseUrl, beat_seconds: int = 30
+    ) -> None:
         self._folder = folder
         self._sweep = sweep
         self._optuna = tpe.optuna()
@@ -88,8 +94,9 @@ class DatabaseStore:
         self._beat_seconds = beat_seconds
         self._name = folder.path.absolute().name
         self._worker = f"{platform.node()}:{folder.path.absolute()}"
-        self.shown_url = ""  # without the password
-        self._study, self._storage = self._connect(url)
+        self._url = url
+        self.shown_url = url.shown
+        self._study, self._storage = self._connect()
         self._ids: dict[int, int] = {}  # of the trials in the database, by point; held by us
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -104,27 +111,10 @@ class DatabaseStore:
         self._ended.set()
         self._thread.join()
 
-    def _connect(self, url: str) -> tuple[Any, Any]:
+    def _connect(self) -> tuple[Any, Any]:
+        shown = self._url.shown
         try:
-            import sqlalchemy
-
-            address = sqlalchemy.engine.make_url(url)
-            shown = self.shown_url = address.render_as_string(hide_password=True)
-        except Exception as error:  # a driver's or SQLAlchemy's own
-            raise InputError(
-                f"--storage is no URL of a database ({_first_line(error)})."
-            ) from error
-        kind = address.get_backend_name()
-        if kind not in ("postgresql", "mysql", "mariadb"):
-            raise InputError(
-                f"--storage={shown}: several machines need PostgreSQL or MySQL; on one machine the "
-                "folder of the sweep is enough."
-            )
-        if "+" not in address.drivername:  # the drivers of the extra, not SQLAlchemy's own choice
-            driver = "psycopg" if kind == "postgresql" else "pymysql"
-            address = address.set(drivername=f"{kind}+{driver}")
-        try:
-            storage = self._open(address.render_as_string(hide_password=False))
+            storage = self._open(self._url.full)
             study = self._optuna.create_study(
                 study_name=self._name,
                 storage=storage,
@@ -134,15 +124,23 @@ class DatabaseStore:
             )
             found = study.user_attrs.get(_DEFINITION)
         except Exception as error:  # whatever the driver raises
-            raise InputError(f"--storage={shown} cannot be used: {_first_line(error)}.") from error
+            raise InputError(
+                f"--storage={shown} cannot be used: {self._first_line(error)}."
+            ) from None
         if found is None:
             if study.get_trials(deepcopy=False):
                 raise InputError(
                     f"--storage={shown} holds a study {self._name!r} of another program."
                 )
         else:
-            content = json.loads(found)
-            before = Sweep.read(content["config"], content["sweep"])
+            try:
+                content = json.loads(found)
+                before = Sweep.read(content["config"], content["sweep"])
+            except (ValueError, LookupError, TypeError, RecursionError) as error:
+                raise InputError(
+                    f"--storage={shown} holds a study {self._name!r} whose definition is damaged "
+                    f"({error}); choose another name for the folder of the sweep."
+                ) from None
             self._sweep.refuse_other(before, f"--storage={shown}, study {self._name!r},")
         return study, storage
 
@@ -171,10 +169,10 @@ class DatabaseStore:
 
     @_patient
     def claim(self, most: Callable[[Trial], int]) -> tuple[Group, list[Trial]] | None:
-        """See `folder.Store.claim`."""
+        """See `store.Store.claim`."""
         with self._folder.locked():
             self._put_back()
-            for group in self._folder.read_groups():
+            for group in self._folder.read_groups(self._sweep):
                 if group.take_if(lambda: self._is_ours(group)):  # noqa: B023
                     return group, group.trials(self._sweep)
             trials: list[Trial] = []
@@ -185,12 +183,7 @@ class DatabaseStore:
                 trials += self._sweep.trials(*found)
             if not trials:
                 return None
-            groups = []
-            for shape in dict.fromkeys(shape_of(trial.config) for trial in trials):
-                alike = [trial for trial in trials if shape_of(trial.config) == shape]
-                number = most(alike[0])
-                for start in range(0, len(alike), number):
-                    groups.append(Group.create(self._folder, alike[start : start + number]))
+            groups = form_groups(self._folder, self._sweep, trials, most)
             assert groups[0].take()
             return groups[0], groups[0].trials(self._sweep)
 
@@ -226,25 +219,22 @@ class DatabaseStore:
 
     @_patient
     def rows(self) -> list[dict[str, Any]]:
-        """See `folder.Store.rows`."""
+        """See `store.Store.rows`."""
         found: dict[int, dict[str, Any]] = {}
         for one in self._living():
             if one.state == self._states.WAITING or _VALUES not in one.user_attrs:
                 continue
             point = one.user_attrs[_POINT]
-            for trial in self._sweep.trials(point, one.user_attrs[_VALUES]):
-                outcome = one.user_attrs.get(f"outcome {trial.number}", {"state": RUNNING})
-                found.setdefault(
-                    trial.number,
-                    {
-                        "trial": trial.number,
-                        "point": point,
-                        "values": dict(trial.values),
-                        **outcome,
-                        "history": one.user_attrs.get(f"history {trial.number}", []),
-                    },
-                )
+            for number, values in self._sweep.values_of(point, one.user_attrs[_VALUES]).items():
+                outcome = one.user_attrs.get(f"outcome {number}", {"state": RUNNING})
+                history = one.user_attrs.get(f"history {number}", [])
+                row = {"trial": number, "point": point, "values": values, **outcome}
+                found.setdefault(number, {**row, "history": history})
         return [found[number] for number in sorted(found)]
+
+    def _first_line(self, error: BaseException) -> str:
+        line = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        return self._url.hide(line)
 
     def _write(self, trial: Trial, what: str, content: Any) -> None:
         with self._lock:
@@ -275,7 +265,7 @@ class DatabaseStore:
         return True
 
     def _put_back(self) -> None:
-        """Enqueues each point that no living process has, and that is not done."""
+        """Enqueues some of the points that no living process has, and that are not done."""
         self._optuna.storages.fail_stale_trials(self._study)
         silent = datetime.datetime.now() - datetime.timedelta(seconds=8 * self._beat_seconds)
         for one in self._living():
@@ -283,20 +273,24 @@ class DatabaseStore:
             if begun and _WORKER not in one.user_attrs and one.datetime_start < silent:
                 with contextlib.suppress(Exception):  # another was faster
                     self._study.tell(one.number, state=self._states.FAIL)
-        present = {one.user_attrs[_POINT] for one in self._living() if _POINT in one.user_attrs}
+        living = self._living()
+        present = {one.user_attrs[_POINT] for one in living if _POINT in one.user_attrs}
+        waiting = sum(one.state == self._states.WAITING for one in living)
         lost: dict[int, Point] = {}
         if self._sweep.settings.strategy == "tpe":
             for one in self._study.get_trials(deepcopy=False):
                 known = one.user_attrs
                 if one.state == self._states.FAIL and _VALUES in known and _SURPLUS not in known:
                     lost[known[_POINT]] = known[_VALUES]
+            lost = {index: point for index, point in lost.items() if index not in present}
         else:
-            lost = {index: self._sweep.point(index) for index in range(self._sweep.num_points)}
-        lost = {index: point for index, point in lost.items() if index not in present}
+            free = (index for index in range(self._sweep.num_points) if index not in present)
+            lost = {index: self._sweep.point(index) for index in free}
+        shapes = {index: self._sweep.shape_of_point(point) for index, point in lost.items()}
         # Points of one shape come one after another, to be drawn together.
-        shapes = {i: shape_of(self._sweep.trials(i, point)[0].config) for i, point in lost.items()}
-        order = list(dict.fromkeys(shapes.values()))
-        for index in sorted(lost, key=lambda index: (order.index(shapes[index]), index)):
+        order = {shape: place for place, shape in enumerate(dict.fromkeys(shapes.values()))}
+        ordered = sorted(lost, key=lambda index: (order[shapes[index]], index))
+        for index in ordered[: max(_AHEAD - waiting, 0)]:
             self._study.enqueue_trial(lost[index], user_attrs={_POINT: index, _VALUES: lost[index]})
 
     def _take_point(self) -> tuple[int, Point] | None:
@@ -353,7 +347,3 @@ def _short(record: Record) -> dict[str, Any]:
         key: float(f"{record[key]:.{_DIGITS}g}") if isinstance(record[key], float) else record[key]
         for key in _KEPT
     }
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -71,6 +71,7 @@ class Settings:
     suggestion_seed: Annotated[int, Within(0, below=2**32)] = 0
 
 
+MOST_TRIALS = 10_000
 _MAY_DIFFER = {"num_trials", "trials_per_program", "side_by_side"}
 _SETTINGS = {field.name for field in dataclasses.fields(Settings)}
 
@@ -114,6 +115,16 @@ class Sweep:
           InputError: anything that would not work, for any of its trials.
         """
         config = RunConfig.from_mapping(base)
+        if not isinstance(written, Mapping):
+            raise InputError(f"A sweep must be a dict, not {space.shown(written)}.")
+        for key, value in written.items():
+            if not isinstance(key, str):
+                raise InputError(
+                    "The keys of a sweep must be words such as 'optimizer.learning_rate', not "
+                    f"{space.shown(key)}."
+                )
+            if key in _SETTINGS:
+                space.refuse_odd(f"sweep.{key}", value)
         defaults = dataclasses.asdict(Settings())
         given = {
             key: parse_text(Settings, key, value) if isinstance(value, str) else value
@@ -152,18 +163,26 @@ class Sweep:
             return self.space.grid_point(index)
         return self.space.random_point(index, self.settings.suggestion_seed)
 
+    def shape_of_point(self, point: Point) -> str:
+        """Text that is equal for points whose trials are of one `shape_of`; no config is built."""
+        return repr([value for key, value in point.items() if key not in FREE])
+
+    def values_of(self, index: int, point: Point) -> dict[int, dict[str, Any]]:
+        """The values of a point's trials, one a seed, by the trial's number."""
+        first = index * len(self.space.seeds)
+        seeds = enumerate(self.space.seeds, start=first)
+        return {number: {**point, space.SEED: seed} for number, seed in seeds}
+
     def trials(self, index: int, point: Point) -> list[Trial]:
         """The trials of a point, one a seed.
 
         Raises:
           InputError: the config refuses a value.
         """
-        found = []
-        for place, seed in enumerate(self.space.seeds):
-            values = {**point, space.SEED: seed}
-            config = config_of(self.base, values)
-            found.append(Trial(index * len(self.space.seeds) + place, index, values, config))
-        return found
+        return [
+            Trial(number, index, values, config_of(self.base, values))
+            for number, values in self.values_of(index, point).items()
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """All of it, for sweep.json."""
@@ -195,6 +214,12 @@ class Sweep:
     def _check(self, config: RunConfig) -> None:
         settings, seeds = self.settings, len(self.space.seeds)
         grid_size = self.space.grid_size
+        number = settings.num_trials or (grid_size or 0) * seeds
+        if number > MOST_TRIALS:
+            raise InputError(
+                f"The sweep has {number:,} trials, and at most {MOST_TRIALS:,} are possible; give "
+                "fewer values or seeds, or a lower sweep.num_trials."
+            )
         if settings.strategy == "grid" and grid_size is None:
             ranges = [
                 f"sweep.{key}"
@@ -260,8 +285,10 @@ def _check_key(key: str, config: RunConfig) -> None:
 
 def _epochs(text: str) -> tuple[int, ...]:
     words = text.replace(",", " ").strip("[]() ").split()
-    if not all(word.isdecimal() for word in words):
-        raise InputError(f"sweep.cull_epochs must be epochs such as '5 10', not {text!r}.")
+    if not all(word.isdecimal() and len(word) < 10 for word in words):
+        raise InputError(
+            f"sweep.cull_epochs must be epochs such as '5 10', not {space.shown(text)}."
+        )
     return tuple(sorted(set(map(int, words))))
 
 

@@ -7,19 +7,19 @@ lock of the group's folder, which the system gives back however the process ends
 import contextlib
 import dataclasses
 import fcntl
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from mlpvis_jax.errors import InputError
+from mlpvis_jax.files.place import check_kinds
 from mlpvis_jax.files.run_folder import RunFolder, read_json, write_json
+from mlpvis_jax.sweep import records
 from mlpvis_jax.sweep.culling import Record
-from mlpvis_jax.sweep.definition import Sweep, Trial, config_of, shape_of
-
-FINISHED, STOPPED, CULLED, DIVERGED = "finished", "stopped early", "culled", "diverged"
-WAITING, RUNNING = "waiting", "running"
+from mlpvis_jax.sweep.database_url import DatabaseUrl
+from mlpvis_jax.sweep.definition import Sweep, Trial, config_of
+from mlpvis_jax.sweep.space import SEED
 
 
 class SweepFolder:
@@ -41,31 +41,27 @@ class SweepFolder:
         self.best_config = self.path / "best.json"
         self.table = self.path / "sweep.csv"
         self.events = self.path / "tensorboard"
+        # Trials that have ended and groups do not change, and a long sweep has thousands of them.
+        self._outcomes: dict[int, dict[str, Any]] = {}
+        self._histories: dict[int, list[Record]] = {}
+        self._groups: dict[Path, Group] = {}
 
-    def check(self, sweep: Sweep, is_shared: bool = False) -> None:
+    def check(self, sweep: Sweep, database: DatabaseUrl | None = None) -> None:
         """Refuses a folder that holds something else, or that cannot be written.
 
         Args:
           sweep: to begin here, or to go on with.
-          is_shared: through a database.
+          database: through which it is shared.
 
         Raises:
           InputError: naming the folder and what stands in the way.
         """
         RunFolder(self.path).check_place()
+        files = (self.definition, self.best_config, self.table, self.path / "lock")
+        check_kinds(files, folders=(self.trials, self.groups, self.events))
         if self.definition.exists():
             sweep.refuse_other(self.read(), f"--workdir={self.path}")
-            storage = read_json(self.definition).get("storage")
-            if storage is not None and not is_shared:
-                raise InputError(
-                    f"--workdir={self.path} holds a sweep that is shared through a database; give "
-                    f"--storage={storage} as before."
-                )
-            if storage is None and is_shared:
-                raise InputError(
-                    f"--workdir={self.path} holds a sweep of this machine alone; go on without "
-                    "--storage, or begin one in another folder."
-                )
+            self._check_storage(read_json(self.definition).get("storage"), database)
             return
         for taken in (
             *(self.path / name for name in ("config.json", "metrics.jsonl")),
@@ -77,19 +73,48 @@ class SweepFolder:
                     "choose another folder."
                 )
 
+    def _check_storage(self, storage: Any, database: DatabaseUrl | None) -> None:
+        """Raises InputError unless the sweep was begun through this database, or through none."""
+        place = f"--workdir={self.path} holds a sweep"
+        if storage is None:
+            if database is not None:
+                raise InputError(
+                    f"{place} of this machine alone; go on without --storage, or begin one in "
+                    "another folder."
+                )
+            return
+        try:
+            before = DatabaseUrl.parse(str(storage))
+        except InputError:
+            raise InputError(
+                f'{self.definition}: "storage" is no URL of a database; write there the one that '
+                "the sweep is shared through, without its password."
+            ) from None
+        if database is None:
+            raise InputError(
+                f"{place} that is shared through a database; give --storage={before.shown} as "
+                "before, with its password."
+            )
+        if before.place != database.place:
+            raise InputError(
+                f"{place} that is shared through {before.shown}, and --storage={database.shown} is "
+                f'another database. If it has moved there, change "storage" in {self.definition}.'
+            )
+
     def read(self) -> Sweep:
         """The sweep in sweep.json.
 
         Raises:
           InputError: there is none, or it does not hold a sweep.
         """
-        content = read_json(self.definition)
         try:
-            return Sweep.read(content["config"], content["sweep"])
-        except (KeyError, TypeError) as error:
-            raise InputError(f"{self.definition} holds no sweep ({error!r}).") from None
+            content = read_json(self.definition)
+            return Sweep.read(content.get("config", {}), content.get("sweep", {}))
         except InputError as error:
-            raise InputError(f"{self.definition} holds no sweep: {error}") from None
+            raise InputError(
+                f"{self.definition} holds no sweep ({error}). Put back a copy of it, or choose "
+                "another folder; the runs in trials/ are whole without it."
+            ) from None
 
     def write(self, sweep: Sweep, storage: str | None = None) -> None:
         """Writes the definition, and the URL of the database through which it is shared."""
@@ -108,24 +133,50 @@ class SweepFolder:
             yield
 
     def read_outcome(self, number: int) -> dict[str, Any] | None:
-        """How a trial ended, or None."""
-        path = self.run_folder(number).path / "trial.json"
-        return read_json(path) if path.exists() else None
+        """How a trial ended, or None; raises InputError where its file is damaged."""
+        if number not in self._outcomes:
+            path = self.run_folder(number).path / "trial.json"
+            if not path.exists():
+                return None
+            self._outcomes[number] = records.read_outcome(path)
+        return self._outcomes[number]
 
     def write_outcome(self, trial: Trial, outcome: Mapping[str, Any]) -> None:
         content = {"trial": trial.number, "point": trial.point, "values": trial.values, **outcome}
         write_json(self.run_folder(trial.number).path / "trial.json", content)
 
     def read_history(self, number: int) -> list[Record]:
-        """The epochs of a trial that have been written down so far."""
-        path = self.run_folder(number).metrics
-        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        """The epochs of a trial that have been written down so far.
 
-    def read_groups(self) -> list["Group"]:
+        Raises:
+          InputError: the trial has ended, and its file does not have them all.
+        """
+        if number not in self._histories:
+            outcome, path = self.read_outcome(number), self.run_folder(number).metrics
+            if outcome is None:
+                return records.read_history(path, None)
+            self._histories[number] = records.read_history(path, outcome["epochs"])
+        return self._histories[number]
+
+    def read_groups(self, sweep: Sweep) -> list["Group"]:
         """All groups that were ever formed, in their order."""
-        folders = sorted(self.groups.glob("*")) if self.groups.exists() else []
-        return [Group.read(folder) for folder in folders if (folder / "group.json").exists()]
+        keys = {*sweep.space.dimensions, SEED}
+        found = []
+        for path in _numbered(self.groups):
+            if path not in self._groups and (path / "group.json").exists():
+                members = records.read_members(path / "group.json", keys)
+                self._groups[path] = Group(path, members)
+            if path in self._groups:
+                found.append(self._groups[path])
+        return found
+
+
+def _numbered(folder: Path) -> list[Path]:
+    """The folders in it whose names are numbers, by number."""
+    found = folder.iterdir() if folder.exists() else ()
+    return sorted(
+        (path for path in found if path.name.isdecimal()), key=lambda path: int(path.name)
+    )
 
 
 @dataclasses.dataclass
@@ -142,13 +193,9 @@ class Group:
     _lock: TextIO | None = None
 
     @classmethod
-    def read(cls, path: Path) -> "Group":
-        return cls(path, read_json(path / "group.json")["trials"])
-
-    @classmethod
     def create(cls, folder: SweepFolder, trials: Sequence[Trial]) -> "Group":
         """Writes a new group; by whoever holds the sweep's lock."""
-        number = len(list(folder.groups.glob("*"))) if folder.groups.exists() else 0
+        number = max((int(path.name) + 1 for path in _numbered(folder.groups)), default=0)
         path = folder.groups / f"{number:04}"
         path.mkdir(parents=True)
         points = [
@@ -163,10 +210,13 @@ class Group:
         return self.path / "checkpoints"
 
     def trials(self, sweep: Sweep) -> list[Trial]:
-        return [
-            Trial(one["trial"], one["point"], one["values"], config_of(sweep.base, one["values"]))
-            for one in self.points
-        ]
+        with records.explained(self.path / "group.json"):
+            return [
+                Trial(
+                    one["trial"], one["point"], one["values"], config_of(sweep.base, one["values"])
+                )
+                for one in self.points
+            ]
 
     def take(self) -> bool:
         """Tries to make the group this process's; it is until `release` or the process's end."""
@@ -195,101 +245,3 @@ class Group:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
-
-
-class Store:
-    """Hands out the trials of a sweep to the processes of one machine.
-
-    Args:
-      folder: of the sweep, written.
-      sweep: what to do.
-      suggest: with the outcomes so far, chooses the points that come next, as TPE does; None where
-        the sweep itself knows them all.
-    """
-
-    def __init__(
-        self,
-        folder: SweepFolder,
-        sweep: Sweep,
-        suggest: Callable[[int, list[dict[str, Any]]], list[dict[str, Any]]] | None = None,
-    ) -> None:
-        self._folder = folder
-        self._sweep = sweep
-        self._suggest = suggest
-
-    def claim(self, most: Callable[[Trial], int]) -> tuple[Group, list[Trial]] | None:
-        """A group for this process alone; None if all trials are ended or taken.
-
-        A group whose process has died comes first.
-
-        Args:
-          most: trials like this one that can train together.
-        """
-        with self._folder.locked():
-            for group in self._folder.read_groups():
-                if group.take_if(lambda: self._is_unfinished(group)):  # noqa: B023
-                    return group, group.trials(self._sweep)
-            trials = self._next(most)
-            if not trials:
-                return None
-            groups = self._form_groups(trials, most)
-            assert groups[0].take()
-            return groups[0], groups[0].trials(self._sweep)
-
-    def done(self, group: Group) -> None:
-        """Gives back a group of which every trial has ended."""
-        group.release()
-
-    def epoch_done(self, trial: Trial, history: Sequence[Record]) -> None:
-        """Takes note of an epoch; here the trial's own folder has it."""
-
-    def trial_done(
-        self, trial: Trial, outcome: Mapping[str, Any], history: Sequence[Record]
-    ) -> None:
-        """Takes note of a trial's end."""
-        self._folder.write_outcome(trial, outcome)
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Of each trial that was begun: trial, point, values, state, history and its outcome."""
-        found = []
-        for group in self._folder.read_groups():
-            for one in group.points:
-                outcome = self._folder.read_outcome(one["trial"]) or {"state": RUNNING}
-                history = self._folder.read_history(one["trial"])
-                found.append({**one, **outcome, "history": history})
-        return sorted(found, key=lambda row: row["trial"])
-
-    def _is_unfinished(self, group: Group) -> bool:
-        return any(self._folder.read_outcome(one["trial"]) is None for one in group.points)
-
-    def _next(self, most: Callable[[Trial], int]) -> list[Trial]:
-        """Trials that no group has yet: all that are known, or as many as fit one program."""
-        groups = self._folder.read_groups()
-        taken = {one["point"] for group in groups for one in group.points}
-        free = [index for index in range(self._sweep.num_points) if index not in taken]
-        if not free:
-            return []
-        if self._suggest is None:
-            points = {index: self._sweep.point(index) for index in free}
-        else:
-            first = self._sweep.trials(free[0], next(iter(self._sweep.space.corners())))
-            number = max(1, most(first[0]) // len(first))
-            points = dict(
-                zip(free, self._suggest(min(number, len(free)), self.rows()), strict=False)
-            )
-        return [trial for index in points for trial in self._sweep.trials(index, points[index])]
-
-    def _form_groups(self, trials: Sequence[Trial], most: Callable[[Trial], int]) -> list[Group]:
-        """One group of the first trial's shape; all of them where they were chosen just now."""
-        groups = []
-        shapes = list(dict.fromkeys(shape_of(trial.config) for trial in trials))
-        for shape in shapes if self._suggest else shapes[:1]:
-            alike = [trial for trial in trials if shape_of(trial.config) == shape]
-            number, seeds = most(alike[0]), len(self._sweep.space.seeds)
-            if number > seeds:
-                number -= number % seeds  # the seeds of a point stay together
-            groups.append(Group.create(self._folder, alike[:number]))
-            if self._suggest:
-                for start in range(number, len(alike), number):
-                    groups.append(Group.create(self._folder, alike[start : start + number]))
-        return groups

@@ -27,8 +27,8 @@ from mlpvis_jax.running.task import Task
 from mlpvis_jax.show import report
 from mlpvis_jax.sweep.culling import Record
 from mlpvis_jax.sweep.definition import Trial
-from mlpvis_jax.sweep.folder import CULLED, DIVERGED, FINISHED, STOPPED
 from mlpvis_jax.sweep.population import Population
+from mlpvis_jax.sweep.records import CULLED, DIVERGED, FINISHED, STOPPED
 
 _VALIDATED = ("validation_loss", "validation_accuracy", "validation_top5_accuracy")
 

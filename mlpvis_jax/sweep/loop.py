@@ -5,6 +5,7 @@ stay until the last trial has ended, in case that a group has to be taken up aga
 """
 
 import contextlib
+import functools
 import os
 import shutil
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 from mlpvis_jax.errors import InputError, InterruptedRunError
 from mlpvis_jax.files.checkpoint import Checkpoints
+from mlpvis_jax.files.config_file import ConfigFile
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.files.weights import read_description
 from mlpvis_jax.running.failures import explained
@@ -24,10 +26,13 @@ from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.show.report import print_header
 from mlpvis_jax.sweep import culling, report, tpe
 from mlpvis_jax.sweep.database import DatabaseStore
+from mlpvis_jax.sweep.database_url import DatabaseUrl
 from mlpvis_jax.sweep.definition import Sweep, Trial, config_of
-from mlpvis_jax.sweep.folder import DIVERGED, RUNNING, Group, Store, SweepFolder
+from mlpvis_jax.sweep.folder import Group, SweepFolder
 from mlpvis_jax.sweep.lockstep import Lockstep
 from mlpvis_jax.sweep.population import Population, trials_that_fit
+from mlpvis_jax.sweep.records import DIVERGED, RUNNING
+from mlpvis_jax.sweep.store import Store
 
 _POLL_SECONDS = 1.0
 
@@ -37,6 +42,7 @@ def run(
     path: str | os.PathLike,
     storage: str | None = None,
     devices: Devices | None = None,
+    config_file: ConfigFile | None = None,
 ) -> dict[str, Any] | None:
     """Trains what is missing of a sweep, and reports on all of it.
 
@@ -45,38 +51,38 @@ def run(
       path: its folder; one that holds this sweep already makes it go on.
       storage: the URL of a database, through which several machines share it.
       devices: those to use; by default all of this process.
+      config_file: to be kept with the sweep.
 
     Returns:
-      The row of the best trial, see `folder.Store.rows`; None if every trial diverged.
+      The row of the best trial, see `store.Store.rows`; None if every trial diverged.
 
     Raises:
       InputError: a trial of no use, another sweep in the folder or the database; nothing is
         compiled or written then.
-      InterruptedRunError: SIGTERM or SIGINT came; the sweep is saved.
+      InterruptedRunError: a signal came, see `Interruption`; the sweep is saved.
       StorageError, OutOfMemoryError: no room on the disk, or on the devices.
     """
     devices = devices or Devices.all()
     folder = SweepFolder(path)
+    is_tpe = sweep.settings.strategy == "tpe"
+    if is_tpe or storage is not None:
+        tpe.optuna()
+    url = None if storage is None else DatabaseUrl.parse(storage)
     _check_trials(sweep)
-    folder.check(sweep, storage is not None)
+    folder.check(sweep, url)
     with contextlib.ExitStack() as stack:
         store: Store | DatabaseStore
-        if storage is None:
-            suggest = None
-            if sweep.settings.strategy == "tpe":
-                tpe.optuna()
-
-                def suggest(number: int, rows: Any) -> Any:
-                    return tpe.suggest(sweep, number, rows)
-
-            store = Store(folder, sweep, suggest)
+        if url is None:
+            store = Store(folder, sweep, functools.partial(tpe.suggest, sweep) if is_tpe else None)
         else:
-            store = DatabaseStore(folder, sweep, storage)
+            store = DatabaseStore(folder, sweep, url)
         config = config_of(sweep.base, {})
-        data = _read_data(config, {}, folder)
+        data = _read_data(config, {}, sweep, folder)
         with folder.locked():
-            folder.check(sweep, storage is not None)
-            folder.write(sweep, None if isinstance(store, Store) else store.shown_url)
+            folder.check(sweep, url)
+            if config_file is not None:
+                config_file.write(folder.path)
+            folder.write(sweep, None if url is None else url.shown)
         if isinstance(store, DatabaseStore):
             store.begin()
             stack.enter_context(store)
@@ -95,13 +101,15 @@ def _check_trials(sweep: Sweep) -> None:
     """
     known = sweep.settings.strategy != "tpe"
     points = map(sweep.point, range(sweep.num_points)) if known else sweep.space.corners()
-    models, sources = set(), set()
-    for index, point in enumerate(points):
-        (config, *_) = [trial.config for trial in sweep.trials(index, point)]
+    shapes, sources = set(), set()
+    for point in points:
+        shape = sweep.shape_of_point(point)
+        if shape in shapes:
+            continue
+        shapes.add(shape)
+        config = config_of(sweep.base, point)
         try:
-            if config.model not in models:
-                build_model(config.model, num_classes=2)
-                models.add(config.model)
+            build_model(config.model, num_classes=2)
             if _data_key(config) not in sources:
                 open_data(config)
                 sources.add(_data_key(config))
@@ -128,7 +136,7 @@ class _Run:
         self._data = {_data_key(config_of(sweep.base, {})): data}
         self._populations: list[Population] = []
         self._live = report.LiveTable(sweep, store.rows(), len(data.training))
-        self._to_go_on = f"python launch.py --workdir={folder.path}"
+        self._to_go_on = RunFolder(folder.path).command(config_of(sweep.base, {}))
         if isinstance(store, DatabaseStore):
             self._to_go_on += f" --storage={store.shown_url}"
 
@@ -179,7 +187,7 @@ class _Run:
         key = _data_key(trial.config)
         if key not in self._data:
             # One set at a time.
-            self._data = {key: _read_data(trial.config, trial.values, self._folder)}
+            self._data = {key: _read_data(trial.config, trial.values, self._sweep, self._folder)}
             self._populations = []
         return self._data[key]
 
@@ -257,14 +265,16 @@ def _data_key(config: RunConfig) -> tuple[Any, ...]:
     return config.data, config.model.image_size
 
 
-def _read_data(config: RunConfig, values: Mapping[str, Any], folder: SweepFolder) -> Task:
+def _read_data(
+    config: RunConfig, values: Mapping[str, Any], sweep: Sweep, folder: SweepFolder
+) -> Task:
     """The data of trials with these values, which are those of the trials before them.
 
     Raises:
       InputError: trials in the folder had other images, labels or classes under the same name.
     """
     task = Task.read(config, folder.path)
-    for group in folder.read_groups():
+    for group in folder.read_groups(sweep):
         for one in group.points:
             weights = folder.run_folder(one["trial"]).best_weights
             if _of_data(one["values"]) != _of_data(values) or not weights.exists():

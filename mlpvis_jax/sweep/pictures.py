@@ -1,11 +1,11 @@
 """The pictures of a sweep: each dimension, all dimensions together, and every learning curve."""
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mlpvis_jax.show.drawing import new_figure, save_picture
 from mlpvis_jax.sweep.ranking import Row, short
 from mlpvis_jax.sweep.space import Dimension, Range
 
@@ -16,44 +16,27 @@ _ENDED_EARLY = ("culled", "diverged")
 def draw_all(
     folder: Path, rows: Sequence[Row], best: int, dimensions: Mapping[str, Dimension], title: str
 ) -> list[Path]:
-    """Draws them as PNG files, each replaced as a whole.
+    """Draws them as PNG files; one that cannot be drawn costs a line of warning.
 
     Args:
       folder: that they go to.
-      rows: of all trials, see `folder.Store.rows`.
+      rows: of all trials, see `store.Store.rows`.
       best: the number of the best trial.
       dimensions: of the space, by key.
       title: of the sweep.
 
     Returns:
-      The files.
+      The files that are there now.
     """
     drawn = [row for row in rows if row.get("validation_accuracy") is not None]
-    pictures = {"dimensions.png": _dimensions, "parallel_coordinates.png": _parallel}
-    done = []
+    arguments = (drawn, best, dimensions, title)
+    pictures: dict[str, tuple[Any, ...]] = {}
     if drawn and dimensions:
-        for name, draw in pictures.items():
-            done.append(_save(draw(drawn, best, dimensions, title), folder / name))
+        pictures["dimensions.png"] = (_dimensions, *arguments)
+        pictures["parallel_coordinates.png"] = (_parallel, *arguments)
     if any(row["history"] for row in rows):
-        done.append(_save(_curves(rows, best, title), folder / "learning_curves.png"))
-    return done
-
-
-def _figure(width: float, height: float, title: str) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, fontweight="bold")
-    return figure
-
-
-def _save(figure: Any, path: Path) -> Path:
-    partial = path.with_name(path.name + ".partial")
-    figure.savefig(partial, format="png")
-    os.replace(partial, path)
-    return path
+        pictures["learning_curves.png"] = (_curves, rows, best, title)
+    return [folder / name for name, call in pictures.items() if save_picture(folder / name, *call)]
 
 
 def _dress(axes: Any) -> None:
@@ -70,7 +53,7 @@ def _dimensions(
 
     across = min(len(dimensions), 3)
     down = math.ceil(len(dimensions) / across)
-    figure = _figure(1.0 + 3.6 * across, 0.8 + 3.2 * down, title)
+    figure = new_figure(1.0 + 3.6 * across, 0.8 + 3.2 * down, title)
     panels = figure.subplots(down, across, squeeze=False, sharey=True).ravel()
     for axes, (key, dimension) in zip(panels, dimensions.items(), strict=False):
         places, labels = _places(key, dimension, rows)
@@ -114,7 +97,7 @@ def _parallel(
     from matplotlib.colors import Normalize
     from matplotlib.ticker import PercentFormatter
 
-    figure = _figure(2.5 + 2.2 * (len(dimensions) + 1), 4.6, title)
+    figure = new_figure(2.5 + 2.2 * (len(dimensions) + 1), 4.6, title)
     axes = figure.subplots()
     accuracies = {row["trial"]: row["validation_accuracy"] for row in rows}
     low, high = min(accuracies.values()), max(accuracies.values())
@@ -168,7 +151,7 @@ def _curves(rows: Sequence[Row], best: int, title: str) -> Any:
     """Validation loss and accuracy of every trial; those that were culled are faded."""
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    figure = _figure(10, 4.4, title)
+    figure = new_figure(10, 4.4, title)
     panels = figure.subplots(1, 2)
     names = ("validation_loss", "validation_accuracy")
     labelled: set[str] = set()

@@ -18,7 +18,7 @@ class Ranked:
     """A point with its trials.
 
     Attributes:
-      rows: of its trials, see `folder.Store.rows`, by seed.
+      rows: of its trials, see `store.Store.rows`, by seed.
       score: their mean; lower is better.
     """
 

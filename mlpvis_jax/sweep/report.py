@@ -16,13 +16,15 @@ import rich.live
 import rich.table
 import rich.text
 
+from mlpvis_jax.files.atomic import replacing
 from mlpvis_jax.files.run_folder import write_json
 from mlpvis_jax.show.report import format_duration
 from mlpvis_jax.sweep import pictures, ranking
 from mlpvis_jax.sweep.culling import score_of
 from mlpvis_jax.sweep.definition import Sweep, Trial, config_of
-from mlpvis_jax.sweep.folder import CULLED, DIVERGED, FINISHED, RUNNING, STOPPED, SweepFolder
+from mlpvis_jax.sweep.folder import SweepFolder
 from mlpvis_jax.sweep.ranking import Row, describe_state, percent, short
+from mlpvis_jax.sweep.records import CULLED, DIVERGED, FINISHED, RUNNING, STOPPED
 
 _SHOWN = 12  # rows of the live table
 _WIDTH_OF_A_FILE = 160  # characters; a pipe has no width of its own
@@ -179,9 +181,8 @@ def finish(folder: SweepFolder, sweep: Sweep, rows: Sequence[Row]) -> dict[str, 
     Returns:
       The best trial's row; None if every trial diverged.
     """
-    with (folder.path / "sweep.csv.partial").open("w", newline="") as file:
+    with replacing(folder.table) as partial, partial.open("w", newline="") as file:
         _write_csv(csv.writer(file), sweep, rows)
-    os.replace(folder.path / "sweep.csv.partial", folder.table)
     ranked = ranking.rank(rows, sweep.settings.objective)
     console = _console(None)
     _print_ranked(console, sweep, ranked)
@@ -194,9 +195,9 @@ def finish(folder: SweepFolder, sweep: Sweep, rows: Sequence[Row]) -> dict[str, 
     title = f"{sweep.base['model']['name']} on {sweep.base['data']['source']}: {len(rows)} trials"
     drawn = pictures.draw_all(folder.path, rows, best["trial"], sweep.space.dimensions, title)
     _write_hparams(folder, sweep, rows)
-    names = ", ".join(path.name for path in drawn)
+    names = ", ".join(["sweep.csv", *(path.name for path in drawn)])
     console.print(
-        f"{folder.path} has sweep.csv, {names} and tensorboard/ (its HPARAMS tab).\n"
+        f"{folder.path} has {names} and tensorboard/ (its HPARAMS tab).\n"
         f"The best again: python launch.py --config={folder.best_config}",
         soft_wrap=True,
         highlight=False,

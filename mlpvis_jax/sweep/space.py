@@ -16,6 +16,7 @@ import dataclasses
 import itertools
 import math
 import re
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,7 +25,10 @@ import numpy as np
 from mlpvis_jax.errors import InputError
 
 SEED = "seed"
+MOST_VALUES = 1000  # of a list
 _DIGITS = 4  # significant ones of a number that is drawn, so that a person can read it
+_SHORTENED = reprlib.Repr()
+_SHORTENED.maxstring = _SHORTENED.maxother = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,20 +168,48 @@ def _dimension(key: str, written: Any, seed: int) -> Dimension:
     if isinstance(written, str):
         match = re.fullmatch(r"\s*(\w+)\s*\((.*)\)\s*", written)
         if match:
-            return _range(place, written, match[1], match[2], seed)
+            return _range(place, written[:200], match[1], match[2], seed)
         written = _literal(written)
-    if isinstance(written, str) or not isinstance(written, Sequence):
+    if isinstance(written, np.ndarray):
+        written = written.tolist()
+    if isinstance(written, str | bytes) or not isinstance(written, Sequence):
         raise InputError(
             f"{place} must be a list such as [4, 8], or uniform(LOW, HIGH), "
-            f"log_uniform(LOW, HIGH) or integers(LOW, HIGH), not {written!r}."
+            f"log_uniform(LOW, HIGH) or integers(LOW, HIGH), not {shown(written)}."
         )
-    values = tuple(written)
+    values = [
+        value.item() if isinstance(value, np.generic) else value
+        for value in itertools.islice(written, MOST_VALUES + 1)
+    ]
     if not values:
         raise InputError(f"{place} has no values.")
+    if len(values) > MOST_VALUES:
+        raise InputError(
+            f"{place} has more than {MOST_VALUES:,} values; give fewer, or a range such as "
+            "uniform(LOW, HIGH) or integers(LOW, HIGH)."
+        )
+    refuse_odd(place, values)
     for number, value in enumerate(values):
         if any(value == other and type(value) is type(other) for other in values[:number]):
             raise InputError(f"{place} has {value!r} twice.")
-    return Values(values)
+    return Values(tuple(values))
+
+
+def refuse_odd(place: str, written: Any) -> None:
+    """Raises InputError unless it is a number, a word, True, False or None, or a list of these."""
+    for value in written if isinstance(written, list | tuple) else [written]:
+        is_long = isinstance(value, int) and abs(value) >= 2**63
+        if is_long or not isinstance(value, str | int | float | None):
+            what = "a number of so many digits" if is_long else shown(value)
+            raise InputError(f"{place} must be made of numbers and words; {what} is neither.")
+
+
+def shown(value: Any) -> str:
+    """The value as Python writes it, shortened and in one line."""
+    try:
+        return " ".join(_SHORTENED.repr(value).split())
+    except ValueError:  # Python refuses to write whole numbers of thousands of digits
+        return f"this {type(value).__name__}"
 
 
 def _range(place: str, written: str, name: str, inside: str, seed: int) -> Dimension:
@@ -189,12 +221,15 @@ def _range(place: str, written: str, name: str, inside: str, seed: int) -> Dimen
         isinstance(number, bool) or not isinstance(number, int | float) for number in numbers
     ):
         raise InputError(f"{place}={written}: between the brackets must be numbers.")
+    refuse_odd(place, numbers)
     if name == "seeds":
         if place != f"sweep.{SEED}":
             raise InputError(f"{place}={written}: seeds(NUMBER) is for sweep.{SEED} only.")
-        if len(numbers) != 1 or not isinstance(numbers[0], int) or numbers[0] < 1:
-            raise InputError(f"{place}={written}: give the number of seeds, at least 1.")
-        return Values(tuple(range(seed, seed + numbers[0])))
+        if not (len(numbers) == 1 and numbers[0] in range(1, MOST_VALUES + 1)):
+            raise InputError(
+                f"{place}={written}: give the number of seeds, from 1 to {MOST_VALUES:,}."
+            )
+        return Values(tuple(range(seed, seed + int(numbers[0]))))
     if len(numbers) != 2:
         raise InputError(f"{place}={written}: give two numbers, {name}(LOW, HIGH).")
     low, high = numbers
@@ -204,6 +239,8 @@ def _range(place: str, written: str, name: str, inside: str, seed: int) -> Dimen
         raise InputError(f"{place}={written}: on a logarithmic range both ends are above 0.")
     if low >= high:
         raise InputError(f"{place}={written} is upside down: the first must be below the second.")
+    if not math.isfinite(high / low if name == "log_uniform" else high - low):
+        raise InputError(f"{place}={written} is too wide for a number of 64 bits.")
     if name == "integers":
         if not (isinstance(low, int) and isinstance(high, int)):
             raise InputError(f"{place}={written}: both ends must be whole numbers.")

@@ -11,7 +11,7 @@ from mlpvis_jax.errors import InputError
 from mlpvis_jax.sweep import space
 from mlpvis_jax.sweep.culling import score_of
 from mlpvis_jax.sweep.definition import Sweep
-from mlpvis_jax.sweep.folder import RUNNING
+from mlpvis_jax.sweep.records import RUNNING
 from mlpvis_jax.sweep.space import Point
 
 
@@ -73,7 +73,7 @@ def score_of_point(sweep: Sweep, rows: Sequence[Mapping[str, Any]]) -> float | N
 
     Args:
       sweep: with the objective.
-      rows: of the point's trials, see `folder.Store.rows`.
+      rows: of the point's trials, see `store.Store.rows`.
     """
     if len(rows) < len(sweep.space.seeds) or any(row["state"] == RUNNING for row in rows):
         return None
@@ -87,9 +87,10 @@ def suggest(sweep: Sweep, number: int, rows: Sequence[Mapping[str, Any]]) -> lis
     Args:
       sweep: its space and objective.
       number: of points.
-      rows: of all trials so far, see `folder.Store.rows`.
+      rows: of all trials so far, see `store.Store.rows`.
     """
     library = optuna()
+    states = library.trial.TrialState
     by_point = collections.defaultdict(list)
     for row in rows:
         by_point[row["point"]].append(row)
@@ -101,11 +102,10 @@ def suggest(sweep: Sweep, number: int, rows: Sequence[Mapping[str, Any]]) -> lis
         score = scores[point]
         if score is not None and not math.isfinite(score):
             score = max(finite, default=0.0) + 1.0  # diverged: worse than all
-        state = library.trial.TrialState.RUNNING if score is None else None
         params = {key: some[0]["values"][key] for key in kinds}
         study.add_trial(
             library.trial.create_trial(
-                state=state or library.trial.TrialState.COMPLETE,
+                state=states.RUNNING if score is None else states.COMPLETE,
                 value=score,
                 params=params,
                 distributions=kinds,

@@ -6,6 +6,8 @@ import pytest
 
 from benchmarks import breakdown, checkpointing, population, scaling, sweep, throughput
 
+pytestmark = pytest.mark.first
+
 TINY = ("batch_size=8", "model.width=8", "model.num_blocks=1", "model.image_size=16")
 SUMMARY = {"median", "least", "most", "rounds"}
 
@@ -46,7 +48,7 @@ def test_throughput(run):
     assert set(ours["images_per_second"]) == SUMMARY
     assert len(ours["images_per_second"]["rounds"]) == 2
     assert ours["batch_size"] == 8
-    assert ours["host_peak_bytes"] > 0
+    assert 100e6 < ours["host_peak_bytes"] < 100e9  # a process with JAX: bytes, not kilobytes
     # 4 tokens of 192 values, width 8; hidden widths 64; 16 classes.
     forward = {"stem": 4 * 192 * 8, "block": 2 * 8 * 4 * 64 + 2 * 4 * 8 * 64, "head": 8 * 16}
     by_hand = 2 * (2 * forward["stem"] + 3 * (forward["block"] + forward["head"]))
@@ -96,7 +98,6 @@ def test_scaling(run, monkeypatch):
         assert all(point["bytes"] > 0 for point in points)
         assert all(set(point["step_seconds"]) == SUMMARY for point in points)
     assert set(results["tokens"]["exponents"]["gmlp"]) == {"time", "memory"}
-    assert isinstance(results["tokens"]["crossings"], list)
 
 
 @pytest.mark.parametrize("model", ["mixer", "fnet", "gmlp"])

@@ -1,5 +1,10 @@
 import dataclasses
+import hashlib
 import re
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,7 +70,8 @@ def test_the_second_time_they_are_mapped_from_the_cache(tmp_path: Path) -> None:
         assert isinstance(images, np.memmap) and not images.flags.writeable
     assert source.train.decoded == COUNT
     assert [entry.name for entry in cache.iterdir()] == ["folder-a-b-c-0123abcd"]
-    assert [entry.name for entry in (cache / "folder-a-b-c-0123abcd").iterdir()] == ["train"]
+    names = sorted(path.name for path in (cache / "folder-a-b-c-0123abcd").iterdir())
+    assert names == [".train.lock", "train"]
     assert len(decode(source, "test", cache_dir=cache)[0]) == 5
     check(*decode(source, "train", cache_dir=cache))
 
@@ -82,7 +88,7 @@ def test_a_failed_decoding_leaves_nothing(tmp_path: Path) -> None:
     source.train.wrong_label = {200: 7}
     with pytest.raises(InputError):
         decode(source, "train", cache_dir=tmp_path)
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [".train.lock"]
     source.train.wrong_label = {}
     check(*decode(source, "train", cache_dir=tmp_path))
 
@@ -99,17 +105,70 @@ def test_an_entry_is_not_there_before_it_is_complete(tmp_path: Path) -> None:
     check(*decode(source_of(Watching()), "train", cache_dir=tmp_path))
 
 
-def test_another_process_may_finish_first(tmp_path: Path) -> None:
-    class Raced(Counted):
+def test_one_of_two_decodes_and_the_other_waits_for_it(tmp_path: Path, capsys: Any) -> None:
+    second = source_of(Counted())
+    waiting = threading.Thread(
+        target=decode, args=(second, "train"), kwargs={"cache_dir": tmp_path}
+    )
+
+    class First(Counted):
         def __getitem__(self, index: int) -> Example:
             if index == COUNT - 1:
-                check(*decode(source_of(Counted()), "train", cache_dir=tmp_path))
+                waiting.start()
+                while "Waiting for another process" not in capsys.readouterr().err:
+                    pass
             return super().__getitem__(index)
 
-    check(*decode(source_of(Raced()), "train", cache_dir=tmp_path))
-    again = source_of(Counted())
-    check(*decode(again, "train", cache_dir=tmp_path))
-    assert again.train.decoded == 0
+    check(*decode(source_of(First(threads=False)), "train", cache_dir=tmp_path))
+    waiting.join()
+    assert second.train.decoded == 0
+
+
+def test_what_a_killed_decoding_left_is_removed(tmp_path: Path) -> None:
+    """Also that of another entry; what a living process decodes stays."""
+    program = f"""
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from mlpvis_jax.data import decode
+from tests.data.test_decoded import Counted, source_of
+import dataclasses
+
+class Stuck(Counted):
+    def __getitem__(self, index):
+        print("decoding", flush=True)
+        time.sleep(60)
+
+source = dataclasses.replace(source_of(Stuck()), fingerprint=sys.argv[1])
+decode(source, "train", cache_dir=Path({str(tmp_path)!r}))
+"""
+
+    def begin(fingerprint: str) -> subprocess.Popen:
+        command = [sys.executable, "-c", program, fingerprint]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None and process.stdout.readline() == "decoding\n"
+        return process
+
+    killed = [begin("0123abcd"), begin("other")]
+    alive = begin("alive")
+    for process in killed:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    try:
+        assert len(list(tmp_path.glob("*/.train-*"))) == 3
+        check(*decode(source_of(Counted()), "train", cache_dir=tmp_path))
+        (left,) = tmp_path.glob("*/.train-*")
+        assert left.parent.name.endswith("alive")
+    finally:
+        alive.kill()
+        alive.wait()
+
+
+def test_the_digests_are_those_of_sha256sum(tmp_path: Path) -> None:
+    decode(source_of(Counted()), "train", cache_dir=tmp_path)
+    entry = tmp_path / "folder-a-b-c-0123abcd" / "train"
+    done = subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=entry, capture_output=True)
+    assert done.returncode == 0 and done.stdout == b"images.npy: OK\nlabels.npy: OK\n"
 
 
 def truncate_images(entry: Path) -> None:
@@ -142,6 +201,22 @@ def labels_outside(entry: Path) -> None:
     np.save(entry / "labels.npy", np.full(COUNT, 7, np.int32))
 
 
+def zero_some_images(entry: Path) -> None:
+    with open(entry / "images.npy", "r+b") as file:
+        file.seek(500)
+        file.write(bytes(550))
+
+
+def flip_a_bit_of_a_label(entry: Path) -> None:
+    with open(entry / "labels.npy", "r+b") as file:
+        file.seek(-4, 2)  # the last label is (COUNT - 1) % 7 == 5; another class is another label
+        file.write(b"\x04")
+
+
+def remove_digests(entry: Path) -> None:  # as an older version leaves it
+    (entry / "SHA256SUMS").unlink()
+
+
 class RunsCode:
     """Makes a file next to the entry when it is unpickled."""
 
@@ -167,15 +242,38 @@ def pickled_labels(entry: Path) -> None:
         other_dtype,
         labels_outside,
         pickled_labels,
+        zero_some_images,
+        flip_a_bit_of_a_label,
+        remove_digests,
     ],
 )
-def test_a_damaged_entry_is_decoded_anew(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+def test_a_damaged_entry_is_decoded_anew(
+    tmp_path: Path, damage: Callable[[Path], None], capsys: Any
+) -> None:
     decode(source_of(Counted()), "train", cache_dir=tmp_path)
-    damage(tmp_path / "folder-a-b-c-0123abcd" / "train")
+    entry = tmp_path / "folder-a-b-c-0123abcd" / "train"
+    damage(entry)
     source = source_of(Counted())
     check(*decode(source, "train", cache_dir=tmp_path))
     check(*decode(source, "train", cache_dir=tmp_path))
     assert source.train.decoded == COUNT
+    assert capsys.readouterr().err.count(f"{entry} is damaged, or of an older version") == 1
+    assert list(tmp_path.rglob("code ran")) == []
+
+
+@pytest.mark.parametrize("damage", [other_shape, other_dtype, labels_outside, pickled_labels])
+def test_an_entry_of_something_else_is_not_taken_for_its_digests(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    decode(source_of(Counted()), "train", cache_dir=tmp_path)
+    entry = tmp_path / "folder-a-b-c-0123abcd" / "train"
+    damage(entry)
+    digests = [
+        f"{hashlib.sha256((entry / name).read_bytes()).hexdigest()}  {name}\n"
+        for name in ("images.npy", "labels.npy")
+    ]
+    (entry / "SHA256SUMS").write_text("".join(digests))
+    check(*decode(source_of(Counted()), "train", cache_dir=tmp_path))
     assert list(tmp_path.rglob("code ran")) == []
 
 

@@ -239,6 +239,55 @@ def test_a_copy_that_cannot_be_opened(tiny: Path, damage: Any, message: str) -> 
         open_tiny(tiny)
 
 
+OWN = "tensorflow_datasets.core.features.class_label_feature.ClassLabel"
+
+
+def name_in_features(folder: Path) -> None:
+    """As TFDS writes it today."""
+    file = folder / "features.json"
+    file.write_text(file.read_text().replace(OWN, "runs_code.Feature"))
+
+
+def name_in_old_features(folder: Path) -> None:
+    """As TFDS wrote it up to 4.4, and still reads it."""
+    content = {"label": {"type": "runs_code.Feature", "content": {}}}
+    dictionary = {"type": "tensorflow_datasets.core.features.features_dict.FeaturesDict"}
+    (folder / "features.json").write_text(json.dumps({**dictionary, "content": content}))
+
+
+def name_in_json_in_features(folder: Path) -> None:
+    """As TFDS writes features that have no message of their own."""
+    inner = {"label": {"type": "runs_code.Feature", "content": {}}}
+    described = {
+        "pythonClassName": "tensorflow_datasets.core.features.features_dict.FeaturesDict",
+        "jsonFeature": {"json": json.dumps(inner)},
+    }
+    (folder / "features.json").write_text(json.dumps(described))
+
+
+def name_in_info(folder: Path) -> None:
+    described = json.loads((folder / "features.json").read_text().replace(OWN, "runs_code.Feature"))
+    edit_info(folder, features=described)
+
+
+@pytest.mark.parametrize(
+    "damage", [name_in_features, name_in_old_features, name_in_json_in_features, name_in_info]
+)
+def test_no_module_that_a_copy_names_is_imported(
+    tiny: Path, damage: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "runs_code.py").write_text(
+        f"import pathlib\npathlib.Path({str(tmp_path / 'code ran')!r}).touch()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    open_tiny(tiny)
+    damage(tiny)
+    with pytest.raises(InputError, match="names the feature 'runs_code.Feature', which is not of"):
+        open_tiny(tiny)
+    assert not (tmp_path / "code ran").exists() and "runs_code" not in sys.modules
+
+
 def truncated(content: bytes) -> bytes:
     return content[: len(content) // 2]
 

@@ -3,11 +3,14 @@
 import json
 import math
 import os
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from configs import mixer
 from mlpvis_jax.errors import InputError
+from mlpvis_jax.files.checkpoint import Checkpoints, Snapshot
 from mlpvis_jax.files.run_folder import RunFolder, read_json, write_json
 from mlpvis_jax.settings.config import RunConfig
 
@@ -87,13 +90,79 @@ def test_what_may_differ(tmp_path):
 def test_when_a_run_is_finished(tmp_path):
     folder = RunFolder(tmp_path)
     assert folder.finished(CONFIG) is None
+    tested = {"test_accuracy": 0.5, "test_top5_accuracy": 1.0}
     for results, expected in (
-        ({"epochs": 50, "stopped_early": False}, True),
-        ({"epochs": 31, "stopped_early": True}, True),
-        ({"epochs": 31, "stopped_early": False}, False),
+        ({**tested, "epochs": 50, "stopped_early": False}, True),
+        ({**tested, "epochs": 31, "stopped_early": True}, True),
+        ({**tested, "epochs": 31, "stopped_early": False}, False),
+        ({"epochs": 50, "stopped_early": False}, False),
+        ({**tested, "test_accuracy": "high", "epochs": 50}, False),
     ):
         folder.write_results(results)
         assert (folder.finished(CONFIG) == results) == expected
+    for damaged in ("", "{", "[1]", "\0\0", "[" * 100_000):
+        folder.results.write_text(damaged)
+        assert folder.finished(CONFIG) is None
+
+
+def test_a_folder_where_a_file_belongs_and_the_reverse(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    folders = ("tensorboard", "checkpoints")
+    files = ("lock", "config.json", "metrics.jsonl", "results.json", "curves.png")
+    for name in (*folders, *files, "best.safetensors", "last.safetensors"):
+        path = folder.path / name
+        wrong = [lambda path: path.symlink_to(path), lambda path: path.symlink_to("nowhere")]
+        wrong += [os.mkfifo, Path.touch if name in folders else Path.mkdir]
+        for make in wrong:
+            make(path)
+            kind = "folder" if name in folders else "file"
+            with pytest.raises(InputError, match=rf"{name} must be a {kind}, and something else"):
+                folder.check(CONFIG)
+            path.rmdir() if path.is_dir() else path.unlink()
+    folder.check(CONFIG)
+
+
+def test_settings_that_are_lost_come_from_the_checkpoint(tmp_path):
+    folder = RunFolder(tmp_path)
+    arrays = {"weights": np.zeros(3)}
+    with Checkpoints(folder.checkpoints) as checkpoints:
+        checkpoints.save(1, Snapshot(arrays, {"config": changed(seed=1).to_dict()}))
+        checkpoints.save(2, Snapshot(arrays, {"config": CONFIG.to_dict()}))
+    for lost in (None, "", "\0" * 1000):
+        if lost is not None:
+            folder.config.write_text(lost)
+        folder.metrics.write_text("{}\n")
+        assert folder.holds_run() and folder.read_config() == CONFIG
+        folder.check(CONFIG)
+        with pytest.raises(InputError, match="config.seed was 0 and is now 1"):
+            folder.check(changed(seed=1))
+    # Of a newest one that is damaged, the one before.
+    (folder.checkpoints / "2" / "values" / "metadata").write_text("{")
+    assert folder.read_config() == changed(seed=1)
+
+
+def test_settings_that_cannot_be_read_are_not_taken_for_lost(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path)
+    folder.write_config(CONFIG)
+
+    def refuse(path, *arguments, **options):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert folder.holds_run()
+    with pytest.raises(InputError, match="config.json cannot be read as JSON .*Permission denied"):
+        folder.check(CONFIG)
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_a_run_that_was_killed_before_its_settings_were_there(tmp_path, made):
+    folder = RunFolder(tmp_path)
+    with folder.locked():
+        folder.config.touch()
+        if made:
+            folder.checkpoints.mkdir()
+    folder.check(CONFIG)
 
 
 def test_one_process_at_a_time(tmp_path):

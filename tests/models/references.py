@@ -4,13 +4,13 @@ import math
 
 import numpy as np
 
-_ERF = np.vectorize(math.erf)
+_ERFC = np.vectorize(math.erfc)  # 1 + erf would cancel
 
 
 def gelu(x, approximate):
     if approximate:
         return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
-    return 0.5 * x * (1 + _ERF(x / math.sqrt(2)))
+    return 0.5 * x * _ERFC(-x / math.sqrt(2))
 
 
 def layer_norm(x, weights, epsilon):

@@ -1,5 +1,7 @@
 """Each block against its equation, and the symmetries that the equations imply."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -147,3 +149,53 @@ def test_bfloat16_computes_what_float32_does_but_coarser(block):
     assert error < 0.06 * np.abs(exact).max()
     stored = block.clone(param_dtype=jnp.bfloat16).init(jax.random.key(0), inputs)
     assert {leaf.dtype for leaf in jax.tree.leaves(stored)} == {jnp.dtype(jnp.bfloat16)}
+
+
+BLOCKS = [MixerBlock(7, 9), FNetBlock(9), GMlpBlock(14)]
+NAMED = {"argvalues": BLOCKS, "ids": lambda block: type(block).__name__}
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("given", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("block", **NAMED)
+def test_a_block_returns_its_dtype_whatever_it_is_given(block, given, dtype):
+    inputs = jnp.asarray(tokens(), given)
+    block = block.clone(dtype=dtype)
+    outputs = jax.eval_shape(lambda: block.init_with_output(jax.random.key(0), inputs)[0])
+    assert outputs.dtype == dtype
+
+
+@pytest.mark.parametrize("block", **NAMED)
+def test_a_batch_may_be_empty(block):
+    weights = random_weights(block, tokens())
+    outputs = block.apply({"params": weights}, tokens((0, 10, 12)))
+    assert outputs.shape == (0, 10, 12)
+
+
+@pytest.mark.parametrize("block", **NAMED)
+def test_inputs_of_other_axes_are_refused(block):
+    weights = random_weights(block, tokens())
+    name = type(block).__name__
+    for shape in [(10, 12), (2, 2, 10, 12)]:
+        with pytest.raises(ValueError) as refused:
+            block.apply({"params": weights}, np.zeros(shape))
+        assert str(refused.value) == (
+            f"The input of {name} must have the axes [batch, tokens, channels]; "
+            f"its shape is {list(shape)}."
+        )
+
+
+@pytest.mark.parametrize("block", **NAMED)
+def test_inputs_of_another_size_than_the_parameters_are_refused(block):
+    weights = random_weights(block, tokens((3, 9, 12)))
+    with pytest.raises(ValueError, match="is for 12 channels, and the input has 13 channels"):
+        block.apply({"params": weights}, tokens((3, 9, 13)))
+    if isinstance(block, FNetBlock):  # it has no parameters over tokens
+        return
+    path = {
+        MixerBlock: "token_mixing/Dense_0/kernel",
+        GMlpBlock: "spatial_gating/Dense_0/kernel",
+    }[type(block)]
+    message = f"'{path}' is for 9 tokens (3 x 3 of a square image), and the input has 11 tokens."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        block.apply({"params": weights}, tokens((3, 11, 12)))

@@ -1,14 +1,19 @@
 """The presets' sizes, and the options that change no result."""
 
+import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
+from flax.core import FrozenDict
 
 from mlpvis_jax.errors import InputError
-from mlpvis_jax.models import PRESETS, create_model
+from mlpvis_jax.models import PRESETS, Classifier, create_model
+from mlpvis_jax.models.layers import Dropout
 
 # At 100 classes and 64 px for the Keras example's size, 1000 classes and 224 px for the papers'.
 PARAMETERS = {
@@ -163,3 +168,101 @@ def test_impossible_models_are_refused(arguments, message):
     name, classes, overrides = arguments
     with pytest.raises(InputError, match=message):
         create_model(name, classes, **overrides)
+
+
+@pytest.mark.parametrize("name", ["mixer_paper", "fnet_paper", "gmlp_paper"])
+@pytest.mark.parametrize("scan", [False, True])
+def test_images_that_do_not_fit_are_refused_and_none_are_no_error(name, scan):
+    model, images, variables = small_model(name, scan=scan)
+    assert model.apply(variables, images[:0]).shape == (0, 7)
+    axes = r"must have the axes .batch, height, width, channels.; its shape is .8, 12, 3."
+    with pytest.raises(ValueError, match=axes):
+        model.apply(variables, images[0])
+    with pytest.raises(ValueError, match="'stem/kernel' is for 3 channels, and the input has 1 ch"):
+        model.apply(variables, images[..., :1])
+    with pytest.raises(ValueError, match="is for 6 tokens, and the input has 8 tokens"):
+        model.apply(variables, np.zeros((1, 8, 16, 3)))
+
+
+@pytest.mark.parametrize("name", ["mixer_keras", "fnet_keras", "gmlp_keras"])
+@pytest.mark.parametrize("remat", [False, True])
+def test_scan_captures_the_intermediates_of_the_loop(name, remat):
+    model, images, variables = small_model(name, remat=remat)
+    scan = create_model(name, 7, **SMALL, scan=True, remat=remat)
+
+    def only_dense(module, method):
+        return type(module).__name__ == "Dense" and method == "__call__"
+
+    for captured in (True, only_dense):
+        expected, found = (
+            one.apply(variables, images, capture_intermediates=captured)[1] for one in (model, scan)
+        )
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 2e-4, 1e-4), expected, found)
+    assert model.apply(variables, images, mutable=["intermediates"])[1] == {}
+
+
+class OwnBlock(nn.Module):
+    """A block of a user's own: it sows, and has running statistics."""
+
+    dropout_rate: Any = 0.0
+    stochastic_depth_rate: Any = 0.0
+    dtype: Any = jnp.float32
+    param_dtype: Any = jnp.float32
+    dropout: type[nn.Module] = Dropout
+
+    @nn.compact
+    def __call__(self, inputs, deterministic=True):
+        inputs = inputs + nn.BatchNorm(deterministic)(inputs)
+        self.sow("intermediates", "mean", inputs.mean())
+        return self.dropout(self.dropout_rate)(inputs, deterministic)
+
+
+def own_classifier(**fields):
+    return Classifier(OwnBlock, fields.pop("options", FrozenDict()), 7, 4, 16, 3, **fields)
+
+
+def test_scan_keeps_what_a_block_of_the_users_own_stores():
+    images = np.random.default_rng(0).normal(size=(4, 8, 12, 3)).astype("float32")
+    loop, scan = own_classifier(), own_classifier(scan=True)
+    variables = loop.init(jax.random.key(0), images)
+    call = {"train": True, "mutable": ["intermediates", "batch_stats"]}
+    expected, found = (one.apply(variables, images, **call)[1] for one in (loop, scan))
+    assert found["intermediates"]["OwnBlock_2"]["mean"][0].shape == ()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-5), expected, found)
+
+
+def test_the_dropout_of_flax_in_a_block_is_refused_where_rates_are_traced():
+    images = np.zeros((4, 8, 12, 3), np.float32)
+    rngs = {"dropout": jax.random.key(0)}
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def train(model, variables, rate):
+        call = {"train": True, "rngs": rngs, "mutable": ["batch_stats"]}
+        return model.clone(dropout_rate=rate).apply(variables, images, **call)[0]
+
+    own, flax = own_classifier(), own_classifier(options=FrozenDict(dropout=nn.Dropout))
+    variables = own.init(jax.random.key(0), images)
+    assert train(own, variables, 0.5).shape == (4, 7)
+    with pytest.raises(InputError, match="OwnBlock .* use mlpvis_jax.models.layers.Dropout inst"):
+        train(flax, variables, 0.5)
+
+
+@pytest.mark.parametrize("name", ["mixer_paper", "fnet_paper", "gmlp_paper"])
+@pytest.mark.parametrize("scan", [False, True])
+def test_initialisers_may_name_the_axes_of_their_kernels(name, scan):
+    _, images, _ = small_model(name)
+    initializer = nn.initializers.lecun_normal()
+    boxed = nn.with_partitioning(initializer, ("in", "out"))
+    plain, named = (
+        create_model(name, 7, **SMALL, dropout_rate=0.0, kernel_init=init, scan=scan)
+        for init in (initializer, boxed)
+    )
+    variables = named.init(jax.random.key(0), images)
+    expected = plain.init(jax.random.key(0), images)
+    jax.tree.map(np.testing.assert_array_equal, nn.unbox(variables), expected)
+    specs = nn.get_partition_spec(variables)["params"]
+    assert specs["stem"]["kernel"] == jax.P("in", None, None, "out")
+    block = specs[f"{named.block.__name__}_1"]
+    assert jax.P("in", "out") in jax.tree.leaves(block)
+    logits = named.apply(variables, images)
+    np.testing.assert_array_equal(logits, plain.apply(expected, images))

@@ -1,4 +1,4 @@
-"""Dropout, stochastic depth and the random bits they are made of; patches."""
+"""Dropout and the random bits it is made of, gelu, normalisation, linear maps, patches."""
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +11,12 @@ from mlpvis_jax.models.layers import (
     Dropout,
     LayerNorm,
     Mlp,
-    PatchProjection,
     StochasticDepth,
     gelu,
     random_bits,
 )
+from mlpvis_jax.models.patches import PatchProjection
+from tests.models import references
 
 
 def dropped(module, inputs, seed):
@@ -145,6 +146,24 @@ def test_gelu_and_its_derivative_are_those_of_jax(approximate):
     assert gelu(inputs.astype(jnp.bfloat16), approximate).dtype == jnp.bfloat16
 
 
+@pytest.mark.parametrize("approximate", [False, True])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_gelu_of_low_precision_is_rounded_once(dtype, approximate):
+    inputs = jnp.linspace(-8, 3, 400).astype(dtype)
+    exact = np.asarray(inputs, np.float64)
+    expected = references.gelu(exact, approximate)
+    found = np.asarray(gelu(inputs, approximate), np.float64)
+    # tanh is that of float32; below a type's least normal number a result may be zero.
+    least = 1e-6 if approximate else float(jnp.finfo(dtype).tiny)
+    np.testing.assert_allclose(found, expected, float(jnp.finfo(dtype).eps), least)
+    slope = jax.vmap(jax.grad(lambda x: gelu(x, approximate)))(inputs)
+    above, below = (references.gelu(exact + shift, approximate) for shift in (1e-5, -1e-5))
+    assert slope.dtype == dtype
+    np.testing.assert_allclose(
+        np.asarray(slope, np.float64), (above - below) / 2e-5, float(jnp.finfo(dtype).eps), 2e-5
+    )
+
+
 @pytest.mark.parametrize("epsilon", [1e-12, 0.1])
 def test_layer_norm_and_its_gradients_are_those_of_flax(epsilon):
     inputs, scale, bias = 3 * normal(4, 2, 5) + 1, normal(5), normal(5)
@@ -156,6 +175,16 @@ def test_layer_norm_and_its_gradients_are_those_of_flax(epsilon):
     assert_same_gradients(apply(own), apply(flax), inputs, scale, bias)
     constant = own.init_with_output(jax.random.key(0), jnp.full((2, 3, 4), 7.0))[0]
     assert np.isfinite(constant).all()
+
+
+@pytest.mark.parametrize("mean", [0, 100, 1000, 30_000])
+def test_layer_norm_is_accurate_far_from_zero(mean):
+    inputs = np.asarray(mean + normal(4, 256))
+    exact = inputs.astype(np.float64)
+    expected = (exact - exact.mean(-1, keepdims=True)) / exact.std(-1, keepdims=True)
+    outputs = LayerNorm(1e-12).init_with_output(jax.random.key(0), inputs)[0]
+    # The mean itself is rounded: 2^-24 of it, in units of the standard deviation, which is one.
+    np.testing.assert_allclose(outputs, expected, 1e-5, 1e-5 + mean * 2.0**-22)
 
 
 def test_layer_norm_computes_in_float32_and_returns_its_dtype():

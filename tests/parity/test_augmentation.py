@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 from keras import layers
+from PIL import Image
 
 from mlpvis_jax.learning import augment
+
+pytestmark = pytest.mark.optimised
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (6, 32, 32, 3)).astype(np.uint8)
@@ -25,6 +28,19 @@ def test_resizing(size):
     images = IMAGES.astype(np.float32)
     theirs = layers.Resizing(size, size)(images)
     np.testing.assert_allclose(augment.resize(images, size), theirs, 1e-5, 1e-3)
+
+
+@pytest.mark.parametrize("size", [7, 16, 20, 31])
+def test_resizing_to_fewer_pixels_is_antialiased(size):
+    images = IMAGES.astype(np.float32)
+    theirs = layers.Resizing(size, size, antialias=True)(images)
+    ours = augment.resize(images, size)
+    np.testing.assert_allclose(ours, theirs, 1e-5, 1e-3)
+    for image, mine in zip(images, ours, strict=True):
+        for channel in range(3):
+            picture = Image.fromarray(image[..., channel])
+            pillows = picture.resize((size, size), Image.Resampling.BILINEAR)
+            np.testing.assert_allclose(mine[..., channel], pillows, 1e-5, 1e-3)
 
 
 @pytest.mark.parametrize("size", [32, 64])

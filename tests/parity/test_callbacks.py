@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from mlpvis_jax.learning import optim
 
+pytestmark = pytest.mark.optimised
+
 # Validation losses of the 50 epochs of configs/mixer.py on CIFAR-100, seed 0.
 RECORDED = [
     3.40819, 3.19504, 2.99431, 2.93772, 2.78407, 2.84238, 2.79540, 2.74085, 2.61699, 2.71362,

@@ -2,8 +2,11 @@
 
 import keras
 import numpy as np
+import pytest
 
 from mlpvis_jax.learning import metrics
+
+pytestmark = pytest.mark.optimised
 
 
 def test_means_over_a_set():

@@ -17,6 +17,8 @@ from mlpvis_jax.learning.step import make_dispatch, make_step
 from mlpvis_jax.models import create_model
 from tests.parity import keras_models
 
+pytestmark = pytest.mark.optimised
+
 LEARNING_RATES = {"mixer_keras": 0.005, "fnet_keras": 0.001, "gmlp_keras": 0.003}
 NAMES = list(LEARNING_RATES)
 
@@ -60,7 +62,9 @@ def test_logits_and_gradients(name):
     assert max(jax.tree.leaves(errors)) < 1e-4, errors
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [NAMES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])]
+)
 def test_twenty_steps(name):
     """The very step that trains, on fixed batches, without dropout and augmentation."""
     steps, batch_size = 20, 8

@@ -4,12 +4,7 @@ It is a process of its own because the number of devices is fixed when JAX start
 """
 
 import json
-import os
 import sys
-
-os.environ["XLA_FLAGS"] = " ".join(
-    [os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=4"]
-)
 
 import jax
 import numpy as np

@@ -9,21 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs import mixer
+from tests import tiny
+
+pytestmark = pytest.mark.first
 
 ROOT = Path(__file__).parents[2]
+PLATFORM = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "4"}
 
 
 @pytest.fixture(scope="module")
 def results():
-    config = mixer.get_config()
-    config.batch_size, config.microbatch_size, config.steps_per_dispatch = 7, 3, 2
-    config.model.image_size, config.model.patch_size = 8, 4
-    config.model.num_blocks, config.model.width = 1, 8
+    values = tiny.values("given by the script", batch_size=7, microbatch_size=3)
     done = subprocess.run(
-        [sys.executable, ROOT / "tests/running/devices_script.py", json.dumps(config.to_dict())],
+        [sys.executable, ROOT / "tests/running/devices_script.py", json.dumps(values)],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **PLATFORM},
         capture_output=True,
         text=True,
         check=False,

@@ -1,13 +1,19 @@
 """A run that cannot go on: divergence, a full disk, no memory. What is saved stays whole."""
 
-import json
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import pytest
 
-from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.learning import optim
 from mlpvis_jax.running import loop
+from tests import soak, tiny
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -16,27 +22,10 @@ def start(launch_main, tiny_npz, capfd):
 
     def call(folder, *more):
         capfd.readouterr()
-        status = launch_main(
-            "--config=configs/mixer.py",
-            f"--workdir={folder}",
-            f"--config.data.source=npz:{tiny_npz}",
-            "--config.batch_size=18",
-            "--config.model.image_size=8",
-            "--config.model.patch_size=4",
-            "--config.model.num_blocks=1",
-            "--config.model.width=8",
-            *more,
-        )
+        status = launch_main(*tiny.settings(tiny_npz, batch_size=18), f"--workdir={folder}", *more)
         return status, capfd.readouterr().err
 
     return call
-
-
-def state_of(folder):
-    """The newest weights and all lines of metrics, without the clock."""
-    lines = map(json.loads, RunFolder(folder).metrics.read_text().splitlines())
-    clock = {"seconds", "images_per_second"}
-    return [{k: v for k, v in line.items() if k not in clock} for line in lines]
 
 
 def test_divergence_names_the_step_and_keeps_the_last_good_checkpoint(start, tmp_path, monkeypatch):
@@ -56,10 +45,10 @@ def test_divergence_names_the_step_and_keeps_the_last_good_checkpoint(start, tmp
     assert "Training diverged in epoch 2: the loss or a gradient at step 4 is not a finite" in err
     assert "the loss before it was 0." in err
     assert "config.optimizer.learning_rate (0.005) is too high" in err
-    assert len(state_of(broken)) == 1
+    assert len(tiny.history(broken)) == 1
     # The run as it was before goes on.
     assert start(broken, "--config.num_epochs=3")[0] == 0
-    assert state_of(broken) == state_of(straight)
+    assert tiny.history(broken) == tiny.history(straight)
 
 
 def test_a_validation_loss_that_is_not_finite(start, tmp_path, monkeypatch):
@@ -78,7 +67,7 @@ def test_too_high_a_rate_from_the_start(start, tmp_path):
     status, err = start(tmp_path / "run", "--config.optimizer.learning_rate=1e38")
     assert status == 3
     assert "at step 2 is not a finite number" in err and "(1e+38) is too high" in err
-    assert state_of(tmp_path / "run") == []
+    assert tiny.history(tmp_path / "run") == []
 
 
 def test_no_memory_on_the_device(start, tmp_path, monkeypatch):
@@ -95,11 +84,32 @@ def test_no_memory_on_the_device(start, tmp_path, monkeypatch):
         assert part in err
 
 
+def test_a_disk_that_fills_up_within_a_checkpoint(tiny_npz, tmp_path, mounted):
+    """A process of its own, for the messages of libraries come from threads, until its end."""
+    disk = mounted("size=1500k")
+    folder, filling = disk / "run", disk / "filling"
+    command = [sys.executable, "launch.py", *soak.settings(tiny_npz), f"--workdir={folder}"]
+    command.append(f"--config.data.cache_dir={tmp_path}")
+
+    def run(epochs):
+        more = [f"--config.num_epochs={epochs}"]
+        return subprocess.run([*command, *more], cwd=ROOT, capture_output=True, text=True)
+
+    assert run(1).returncode == 0
+    with contextlib.suppress(OSError), filling.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(1 << 12))
+    os.truncate(filling, filling.stat().st_size - 60 * 1024)
+    done = run(30)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1 and "cannot be written" in done.stderr, done.stderr
+
+
 def test_a_disk_that_fills_up(start, tmp_path, mounted):
     disk = mounted("size=1500k")
     more = [f"--config.data.cache_dir={tmp_path}", "--config.num_epochs=2"]
     assert start(disk / "run", *more)[0] == 0
-    before = state_of(disk / "run")
+    before = tiny.history(disk / "run")
     # Now there is room for nothing more.
     with pytest.raises(OSError), (disk / "filling").open("wb", buffering=0) as file:
         while True:
@@ -112,4 +122,4 @@ def test_a_disk_that_fills_up(start, tmp_path, mounted):
     # Room again: nothing was lost.
     (disk / "filling").unlink()
     assert start(disk / "run", *more)[0] == 0
-    assert state_of(disk / "run")[:2] == before and len(state_of(disk / "run")) == 4
+    assert tiny.history(disk / "run")[:2] == before and len(tiny.history(disk / "run")) == 4

@@ -1,11 +1,13 @@
 """A whole run on made-up images: what it writes agrees with what it did."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from configs import mixer
+from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.files.weights import load_weights
 from mlpvis_jax.learning import optim
@@ -14,7 +16,7 @@ from mlpvis_jax.running import loop, setup
 from mlpvis_jax.running.placement import Devices
 from mlpvis_jax.running.programs import Evaluation
 from mlpvis_jax.running.task import Task
-from mlpvis_jax.settings.config import RunConfig
+from tests import tiny
 
 
 @pytest.fixture(scope="module")
@@ -23,14 +25,17 @@ def config(write_npz):
     labels = np.arange(50) % 2
     noise = np.random.default_rng(0).integers(0, 200, (50, 8, 8, 3))
     path = write_npz(noise + 40 * labels[:, None, None, None], labels, training=40)
-    values = mixer.get_config()
-    values.data.source = f"npz:{path}"
-    values.num_epochs, values.batch_size, values.steps_per_dispatch = 12, 16, 2
-    values.model.update(image_size=8, patch_size=4, num_blocks=1, width=8)
-    values.optimizer.learning_rate = 0.1
-    values.reduce_on_plateau.patience = 2
-    values.early_stopping.patience = 4
-    return RunConfig.from_mapping(values.to_dict())
+    return tiny.config(
+        path,
+        num_epochs=12,
+        batch_size=16,
+        steps_per_dispatch=2,
+        **{
+            "optimizer.learning_rate": 0.1,
+            "reduce_on_plateau.patience": 2,
+            "early_stopping.patience": 4,
+        },
+    )
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +92,46 @@ def test_evaluating_the_run_gives_its_results_and_writes_nothing(run, config):
     assert again == {name: results[name] for name in again}
     assert {path: path.stat().st_mtime_ns for path in folder.path.rglob("*")} == before
     assert json.loads(folder.results.read_text())["test_loss"] == results["test_loss"]
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(bytes(9))])
+def test_files_that_a_finished_run_has_lost_are_restored(run, config, tmp_path, damage, capfd):
+    folder = RunFolder(tmp_path / "run")
+    shutil.copytree(run[0].path, folder.path)
+    lost = (folder.config, folder.metrics, folder.best_weights, folder.last_weights, folder.results)
+    before = [path.read_bytes() for path in lost]
+    for path, content in zip(lost, before, strict=True):
+        damage(path)
+        assert folder.finished(config) is None
+        path.write_bytes(content)
+    for path in lost:
+        damage(path)
+    with pytest.raises(
+        InputError, match=f"To restore them: python launch.py --workdir={folder.path}$"
+    ):
+        loop.evaluate(config, folder)
+    assert loop.train(config, folder) == json.loads(before[-1])
+    assert [path.read_bytes() for path in lost] == before
+    capfd.readouterr()
+    loop.train(config, folder)
+    assert "is finished; nothing is changed" in capfd.readouterr().out
+
+
+def test_a_run_that_is_killed_before_its_first_checkpoint_goes_on(
+    run, config, tmp_path, monkeypatch
+):
+    folder = RunFolder(tmp_path / "run")
+
+    def kill(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop.Checkpoints, "newest", kill)
+        with pytest.raises(KeyboardInterrupt):
+            loop.train(config, folder)
+    assert folder.checkpoints.is_dir() and folder.read_config() == config
+    results = loop.train(config, folder)
+    assert results["test_loss"] == run[1]["test_loss"]
 
 
 def test_the_same_config_is_the_same_run(run, config, tmp_path):

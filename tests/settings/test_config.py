@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 import typing
 
 import pytest
@@ -79,6 +80,31 @@ def test_a_missing_key_is_named(key):
     del section[last]
     with pytest.raises(InputError, match=f"config.{key} is missing"):
         RunConfig.from_mapping(values)
+
+
+def test_what_cannot_be_shown_is_refused_all_the_same():
+    deep = []
+    for _ in range(10_000):
+        deep = [deep]
+    for value, kind in ((10**5000, "int"), (deep, "list")):
+        with pytest.raises(InputError, match=f"^config.seed must be .* not this {kind}.$"):
+            RunConfig.from_mapping(changed("seed", value))
+    with pytest.raises(InputError, match="^config.model must be .* not this list.$"):
+        RunConfig.from_mapping(changed("model", deep))
+    with pytest.raises(InputError) as raised:
+        RunConfig.from_mapping(changed("seed", "x" * 10**6))
+    assert str(raised.value).endswith("xxx....") and len(str(raised.value)) < 1100
+
+
+@pytest.mark.parametrize("key", [1, None, (2,), 1.5, b"xyz"])
+def test_a_key_that_is_no_word_is_named(key):
+    values = mixer.get_config().to_dict()
+    for path, refused in (
+        ("config", {**values, key: 1}),
+        ("config.model", changed("model", {key: 1})),
+    ):
+        with pytest.raises(InputError, match=re.escape(f"There is no {path}.{key}; {path} has ")):
+            RunConfig.from_mapping(refused)
 
 
 JSON = st.recursive(

@@ -20,6 +20,7 @@ import pytest
 
 from configs import mixer
 from mlpvis_jax.errors import InputError, StorageError
+from mlpvis_jax.sweep.database_url import DatabaseUrl
 from mlpvis_jax.sweep.definition import Sweep
 from mlpvis_jax.sweep.folder import SweepFolder
 from tests import soak
@@ -102,7 +103,7 @@ def worker(url, tmp_path):
         written = {RATE: [0.1 * number for number in range(1, 9)], "seed": "seeds(2)", **written}
         sweep = Sweep.read(mixer.get_config("digits").to_dict(), written)
         folder = SweepFolder(tmp_path / machine / "sweep")
-        store = DatabaseStore(folder, sweep, url, beat_seconds=1)
+        store = DatabaseStore(folder, sweep, DatabaseUrl.parse(url), beat_seconds=1)
         store.begin()
         folder.write(sweep, store.shown_url)
         return store

@@ -10,12 +10,8 @@ from ml_collections import ConfigDict
 
 from configs import fnet, gmlp, mixer
 from mlpvis_jax.errors import InputError
-from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.learning.state import Hyperparameters
-from mlpvis_jax.running.placement import Devices, Trials
-from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.sweep.definition import FREE, Sweep, shape_of
-from mlpvis_jax.sweep.folder import SweepFolder
 from tests.settings.test_config import KEYS
 
 RATE, DECAY, BLOCKS = "optimizer.learning_rate", "optimizer.weight_decay", "model.num_blocks"
@@ -114,116 +110,3 @@ def test_the_sweep_in_the_documentation_is_one():
     exec(compile(snippet, "docs/sweeps.md", "exec"), found)
     sweep = Sweep.read(mixer.get_config().to_dict(), found["get_sweep"]())
     assert (sweep.num_trials, sweep.num_points, sweep.cull_epochs) == (36, 12, (5, 10))
-
-
-# Bad input, through launch.py.
-
-MIXER = "--config=configs/mixer.py:digits"
-
-
-@pytest.fixture
-def refused(launch_main, capsys, tmp_path, monkeypatch):
-    """A function: these arguments are refused with a message that has all of these parts."""
-
-    def must_not_happen(*arguments, **options):
-        raise AssertionError("this must not happen with bad input")
-
-    monkeypatch.setattr(Devices, "compile", must_not_happen)
-    monkeypatch.setattr(Trials, "compile", must_not_happen)
-    monkeypatch.setattr(SweepFolder, "write", must_not_happen)
-
-    def check(*arguments, parts):
-        if not any(argument.startswith("--workdir") for argument in arguments):
-            arguments = (*arguments, f"--workdir={tmp_path / 'sweep'}")
-        before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-        status = launch_main(*arguments)
-        out, err = capsys.readouterr()
-        assert (status, out) == (2, "") and err.count("\n") == 1, err
-        assert err.startswith("launch.py: ") and err.endswith((".\n", "?\n", ")\n"))
-        assert all(part in err for part in parts), err
-        assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
-
-    return check
-
-
-RANDOM = ["--sweep.strategy=random", "--sweep.num_trials=2"]
-COMMAND_LINES = {
-    "no dimension": (["--sweep.num_trials=4"], ["no dimension"]),
-    "no key": (["--sweep.optimizer.learning_rat=[1]"], ["sweep.optimizer.learning_rat", "mean"]),
-    "a group": (["--sweep.optimizer=[1]"], ["sweep.optimizer", "group"]),
-    "a folder": (["--sweep.data.cache_dir=['a']"], ["sweep.data.cache_dir", "same for all"]),
-    "a refused value": (["--sweep.model.dropout_rate=[0.1, 1.5]"], ["model.dropout_rate", "1.5"]),
-    "a refused end": (
-        ["--sweep.model.dropout_rate=uniform(0, 1)", *RANDOM],
-        ["model.dropout_rate", "below 1"],
-    ),
-    "parts of blocks": ([f"--sweep.{BLOCKS}=uniform(1, 4)", *RANDOM], [BLOCKS, "whole number"]),
-    "a refused seed": (["--sweep.seed=[-1]", f"--sweep.{RATE}=[1]"], ["seed", "-1"]),
-    "a number for a word": (["--sweep.data.source=[3]"], ["data.source", "3"]),
-    "no model": (["--sweep.model.name=['mixer_keras', 'mixr']"], ["point", "mixr", "mixer_keras"]),
-    "no data": (["--sweep.data.source=['digits', 'npz:/no']"], ["point", "npz:/no"]),
-    "a patch": (["--sweep.model.patch_size=[2, 3]"], ["point", "patch_size=3"]),
-    "upside down": ([f"--sweep.{RATE}=uniform(1, 0.1)"], [f"sweep.{RATE}", "upside down"]),
-    "log across zero": ([f"--sweep.{DECAY}=log_uniform(-1, 1)"], [f"sweep.{DECAY}", "above 0"]),
-    "a grid of a range": ([f"--sweep.{RATE}=uniform(0.1, 1)"], [f"sweep.{RATE}", "random"]),
-    "no number of trials": (
-        [f"--sweep.{RATE}=uniform(0.1, 1)", "--sweep.strategy=random"],
-        ["sweep.num_trials"],
-    ),
-    "more than the grid": ([f"--sweep.{RATE}=[1, 2]", "--sweep.num_trials=3"], ["3", "2 trials"]),
-    "seeds that do not divide": (
-        [f"--sweep.{RATE}=[1, 2]", "--sweep.seed=seeds(2)", "--sweep.num_trials=3"],
-        ["sweep.num_trials", "multiple of the 2 seeds"],
-    ),
-    "no strategy": ([f"--sweep.{RATE}=[1]", "--sweep.strategy=best"], ["sweep.strategy", "tpe"]),
-    "no objective": ([f"--sweep.{RATE}=[1]", "--sweep.objective=loss"], ["sweep.objective"]),
-    "a late cull": ([f"--sweep.{RATE}=[1]", "--sweep.cull_epochs=60"], ["cull_epochs", "59"]),
-    "no epochs": ([f"--sweep.{RATE}=[1]", "--sweep.cull_epochs=a"], ["cull_epochs", "'a'"]),
-    "a factor of one": ([f"--sweep.{RATE}=[1]", "--sweep.cull_factor=1"], ["cull_factor", "1"]),
-    "no file": (["--sweep=configs/sweeps/no.py"], ["configs/sweeps/no.py", "lr_wd.py"]),
-    "no value": ([f"--sweep.{RATE}"], [f"--sweep.{RATE} needs a value"]),
-    "evaluation": ([f"--sweep.{RATE}=[1]", "--mode=evaluate"], ["--mode=evaluate", "one run"]),
-    "storage alone": (["--storage=postgresql://a/b"], ["--storage", "--sweep"]),
-}
-
-
-@pytest.mark.parametrize("arguments, parts", COMMAND_LINES.values(), ids=COMMAND_LINES)
-def test_command_lines(refused, arguments, parts):
-    refused(MIXER, *arguments, parts=parts)
-
-
-@pytest.mark.parametrize(
-    ("text", "parts"),
-    [
-        ("def get_sweep():\n    return {}\n", ["mine.py", "not an empty one"]),
-        ("def get():\n    return {}\n", ["mine.py", "get_sweep"]),
-        ("def get_sweep():\n    return 1 / 0\n", ["mine.py, line 2", "ZeroDivisionError"]),
-        ("def get_sweep():\n    return {'seed': 3}\n", ["sweep.seed", "3"]),
-        ("def get_sweep():\n    return {'num_trials': 'x', 'seed': [1]}\n", ["num_trials", "'x'"]),
-    ],
-)
-def test_files(refused, tmp_path, text, parts):
-    (tmp_path / "mine.py").write_text(text)
-    refused(MIXER, f"--sweep={tmp_path / 'mine.py'}", parts=parts)
-
-
-def test_folders(refused, tmp_path):
-    config = RunConfig.from_mapping(mixer.get_config("digits").to_dict())
-    run = RunFolder(tmp_path / "run")
-    run.path.mkdir()
-    (run.path / "config.json").write_text(json.dumps(config.to_dict()))
-    dimension = f"--sweep.{RATE}=[0.1, 0.2]"
-    refused(MIXER, dimension, f"--workdir={run.path}", parts=["--workdir", "config.json"])
-
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "sweep.json").write_text(json.dumps(sweep_of({RATE: [0.1]}).to_json()))
-    refused(MIXER, dimension, f"--workdir={other}", parts=["another sweep", f"sweep.{RATE}"])
-    (other / "sweep.json").write_text("{}")
-    refused(MIXER, dimension, f"--workdir={other}", parts=["sweep.json", "no sweep"])
-
-
-def test_tpe_without_optuna(refused, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "optuna", None)
-    arguments = [f"--sweep.{RATE}=uniform(0.1, 1)", "--sweep.num_trials=2", "--sweep.strategy=tpe"]
-    refused(MIXER, *arguments, parts=["Optuna", "pip install 'mlpvis_jax[sweep]'"])

@@ -1,5 +1,8 @@
 """A sweep's folder hands every trial to one process, and those of a dead one to another."""
 
+import collections
+import functools
+import json
 import multiprocessing
 import os
 import signal
@@ -8,8 +11,11 @@ import threading
 import pytest
 
 from configs import mixer
+from mlpvis_jax.sweep import definition, records, tpe
+from mlpvis_jax.sweep import folder as sweep_folder
 from mlpvis_jax.sweep.definition import Sweep
-from mlpvis_jax.sweep.folder import Store, SweepFolder
+from mlpvis_jax.sweep.folder import SweepFolder
+from mlpvis_jax.sweep.store import Store
 
 RATE = "optimizer.learning_rate"
 
@@ -26,11 +32,16 @@ def folder(tmp_path):
     return folder
 
 
+def record(epoch):
+    return {"epoch": epoch, "validation_loss": 1 / epoch, "validation_accuracy": 0.5}
+
+
 def end(folder, trials):
     """As if they had been trained."""
     for trial in trials:
         folder.run_folder(trial.number).path.mkdir(parents=True, exist_ok=True)
-        folder.write_outcome(trial, {"state": "finished"})
+        folder.run_folder(trial.number).write_metrics([record(1)])
+        folder.write_outcome(trial, {"state": "finished", "epochs": 1})
 
 
 def numbers(trials):
@@ -79,6 +90,19 @@ def test_a_group_that_has_ended_meanwhile_is_let_go(folder):
     assert group.take()
 
 
+def test_tpe_suggests_while_other_trials_are_trained(folder):
+    """The second process of a sweep asks for points when the first has no result yet."""
+    written = {RATE: "uniform(0.1, 0.9)", "strategy": "tpe", "num_trials": 8}
+    sweep = sweep_of(**written)
+    stores = [Store(folder, sweep, functools.partial(tpe.suggest, sweep)) for _ in range(3)]
+    claimed = [store.claim(lambda _: 2) for store in stores]
+    found = [numbers(trials) for _, trials in claimed]
+    assert found == [[0, 1], [2, 3], [4, 5]]
+    end(folder, claimed[1][1])
+    assert numbers(stores[1].claim(lambda _: 2)[1]) == [6, 7]
+    assert len({row["values"][RATE] for row in stores[0].rows()}) == 8
+
+
 def claim_and_wait(path, claimed):
     folder = SweepFolder(path)
     held = Store(folder, sweep_of()).claim(lambda _: 3)
@@ -111,5 +135,42 @@ def test_what_a_dead_process_had_is_taken_up_by_another(folder):
 def test_half_a_line_of_a_history_is_none(folder):
     run = folder.run_folder(0)
     run.path.mkdir(parents=True)
-    run.metrics.write_text('{"epoch": 1}\n{"epoch": 2')
-    assert folder.read_history(0) == [{"epoch": 1}]
+    run.metrics.write_text(f'{json.dumps(record(1))}\n{{"epoch": 2')
+    assert folder.read_history(0) == [record(1)]
+
+
+def test_seeds_of_a_point_that_do_not_fit_one_program_are_all_trained(folder):
+    store = Store(folder, sweep_of(**{RATE: [0.1, 0.2], "seed": "seeds(3)"}))
+    found = []
+    while claimed := store.claim(lambda _: 2):
+        found.append(numbers(claimed[1]))
+        end(folder, claimed[1])
+        store.done(claimed[0])
+    assert found == [[0, 1], [2], [3, 4], [5]]
+
+
+@pytest.mark.parametrize("shapes", [1, 3])
+def test_a_claim_looks_at_its_own_trials_only(folder, monkeypatch, shapes):
+    written = {RATE: "uniform(0.1, 1)", "strategy": "random", "num_trials": 1000}
+    store = Store(folder, sweep_of(**written, **{"model.num_blocks": list(range(1, shapes + 1))}))
+    work = collections.Counter()
+
+    def count(module, name):
+        function = getattr(module, name)
+
+        def call(*arguments):
+            work[name] += 1
+            return function(*arguments)
+
+        monkeypatch.setattr(module, name, call)
+
+    for module in (definition, sweep_folder):
+        count(module, "config_of")
+    count(records, "read_json")
+    for _ in range(30):
+        work.clear()
+        _, trials = store.claim(lambda _: 4)
+        end(folder, trials)
+        store.rows()
+        # Its own four, once more than is needed; those that a group names, and how four ended.
+        assert work["config_of"] <= 9 and work["read_json"] <= 5

@@ -19,10 +19,11 @@ from mlpvis_jax.running.task import Task
 from mlpvis_jax.settings.config import override
 from mlpvis_jax.sweep import pictures, population
 from mlpvis_jax.sweep.definition import FREE, Sweep
-from tests import soak
+from tests import soak, tiny
+
+pytestmark = pytest.mark.optimised
 
 ROOT = Path(__file__).parents[2]
-CLOCK = {"seconds", "images_per_second"}
 RATE = "optimizer.learning_rate"
 # Every number in which trials of one program may differ, and each of these rules ends a trial.
 EVERY_NUMBER = {
@@ -83,13 +84,8 @@ def solo(base, every_number, tmp_path_factory):
     return folder
 
 
-def history_of(run):
-    lines = (run / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k not in CLOCK} for line in lines]
-
-
 def assert_same_run(run, other, exact=True):
-    history, wanted = history_of(run), history_of(other)
+    history, wanted = tiny.history(run), tiny.history(other)
     assert len(history) == len(wanted)
     for record, one in zip(history, wanted, strict=True):
         assert record == (one if exact else pytest.approx(one, rel=2e-3, abs=1e-5))
@@ -117,7 +113,7 @@ def test_all_numbers_that_may_differ_do(base, every_number, solo):
     results = [json.loads(path.read_text()) for path in solo.glob("*/results.json")]
     assert {result["stopped_early"] for result in results} == {True, False}
     assert len({result["epochs"] for result in results}) > 1
-    rates = [[record["learning_rate"] for record in history_of(run)] for run in solo.glob("*")]
+    rates = [[record["learning_rate"] for record in tiny.history(run)] for run in solo.glob("*")]
     assert any(of_run[-1] < of_run[0] for of_run in rates)
 
 
@@ -127,13 +123,21 @@ def test_all_numbers_that_may_differ_do(base, every_number, solo):
     # of a single turn into its surroundings, and here is none. Side by side, by vmap, to rounding.
     [
         (1, None),
-        (1, 4),
+        pytest.param(1, 4, marks=pytest.mark.slow),
         pytest.param(3, None, marks=pytest.mark.slow),
         pytest.param(2, 2, marks=pytest.mark.slow),
     ],
 )
 def test_a_trial_is_the_solo_run(
-    launch_main, settings, every_number, solo, tmp_path, monkeypatch, devices, side_by_side
+    launch_main,
+    settings,
+    every_number,
+    solo,
+    tmp_path,
+    monkeypatch,
+    as_compiled_here,
+    devices,
+    side_by_side,
 ):
     monkeypatch.setattr(pictures, "draw_all", lambda *_: [])  # of thirteen dimensions
     arguments = [*settings, *arguments_of(every_number), f"--workdir={tmp_path / 'sweep'}"]
@@ -142,7 +146,7 @@ def test_a_trial_is_the_solo_run(
     if devices == 1:
         assert launch_main(*arguments) == 0
     else:
-        environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)}
+        environment = {**os.environ, **as_compiled_here, "JAX_NUM_CPU_DEVICES": str(devices)}
         command = [sys.executable, "launch.py", *arguments]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

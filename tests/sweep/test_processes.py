@@ -13,12 +13,11 @@ import pytest
 from safetensors.numpy import load_file
 
 from mlpvis_jax.sweep.folder import SweepFolder
-from tests import soak
+from tests import soak, tiny
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.first
 
 ROOT = Path(__file__).parents[2]
-CLOCK = {"seconds", "images_per_second"}
 NUM_TRIALS = 6
 
 
@@ -59,12 +58,9 @@ def state_of(path):
         outcome = folder.read_outcome(number)
         results = json.loads(run.results.read_text()) if run.results.exists() else {}
         found[number] = {
-            "outcome": {key: outcome[key] for key in outcome.keys() - CLOCK},
-            "history": [
-                {key: record[key] for key in record.keys() - CLOCK}
-                for record in folder.read_history(number)
-            ],
-            "results": {key: results[key] for key in results.keys() - CLOCK},
+            "outcome": tiny.without_clock(outcome),
+            "history": tiny.history(run.path),
+            "results": tiny.without_clock(results),
             "config": run.config.read_text(),
             "weights": [
                 {key: leaf.tolist() for key, leaf in load_file(weights).items()}
@@ -90,6 +86,7 @@ def wait_for(process, condition):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_ends_as_if_nothing_had_been(start, undisturbed, tmp_path):
     wanted, seconds = undisturbed
     path, draw = tmp_path / "sweep", random.Random(0)
@@ -110,6 +107,7 @@ def test_killed_again_and_again_it_ends_as_if_nothing_had_been(start, undisturbe
         assert epochs == list(range(1, len(epochs) + 1))
 
 
+@pytest.mark.slow
 def test_a_signal_saves_and_the_folder_alone_goes_on(start, undisturbed, tmp_path):
     path = tmp_path / "sweep"
     process = start(path)
@@ -135,12 +133,20 @@ def groups_in(printed):
     return re.findall(r"^epoch \d+/5 of trials (\d+) to", printed, re.MULTILINE)
 
 
-def test_two_workers_share_a_folder_without_overlap(start, tmp_path):
+@pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.parametrize("strategy", ["grid", "random", "tpe"])
+def test_workers_share_a_folder_without_overlap(start, tmp_path, strategy, workers):
     path = tmp_path / "sweep"
-    workers = [start(path) for _ in range(2)]
-    trained = [set(groups_in(finish(worker))) for worker in workers]
-    assert trained[0] | trained[1] == {"0", "2", "4"} and not trained[0] & trained[1]
+    drawn = "--sweep.optimizer.learning_rate=log_uniform(1e-5, 1e-2)"
+    more = [drawn, f"--sweep.strategy={strategy}", f"--sweep.num_trials={NUM_TRIALS}"]
+    processes = [start(path, *(more if strategy != "grid" else [])) for _ in range(workers)]
+    trained = [groups_in(finish(process, timeout=300)) for process in processes]
+    firsts = [first for one in trained for first in set(one)]
+    assert sorted(firsts) == ["0", "2", "4"]  # each group by one process
+    folder = SweepFolder(path)
     for number in range(NUM_TRIALS):
-        outcome = SweepFolder(path).read_outcome(number)
+        outcome = folder.read_outcome(number)
         assert outcome["state"] in ("finished", "culled")
-        assert len(SweepFolder(path).read_history(number)) == outcome["epochs"]
+        assert len(folder.read_history(number)) == outcome["epochs"]
+    values = {json.dumps(folder.read_outcome(number)["values"]) for number in range(NUM_TRIALS)}
+    assert len(values) == NUM_TRIALS

@@ -8,7 +8,6 @@ import math
 import numpy as np
 import pytest
 import rich.console
-from PIL import Image
 
 from configs import mixer
 from mlpvis_jax.sweep import ranking, report
@@ -148,12 +147,46 @@ def test_every_trial_is_a_run_folder(sweep):
     assert not list(sweep.groups.glob("*/checkpoints"))  # which the trials' own have replaced
 
 
-def test_the_pictures_show_something(sweep):
-    for name in ("dimensions.png", "parallel_coordinates.png", "learning_curves.png"):
-        with Image.open(sweep.path / name) as image:
-            pixels = np.asarray(image.convert("RGB"))
-        assert min(pixels.shape[:2]) > 400
-        assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
+def test_the_pictures_show_what_was_measured(sweep, launch_main, figures):
+    assert launch_main(f"--workdir={sweep.path}") == 0
+    outcomes = [sweep.read_outcome(number) for number in range(12)]
+    accuracies = sorted(
+        outcome["validation_accuracy"]
+        for outcome in outcomes
+        if outcome.get("validation_accuracy") is not None
+    )
+    assert len(accuracies) == 8  # the others diverged in their first epoch
+
+    panels = figures["dimensions.png"].axes
+    assert [axes.get_xlabel() for axes in panels] == [RATE, "model.dropout_rate"]
+    for axes in panels:
+        *drawn, ring = [points.get_offsets()[:, 1] for points in axes.collections]
+        assert sorted(np.concatenate(drawn)) == pytest.approx(accuracies)
+        assert len(ring) == 1 and ring[0] in accuracies
+
+    axes = figures["parallel_coordinates.png"].axes[0]
+    ends = [line.get_ydata()[-1] for line in axes.lines if len(line.get_xdata()) == 3]
+    low, high = accuracies[0], accuracies[-1]
+    assert sorted(ends) == pytest.approx([(y - low) / (high - low) for y in accuracies])
+
+    panels = figures["learning_curves.png"].axes
+    for axes, name in zip(panels, ("validation_loss", "validation_accuracy"), strict=True):
+        curves = [list(line.get_ydata()) for line in axes.lines]
+        for number in range(12):
+            history = [record[name] for record in sweep.read_history(number)]
+            assert not history or history in curves
+
+
+def test_no_picture_ends_a_sweep(sweep, launch_main, monkeypatch, capfd):
+    def fail(*arguments, **options):
+        raise ValueError("Key backend: no valid value")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
+    assert launch_main(f"--workdir={sweep.path}") == 0  # it is over, and reports once more
+    out, err = capfd.readouterr()
+    assert f"{sweep.path} has sweep.csv and tensorboard/" in out
+    lines = [line for line in err.splitlines() if "is left out (ValueError: Key backend" in line]
+    assert len(lines) == 3
 
 
 def test_tensorboard_is_told_the_hyperparameters(sweep):

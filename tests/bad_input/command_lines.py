@@ -1,0 +1,111 @@
+"""Arguments, config files and config.json that are none."""
+
+from configs import mixer
+from tests.bad_input.table import bad, bare, file, folder, with_key
+
+DIGITS = mixer.get_config("digits").to_dict()
+
+
+def config(text):
+    return file("mine.py", text)
+
+
+def get_config(body):
+    return file("mine.py", f"from configs import mixer\ndef get_config(variant):\n    {body}\n")
+
+
+def changed(key, value):
+    return file("config.json", with_key(DIGITS, key, value))
+
+
+MINE = "--config={here}/mine.py"
+JSON = "--config={here}/config.json"
+ROWS = [
+    bare("--mode=train --workdir=", "--mode=train needs --config=FILE", "configs/mixer.py"),
+    bare("--workdir={here}/none", "--mode=train needs --config=FILE", "--workdir that holds a run"),
+    bare("--workdir={here}/empty", "needs --config=FILE", folder("empty")),
+    bare("--mode=evaluate --workdir=", "--workdir"),
+    bare("--mode=evaluate --workdir={here}/none", "--mode=evaluate needs --config=FILE"),
+    bad("--mode=evaluate --workdir=", "--mode=evaluate needs --workdir"),
+    bad("--mode=test", "--mode=test is unknown", "train, evaluate"),
+    bad("--mode=", "--mode= is unknown"),
+    bad("--mode=Train", "--mode=Train is unknown"),
+    bad("--mode=train,evaluate", "is unknown"),
+    bare("--confg=a", "'--confg=a'", "--config"),
+    bad("extra", "'extra'", "--workdir"),
+    bad("-x", "'-x'", "there are --config"),
+    bad("-- --config.seed=1", "Unknown argument '--'"),
+    bad("config.seed=1", "Unknown argument 'config.seed=1'"),
+    bad("--seed=1", "Unknown argument '--seed=1'", "--config.KEY=VALUE"),
+    bad("--configs.seed=1", "Unknown argument '--configs.seed=1'"),
+    bad("--config.seed", "--config.seed needs a value: --config.seed=VALUE"),
+    bad("--config.seed 1", "--config.seed needs a value"),
+    bad("--config.model=mixer_s16", "config.model is a group", "name", "image_size"),
+    bad("--config.model={}", "config.model is a group"),
+    bad("--config.seed.x=1", "config.seed is one setting"),
+    bad("--config.model.width.x=1", "config.model.width is one setting"),
+    bad("--config.num_epoch=1", "There is no config.num_epoch;", "config.num_epochs?"),
+    bad("--config.optimizer.learning_rte=1", "config.optimizer.learning_rate?"),
+    bad("--config.optimiser.b1=0", "There is no config.optimiser;", "config.optimizer?"),
+    bad("--config.learning_rate=0.1", "There is no config.learning_rate"),
+    bad("--config.xyzzy=1", "There is no config.xyzzy", "num_epochs", "batch_size"),
+    bad("--config.model.xyzzy=1", "There is no config.model.xyzzy; config.model has name"),
+    bad("--config.=1", "There is no config."),
+    bad("--config..seed=1", "There is no config."),
+    bad("--config.model.=1", "There is no config.model."),
+    bad("--config.SEED=1", "There is no config.SEED"),
+    bad("--config.num-epochs=1", "There is no config.num-epochs", "config.num_epochs?"),
+    bad("--storage=postgresql://a/b", "--storage is for a sweep"),
+    bare("--config=configs/mixr.py", "configs/mixr.py is no file", "configs/mixer.py"),
+    bare("--config=configs", "--config=configs is no file"),
+    bare("--config=README.md", "README.md is neither a .py file nor a run's config.json"),
+    bare("--config={here}/mine", "is neither a .py", file("mine", "")),
+    bare("--config=configs/recipe.py", "recipe.py must define get_config(variant)"),
+    bare("--config=none.json", "none.json is no file"),
+    bare("--config=", "is no file"),
+    bare("--config=:digits", "is no file"),
+    bare("--config=configs/fnet.py:papr", "there is no variant 'papr'", "paper and digits"),
+    bare("--config=configs/fnet.py:digits:paper", "there is no variant 'digits:paper'"),
+    bare(MINE, "mine.py must define get_config(variant)", config("")),
+    bare(MINE, "ConfigDict", get_config("return {}")),
+    bare(MINE, "ConfigDict", get_config("return None")),
+    bare(MINE, "mine.py, line 3: ZeroDivisionError", get_config("return 1 / 0")),
+    bare(MINE, "line 3: KeyError", get_config("return {}['a']")),
+    bare(MINE, "AttributeError", "learning", get_config("return mixer.learning")),
+    bare(MINE, "mine.py: no such thing", get_config("raise ValueError('no such thing.')")),
+    bare(MINE, "mine.py: SyntaxError", config("def get_config(:\n")),
+    bare(MINE, "mine.py, line 1: ModuleNotFoundError", "torchh", config("import torchh\n")),
+    bare(MINE, "TypeError", "positional", config("def get_config():\n    pass\n")),
+    bare(MINE, "TypeError", config("get_config = 3\n")),
+    bare(MINE, "mine.py", config("from ml_collections import ConfigDict as get_config\n")),
+    bare(MINE, "RecursionError", config("def get_config(variant): return get_config(variant)\n")),
+    bare(MINE, "mine.py", config("\0")),
+    bare(
+        MINE,
+        "There is no config.optimizer.learning_rat; did you mean config.optimizer.learning_rate?",
+        get_config("c = mixer.get_config().unlock(); c.optimizer = {'learning_rat': 1}; return c"),
+    ),
+    bare(JSON, "config.json cannot be read as JSON", file("config.json", "{")),
+    bare(JSON, "config.json cannot be read as JSON", file("config.json", "")),
+    bare(JSON, "config.json cannot be read as JSON", file("config.json", b"\xff\xfe")),
+    bare(JSON, "config.json cannot be read as JSON", file("config.json", "seed: 1")),
+    bare(JSON, "must hold a JSON object, not list", file("config.json", "[]")),
+    bare(JSON, "must hold a JSON object, not NoneType", file("config.json", "null")),
+    bare(JSON, "must hold a JSON object, not str", file("config.json", '"seed"')),
+    bare(JSON, "config.num_epochs is missing", file("config.json", '{"seed": 1}')),
+    bare(JSON, "config.seed?", file("config.json", '{"sed": 1}')),
+    bare(JSON, "config.model must be a group of settings, not 3", changed("model", 3)),
+    bare(JSON, "config.model must be a group of settings, not None", changed("model", None)),
+    bare(JSON, "config.optimizer must be a group of settings, not []", changed("optimizer", [])),
+    bare(JSON, "config.optimizer is missing", changed("optimizer", ...)),
+    bare(JSON, "config.model.width is missing", changed("model.width", ...)),
+    bare(JSON, "config.model.widht; did you mean config.model.width?", changed("model.widht", 8)),
+    bare(JSON, "config.seed must be a whole number, not '0'", changed("seed", "0")),
+    bare(JSON, "config.seed must be a whole number, not True", changed("seed", True)),
+    bare(JSON, "config.batch_size must be a whole number, not 8.0", changed("batch_size", 8.0)),
+    bare(JSON, "config.num_epochs must be a whole number, not [2]", changed("num_epochs", [2])),
+    bare(JSON, "config.augment.zoom must be a finite number", changed("augment.zoom", 1e999)),
+    bare(JSON, "config.model.remat must be True or False", changed("model.remat", "false")),
+    bare(JSON, "config.data.source must be a word, not None", changed("data.source", None)),
+    bare(JSON, "config.model.dtype must be a word, not 32", changed("model.dtype", 32)),
+]

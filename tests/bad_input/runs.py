@@ -1,0 +1,104 @@
+"""The folder of a run: the place, what is in it already, its checkpoints and its weights."""
+
+import json
+import os
+import struct
+
+from tests.bad_input.table import bad, bare, checkpoint, damaged, file, folder, run, weights
+
+EVALUATE = "--mode=evaluate --workdir={here}/run"
+WEIGHTS = "{here}/run/best.safetensors"
+DAMAGED = "best.safetensors is damaged or no safetensors file"
+UNSCALED = "does not say how its images, of 1 channels, were scaled"
+
+
+def results(**content):
+    return file("run/results.json", json.dumps(content))
+
+
+def header(**changes):
+    """Weights whose header tells something else of the first array."""
+
+    def change(data):
+        (length,) = struct.unpack("<Q", data[:8])
+        told = json.loads(data[8 : 8 + length])
+        name = next(key for key in told if key != "__metadata__")
+        told[name].update(changes)
+        text = json.dumps(told).encode()
+        return struct.pack("<Q", len(text)) + text + data[8 + length :]
+
+    return damaged(change)
+
+
+def scaled(mean, deviation):
+    return weights({"normalization_mean": mean, "normalization_deviation": deviation})
+
+
+ROWS = [
+    bad("--workdir={here}/file", "{here}/file cannot be a folder", file("file", "")),
+    bad("--workdir={here}/file/run", "cannot be a folder: {here}/file is a file", file("file", "")),
+    bad("--workdir={here}/a/b/c/d", "cannot be a folder: {here}/a/b is a file", file("a/b", "")),
+    bad("", "holds a run (metrics.jsonl) without its config.json", file("run/metrics.jsonl", "")),
+    bad("", "holds a run (results.json)", file("run/results.json", "{}")),
+    bad("", "holds a run (best.safetensors)", file("run/best.safetensors", "")),
+    bad("", "holds a run (checkpoints)", folder("run/checkpoints/3")),
+    # settings of the run that is there
+    bad("--config.seed=5", "other settings: config.seed was 0 and is now 5", run()),
+    bad("--config.num_epochs=2", "config.num_epochs was 60 and is now 2; it may only grow", run()),
+    bare("--workdir={here}/run --config.model.width=7", "width was 64 and is now 7", run()),
+    bad("--config.model.dtype=bfloat16", "model.dtype was None and is now 'bfloat16'", run()),
+    bad("--config.batch_size=8", "config.batch_size was 32 and is now 8", run()),
+    bad("--config.augment.zoom=0", "config.augment.zoom was 0.2 and is now 0.0", run()),
+    bad("--config.optimizer.b1=0", "config.optimizer.b1 was 0.9 and is now 0.0", run()),
+    bad("", "config.seed was 3 and is now 0", run(seed=3)),
+    bad("", "config.data.source was 'cifar10' and is now", run(**{"data.source": "cifar10"})),
+    bare("--config=configs/gmlp.py:digits", "model.name was 'mixer_keras' and is now", run()),
+    bad("--config.seed=5 --config.batch_size=8", "seed was 0", "batch_size was 32", run()),
+    bad("", "run/config.json", "num_epochs is missing", file("run/config.json", '{"seed": 0}')),
+    bad("", "run/config.json cannot be read as JSON", file("run/config.json", '{"seed": 0')),
+    bare("--workdir={here}/run", "run/config.json", "JSON object", file("run/config.json", "[1]")),
+    bare("--workdir={here}/run", "There is no config.sed", file("run/config.json", '{"sed": 0}')),
+    bare("--workdir={here}/run --config.num_epoch=90", "config.num_epochs?", run()),
+    # results and checkpoints
+    bad(
+        "", "results of a run, but no checkpoint",
+        run(), results(epochs=1, stopped_early=False), folder("run/checkpoints"),
+    ),
+    bad("", "run/results.json cannot be read as JSON", run(), file("run/results.json", "{")),
+    bad("", "must hold a JSON object, not list", run(), file("run/results.json", "[]")),
+    bad("", "No checkpoint in {here}/run/checkpoints", "step 41", run(), checkpoint("41")),
+    bad("", "step 82", "step 41", "another folder", run(), checkpoint("41"), checkpoint("82")),
+    bad("", "step 7: files are missing", run(), folder("run/checkpoints/7")),
+    bad("", "step 7: files are missing", run(), folder("run/checkpoints/7/values")),
+    bad("", "step 7", run(), checkpoint("7"), file("run/checkpoints/7/values/metadata", "{")),
+    # weights
+    bare(EVALUATE, "There are no weights at " + WEIGHTS, run()),
+    bare(EVALUATE, "There are no weights", run(), folder("run/best.safetensors")),
+    bare(EVALUATE, DAMAGED, run(), file("run/best.safetensors", b"")),
+    bare(EVALUATE, DAMAGED, run(), file("run/best.safetensors", b"\xff" * 50)),
+    bare(EVALUATE, DAMAGED, run(), file("run/best.safetensors", os.urandom(200))),
+    bare(EVALUATE, DAMAGED, run(), file("run/best.safetensors", "PK\3\4 something else")),
+    bare(EVALUATE, DAMAGED, weights(), damaged(lambda data: data[:5])),
+    bare(EVALUATE, DAMAGED, weights(), damaged(lambda data: data[:100])),
+    bare(EVALUATE, DAMAGED, weights(), damaged(lambda data: data[:-1])),
+    bare(EVALUATE, DAMAGED, weights(), damaged(lambda data: data + b"\0")),
+    bare(EVALUATE, DAMAGED, weights(), damaged(lambda data: b"\xff" * 8 + data[8:])),
+    bare(EVALUATE, DAMAGED, weights(), header(shape=[3, 3])),
+    bare(EVALUATE, DAMAGED, weights(), header(data_offsets=[0, 1 << 40])),
+    bare(EVALUATE, DAMAGED, weights(), header(dtype="F7")),
+    bare(EVALUATE, "head/", "(11,)", "(10,)", weights(num_classes=11)),
+    bare(EVALUATE, "of shape", "but the model's is", weights(width=32)),
+    bare(EVALUATE, "of another model", "MixerBlock_2", weights(num_blocks=3)),
+    bare(EVALUATE, "of another model", "missing MixerBlock_1", weights(num_blocks=1)),
+    bare(EVALUATE, "is no JSON object", weights([1])),
+    bare(EVALUATE, "is no JSON object", weights("scaled")),
+    bare(EVALUATE, UNSCALED, weights({})),
+    bare(EVALUATE, UNSCALED, scaled([0], None)),
+    bare(EVALUATE, UNSCALED, scaled([0, 0], [1, 1])),
+    bare(EVALUATE, UNSCALED, scaled(0, 1)),
+    bare(EVALUATE, UNSCALED, scaled(["a"], [1])),
+    bare(EVALUATE, UNSCALED, scaled([[0]], [[1]])),
+    bare(EVALUATE, UNSCALED, scaled([0, [1]], [1])),
+    bare(EVALUATE + " --config.model.patch_size=3", "3, does not divide", weights()),
+    bare(EVALUATE + " --config.data.source=x", "There is no data source 'x'", weights()),
+]  # fmt: skip

@@ -1,0 +1,80 @@
+"""Paths at which a run's folder can be, and at which it cannot."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mlpvis_jax.errors import InputError
+from mlpvis_jax.files.place import check_folder, describe_free_space, find_folder
+
+
+def test_a_tilde_is_a_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert find_folder("~/runs/a") == tmp_path / "runs" / "a"
+    with pytest.raises(InputError, match="--workdir=~nosuchuser/a .* nobody's home"):
+        find_folder("~nosuchuser/a")
+
+
+def test_the_folder_itself_or_the_parent_that_exists(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert check_folder(Path("a/b")) == tmp_path
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("a")
+    assert check_folder(Path("a/b")) == tmp_path / "a" / "b"
+    assert check_folder(Path("link/b/c/d")) == tmp_path / "link" / "b"
+
+
+@pytest.mark.parametrize(
+    "path, reason",
+    [
+        ("a" * 256, "too long for a name|File name too long"),
+        ("new/" + "a" * 256, "too long for a name"),
+        ("new/" + "ä" * 128, "too long for a name"),  # 256 bytes
+        ("/".join(["a" * 200] * 21), "File name too long"),
+        ("/".join(["a" * 200] * 20), "File name too long"),  # no room for what is to be in it
+        ("dangling", "dangling is a symbolic link to nothing"),
+        ("dangling/run", "dangling is a symbolic link to nothing"),
+        ("loop", "Too many levels of symbolic links"),
+        ("loop/run", "Too many levels of symbolic links"),
+        ("file", "file is a file"),
+        ("file/run", "file is a file"),
+        ("fifo/run", "fifo is a file"),
+        ("nu\0l", "embedded null"),
+    ],
+    ids=lambda value: value[:20].replace("\0", "0"),
+)
+def test_where_no_folder_can_be(tmp_path, path, reason):
+    (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(InputError, match=rf"^--workdir=\S* cannot be a folder: .*({reason})"):
+        check_folder(tmp_path / path)
+
+
+def test_the_longest_name_there_is(tmp_path):
+    longest = "a" * os.pathconf(tmp_path, "PC_NAME_MAX")
+    assert check_folder(tmp_path / "new" / longest) == tmp_path
+
+
+def test_a_parent_that_is_closed_to_this_user(tmp_path):
+    closed = tmp_path / "closed"
+    (closed / "run").mkdir(parents=True)
+    closed.chmod(0)
+    for parent in [*tmp_path.parents][:3]:
+        parent.chmod(0o755)
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    try:
+        with pytest.raises(InputError, match="closed/run cannot be a folder: Permission denied"):
+            check_folder(closed / "run")
+    finally:
+        if is_root:
+            os.seteuid(0)
+        closed.chmod(0o755)
+
+
+def test_room_where_nothing_is_yet(tmp_path):
+    assert describe_free_space(tmp_path / "new" / "run").endswith(" MB are free")

@@ -1,0 +1,55 @@
+"""Run by test_mesh.py: every block and classifier on two devices, with and without a mesh.
+
+Sums of the gradients of two devices are in another order, so they are only nearly equal.
+"""
+
+import contextlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mlpvis_jax.models import FNetBlock, GMlpBlock, MixerBlock, create_model
+
+jax.config.update("jax_num_cpu_devices", 2)
+RANDOM = np.random.default_rng(0)
+
+
+def check(name, module, inputs, **call):
+    """The outputs and the gradients, and that the outputs are spread over the batch."""
+    shapes = jax.eval_shape(module.init, jax.random.key(0), inputs)
+    variables = jax.tree.map(lambda leaf: RANDOM.normal(0.1, 0.3, leaf.shape), shapes)
+    variables = jax.tree.map(jnp.float32, variables)
+
+    @jax.jit
+    def outputs_and_gradients(variables, inputs):
+        def loss(variables, inputs):
+            outputs = module.apply(variables, inputs, **call)
+            return jnp.sin(outputs).mean(), outputs
+
+        return jax.value_and_grad(loss, (0, 1), has_aux=True)(variables, inputs)
+
+    mesh = jax.make_mesh((2,), ("data",))
+    assert mesh.axis_types == (jax.sharding.AxisType.Explicit,)  # JAX's default
+    found = []
+    for on in (contextlib.nullcontext(), jax.set_mesh(mesh)):
+        with on:
+            given = inputs
+            if not jax.sharding.get_abstract_mesh().empty:
+                given = jax.device_put(inputs, jax.P("data"))
+            (_, outputs), gradients = outputs_and_gradients(variables, given)
+            sharding = outputs.sharding
+            found.append(jax.device_get((outputs, gradients)))
+    assert sharding.spec[0] == "data", (name, sharding)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 2e-3, 2e-5, err_msg=name), *found)
+
+
+tokens = RANDOM.normal(size=(4, 6, 8)).astype("float32")
+for block in (MixerBlock(5, 7), FNetBlock(7), GMlpBlock(10)):
+    check(type(block).__name__, block, tokens)
+images = RANDOM.normal(size=(4, 8, 12, 3)).astype("float32")
+training = {"train": True, "rngs": {"dropout": jax.random.key(0)}}
+options = {"mixer_paper": {}, "fnet_paper": {"scan": True}, "gmlp_paper": {"remat": True}}
+for preset, option in options.items():
+    small = {"num_blocks": 2, "width": 8, "patch_size": 4, "stochastic_depth_rate": 0.3}
+    check(preset, create_model(preset, 5, **small, **option), images, **training)

@@ -257,6 +257,7 @@ def evaluate(
     """
     devices = devices or Devices.all()
     source = open_data(config)
+    folder.check_weights(config)
     told = read_description(folder.best_weights)
     differing = identity.class_differences(
         told.get("class_names", source.class_names), source.class_names
@@ -268,7 +269,6 @@ def evaluate(
         )
     model = build_model(config.model, source.num_classes)
     shapes = jax.eval_shape(lambda: initial_state(config, model, source.image_shape[-1]))
-    folder.check_weights(config)
     params, description = load_weights(folder.best_weights, shapes.params)
     normalize = normalization_of(description, source.image_shape[-1], folder.best_weights)
     test_set = read_test_set(config, source, folder.path)

@@ -14,6 +14,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks import images
+
 _MARK = "First step finished at "
 
 
@@ -51,6 +53,7 @@ def _start_once(model: str, source: str, changes: Sequence[str], folder: Path, r
             f"--config=configs/{model}.py",
             f"--workdir={folder / 'runs' / run}",
             f"--config.data.source={source}",
+            f"--config.data.validation={images.VALIDATION}",
             # So that the first report comes after one step; it is a value in the same program.
             "--config.steps_per_dispatch=1",
             *(f"--config.{change}" for change in changes),

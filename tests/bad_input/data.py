@@ -1,6 +1,7 @@
 """Sources of images: their names, npz files, folders of images, TFDS."""
 
 import io
+import os
 
 import numpy as np
 
@@ -80,6 +81,25 @@ ROWS = [
     bad(NPZ, "class_names is <U3 [1]", "the 2 classes", npz(class_names=np.array(["cat"]))),
     bad(NPZ, "class_names is int64 [2]", npz(class_names=np.array([1, 2]))),
     bad(NPZ, "class_names is <U3 []", npz(class_names=np.array("cat"))),
+    bad(NPZ, "has no y_val; it needs", npz(x_val=IMAGES)),
+    bad(NPZ, "y_val[1] is 2", "0 to 1", npz(x_val=IMAGES, y_val=LABELS + 1)),
+    # what validates, and what a quick try takes
+    bad("--config.data.validation=val", "'val', which digits cannot follow; give None"),
+    bad("--config.data.validation=last", "config.data.validation is 'last'", "stratified:0.1 or"),
+    bad("--config.data.validation=last:0", "config.data.validation is 'last:0'"),
+    bad("--config.data.validation=stratified:1", "any share between 0 and 1"),
+    bad("--config.data.validation=last:0.9999", "leaves none to train or none to validate"),
+    bad("--config.data.limit=0", "config.data.limit must be at least 1"),
+    bad("--config.data.limit=9", "config.data.limit is 9, and digits has 10 classes"),
+    bad(
+        NPZ + " --config.data.validation=last:0.5", "leaves no image of the class '1'", "to train",
+        npz(y_train=np.arange(10) // 5),
+    ),
+    bad(
+        NPZ, "The class '1' of npz:{here}/set.npz has one image to train on", "another to validate",
+        npz(y_train=np.arange(10) // 9),
+    ),
+    bad(NPZ, "has only the class '0'; at least 2", npz(y_train=LABELS * 0, y_test=LABELS * 0)),
     # folders of images
     bad(FOLDER, "There is no folder {here}/images"),
     bad(FOLDER, "{here}/images is not a folder", file("images", "")),
@@ -92,6 +112,16 @@ ROWS = [
     bad(FOLDER, "images/cat has no images", images("images/cat/.1.png")),
     bad(FOLDER, "'train' but no folder 'test'", images("images/train/cat")),
     bad(FOLDER, "'test' but no folder 'train'", images("images/test/cat")),
+    bad(FOLDER, "images/Test is no class, as it", images("images/Train/cat", "images/Test/cat")),
+    bad(FOLDER, "images/cat/1.tif is of a kind of images", images("images/cat/1.tif")),
+    bad(
+        FOLDER, "images/cat/1.png is not a file, but a pipe", folder("images/cat"),
+        lambda here: os.mkfifo(here / "images/cat/1.png"),
+    ),
+    bad(
+        FOLDER, "images/cat/1.png is a link that cannot be followed", folder("images/cat"),
+        lambda here: (here / "images/cat/1.png").symlink_to("nowhere"),
+    ),
     bad(FOLDER, "train has no folders", folder("images/train"), folder("images/test")),
     bad(FOLDER, "test has no folders", images("images/train/cat"), folder("images/test")),
     bad(FOLDER, "test/cat has no images", images("images/train/cat"), folder("images/test/cat")),

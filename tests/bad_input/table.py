@@ -65,9 +65,9 @@ def images(*names: str, mode: str = "RGB") -> Make:
     def make(here: Path) -> None:
         for name in names:
             files = [name] if Path(name).suffix else [f"{name}/{n}.png" for n in range(20)]
-            for path in (here / one for one in files):
+            for grey, path in enumerate(here / one for one in files):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                Image.new(mode, (9, 9)).save(path)
+                Image.new("L", (9, 9), grey).convert(mode).save(path)
 
     return make
 
@@ -79,9 +79,9 @@ def encoded(kind: str = "PNG") -> bytes:
     return stream.getvalue()
 
 
-# Ten images of two classes, and the same to test.
+# Ten images of two classes, and as many to test.
 GOOD = {
-    "x_train": np.zeros((10, 8, 8, 3), np.uint8),
+    "x_train": np.arange(10 * 8 * 8 * 3).reshape(10, 8, 8, 3).astype(np.uint8),
     "y_train": np.arange(10) % 2,
     "x_test": np.zeros((10, 8, 8, 3), np.uint8),
     "y_test": np.arange(10) % 2,

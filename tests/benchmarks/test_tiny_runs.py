@@ -49,8 +49,8 @@ def test_throughput(run):
     assert len(ours["images_per_second"]["rounds"]) == 2
     assert ours["batch_size"] == 8
     assert 100e6 < ours["host_peak_bytes"] < 100e9  # a process with JAX: bytes, not kilobytes
-    # 4 tokens of 192 values, width 8; hidden widths 64; 18 classes.
-    forward = {"stem": 4 * 192 * 8, "block": 2 * 8 * 4 * 64 + 2 * 4 * 8 * 64, "head": 8 * 18}
+    # 4 tokens of 192 values, width 8; hidden widths 64; 16 classes.
+    forward = {"stem": 4 * 192 * 8, "block": 2 * 8 * 4 * 64 + 2 * 4 * 8 * 64, "head": 8 * 16}
     by_hand = 2 * (2 * forward["stem"] + 3 * (forward["block"] + forward["head"]))
     assert ours["flop_per_image"] == by_hand
     assert ours["gflop_per_step"] == pytest.approx(8 * by_hand / 1e9)

@@ -36,7 +36,9 @@ Name = Annotated[str, Role.SHAPE, "A row of the section's table, or MODULE:NAME 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
     source: Annotated[
-        str, Role.SHAPE, "digits, cifar10, cifar100, tfds:NAME, folder:PATH, npz:PATH, or your own."
+        str,
+        Role.SHAPE,
+        "One of digits, cifar10, cifar100, tfds:NAME, folder:PATH, npz:PATH, or MODULE:NAME.",
     ]
     data_dir: Annotated[
         str | None,

@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
@@ -54,6 +55,17 @@ def test_text_of_the_command_line_and_values_of_a_file_are_the_same_sweep():
     assert sweep_of({RATE: [0.1]}).cull_epochs == ()
 
 
+def test_numpys_numbers_are_numbers():
+    rates = np.array([0.25, 0.5])
+    assert sweep_of({RATE: rates}) == sweep_of({RATE: list(rates)}) == sweep_of({RATE: [0.25, 0.5]})
+
+
+def test_some_trials_of_a_large_grid():
+    lists = {key: list(range(1, 1001)) for key in (BLOCKS, "batch_size", "num_epochs")}
+    sweep = sweep_of({**lists, "num_trials": 2})
+    assert [trial.values["num_epochs"] for trial in trials_of(sweep)] == [1, 2]
+
+
 def test_what_is_written_down_reads_back():
     written = {RATE: "log_uniform(1e-4, 1e-2)", BLOCKS: [1, 2], "seed": "seeds(2)"}
     sweep = sweep_of({**written, "strategy": "random", "num_trials": 8, "cull_epochs": "1 3"})
@@ -69,9 +81,12 @@ def test_trials_that_differ_in_numbers_alone_are_of_one_shape():
         other = 0.25 if isinstance(now, float | None) else now + 1
         (changed,) = sweep_of({key: [other]}).trials(0, {key: other})
         assert changed.config != config and shape_of(changed.config) == shape_of(config), key
+        assert sweep_of({key: [other]}).shape_of_point({key: other}) == "[]"
     for key, other in ((BLOCKS, 3), ("batch_size", 64), ("model.dtype", "bfloat16")):
-        (changed,) = sweep_of({key: [other]}).trials(0, {key: other})
+        sweep = sweep_of({key: [other]})
+        (changed,) = sweep.trials(0, {key: other})
         assert shape_of(changed.config) != shape_of(config), key
+        assert sweep.shape_of_point({key: other}) != sweep.shape_of_point({key: 2}), key
 
 
 def test_every_number_that_the_step_is_given_may_differ_between_trials():
@@ -183,6 +198,29 @@ COMMAND_LINES = {
     "no file": (["--sweep=configs/sweeps/no.py"], ["configs/sweeps/no.py", "lr_wd.py"]),
     "no value": ([f"--sweep.{RATE}"], [f"--sweep.{RATE} needs a value"]),
     "evaluation": ([f"--sweep.{RATE}=[1]", "--mode=evaluate"], ["--mode=evaluate", "one run"]),
+    "a billion seeds": ([f"--sweep.{RATE}=[1]", "--sweep.seed=seeds(1e9)"], ["1e9", "1,000"]),
+    "a billion trials": (
+        [
+            f"--sweep.{RATE}=uniform(0, 1)",
+            "--sweep.strategy=random",
+            "--sweep.num_trials=1000000000",
+        ],
+        ["1,000,000,000 trials", "at most 10,000", "sweep.num_trials"],
+    ),
+    "a grid of a billion": (
+        [f"--sweep.{key}={list(range(1, 1001))}" for key in (BLOCKS, "batch_size", "num_epochs")],
+        ["1,000,000,000 trials", "at most 10,000"],
+    ),
+    "a long list": ([f"--sweep.{BLOCKS}={list(range(1, 1002))}"], [BLOCKS, "1,000 values"]),
+    "a list of lists": ([f"--sweep.{BLOCKS}=[[1]]"], [f"sweep.{BLOCKS}", "[1] is neither"]),
+    "a deep list": ([f"--sweep.{BLOCKS}={'[' * 100_000}"], [f"sweep.{BLOCKS}", "must be a list"]),
+    "digits": ([f"--sweep.{RATE}=[1{'0' * 4000}]"], [f"sweep.{RATE}", "many digits"]),
+    "digits of a range": (
+        [f"--sweep.{RATE}=uniform(0, 1{'0' * 400})"],
+        [f"sweep.{RATE}", "many digits"],
+    ),
+    "too wide": ([f"--sweep.{RATE}=log_uniform(1e-300, 1e300)", *RANDOM], [RATE, "too wide"]),
+    "epochs of digits": ([f"--sweep.{RATE}=[1]", f"--sweep.cull_epochs={'1' * 5000}"], ["epochs"]),
     "storage alone": (["--storage=postgresql://a/b"], ["--storage", "--sweep"]),
 }
 
@@ -200,6 +238,17 @@ def test_command_lines(refused, arguments, parts):
         ("def get_sweep():\n    return 1 / 0\n", ["mine.py, line 2", "ZeroDivisionError"]),
         ("def get_sweep():\n    return {'seed': 3}\n", ["sweep.seed", "3"]),
         ("def get_sweep():\n    return {'num_trials': 'x', 'seed': [1]}\n", ["num_trials", "'x'"]),
+        ("def get_sweep():\n    return {3: [1]}\n", ["keys of a sweep", "3"]),
+        ("def get_sweep():\n    return {('seed',): [1]}\n", ["keys of a sweep", "('seed',)"]),
+        ("def get_sweep():\n    return {'seed': range(10**20)}\n", ["sweep.seed", "1,000 values"]),
+        ("def get_sweep():\n    return {'seed': [10**5000]}\n", ["sweep.seed", "many digits"]),
+        ("def get_sweep():\n    return {'seed': 10**5000}\n", ["sweep.seed", "must be a list"]),
+        ("def get_sweep():\n    return {'seed': {1, 2}}\n", ["sweep.seed", "must be a list"]),
+        ("def get_sweep():\n    return {'seed': b'ab'}\n", ["sweep.seed", "must be a list"]),
+        ("def get_sweep():\n    return {'seed': lambda: 0}\n", ["sweep.seed", "must be a list"]),
+        ("def get_sweep():\n    return {'seed': [object()]}\n", ["sweep.seed", "neither"]),
+        ("def get_sweep():\n    return {'strategy': ['grid']}\n", ["sweep.strategy", "'grid'"]),
+        ("def get_sweep():\n    return {'strategy': {}}\n", ["sweep.strategy", "neither"]),
     ],
 )
 def test_files(refused, tmp_path, text, parts):

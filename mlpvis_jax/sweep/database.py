@@ -37,7 +37,7 @@ _KEPT = (
     *("validation_top5_accuracy", "learning_rate", "seconds"),
 )
 _DIGITS = 7
-_AHEAD = 512  # points in the queue: each takes the database milliseconds
+_AHEAD = 16  # points: whoever asks for one reads all that wait
 _ATTEMPTS = 5
 _BEATS_OF_GRACE = 4
 _Method = TypeVar("_Method", bound=Callable)
@@ -101,6 +101,7 @@ class DatabaseStore:
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._kinds = tpe.distributions(sweep)
+        self._point = functools.cache(sweep.point)
 
     def __enter__(self) -> "DatabaseStore":
         self._thread = threading.Thread(target=self._beat, daemon=True)
@@ -171,7 +172,7 @@ class DatabaseStore:
     def claim(self, most: Callable[[Trial], int]) -> tuple[Group, list[Trial]] | None:
         """See `store.Store.claim`."""
         with self._folder.locked():
-            self._put_back()
+            self._fail_the_silent()
             for group in self._folder.read_groups(self._sweep):
                 if group.take_if(lambda: self._is_ours(group)):  # noqa: B023
                     return group, group.trials(self._sweep)
@@ -264,8 +265,8 @@ class DatabaseStore:
             self._ids.update({point: mine[point] for point in points})
         return True
 
-    def _put_back(self) -> None:
-        """Enqueues some of the points that no living process has, and that are not done."""
+    def _fail_the_silent(self) -> None:
+        """Takes their points from processes that no longer say that they are alive."""
         self._optuna.storages.fail_stale_trials(self._study)
         silent = datetime.datetime.now() - datetime.timedelta(seconds=8 * self._beat_seconds)
         for one in self._living():
@@ -273,9 +274,10 @@ class DatabaseStore:
             if begun and _WORKER not in one.user_attrs and one.datetime_start < silent:
                 with contextlib.suppress(Exception):  # another was faster
                     self._study.tell(one.number, state=self._states.FAIL)
-        living = self._living()
-        present = {one.user_attrs[_POINT] for one in living if _POINT in one.user_attrs}
-        waiting = sum(one.state == self._states.WAITING for one in living)
+
+    def _enqueue(self) -> bool:
+        """Enqueues a few points that no living process has, and that are not done, if there are."""
+        present = {one.user_attrs[_POINT] for one in self._living() if _POINT in one.user_attrs}
         lost: dict[int, Point] = {}
         if not self._sweep.strategy.knows_points:
             for one in self._study.get_trials(deepcopy=False):
@@ -285,23 +287,24 @@ class DatabaseStore:
             lost = {index: point for index, point in lost.items() if index not in present}
         else:
             free = (index for index in range(self._sweep.num_points) if index not in present)
-            lost = {index: self._sweep.point(index) for index in free}
+            lost = {index: self._point(index) for index in free}
         shapes = {index: self._sweep.shape_of_point(point) for index, point in lost.items()}
         # Points of one shape come one after another, to be drawn together.
         order = {shape: place for place, shape in enumerate(dict.fromkeys(shapes.values()))}
         ordered = sorted(lost, key=lambda index: (order[shapes[index]], index))
-        for index in ordered[: max(_AHEAD - waiting, 0)]:
+        for index in ordered[:_AHEAD]:
             self._study.enqueue_trial(lost[index], user_attrs={_POINT: index, _VALUES: lost[index]})
+        return bool(ordered)
 
     def _take_point(self) -> tuple[int, Point] | None:
         """A point that is now ours; None if there is none."""
         while True:
             living = self._living()
-            waiting = any(one.state == self._states.WAITING for one in living)
-            if not waiting and self._sweep.strategy.knows_points:
-                return None
-            if not waiting and len(living) >= self._sweep.num_points:
-                return None
+            if not any(one.state == self._states.WAITING for one in living):
+                if self._enqueue():
+                    continue
+                if self._sweep.strategy.knows_points or len(living) >= self._sweep.num_points:
+                    return None
             trial = self._study.ask(self._kinds)
             self._storage.record_heartbeat(trial._trial_id)
             attributes = trial.user_attrs

@@ -274,11 +274,14 @@ def command_of(tiny_npz, folder, url):
 
 
 @pytest.mark.slow
-def test_two_processes_as_on_two_machines(tiny_npz, url, tmp_path):
+@pytest.mark.parametrize("strategy", ["grid", "random", "tpe"])
+def test_two_processes_as_on_two_machines(tiny_npz, url, tmp_path, strategy):
     folders = [tmp_path / machine / "rates" for machine in ("a", "b")]
+    drawn = [f"--sweep.{RATE}=uniform(0.001, 0.01)", "--sweep.num_trials=5"]
+    more = [*drawn, f"--sweep.strategy={strategy}"] if strategy != "grid" else []
     workers = [
         subprocess.Popen(
-            [sys.executable, "launch.py", *command_of(tiny_npz, folder, url)],
+            [sys.executable, "launch.py", *command_of(tiny_npz, folder, url), *more],
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for folder in folders
@@ -294,21 +297,34 @@ def test_two_processes_as_on_two_machines(tiny_npz, url, tmp_path):
     assert (folders[0] / "best.json").read_text() == (folders[1] / "best.json").read_text()
 
 
-def test_a_sweep_stays_shared_or_alone(launch_main, tiny_npz, url, tmp_path, capsys):
-    command = command_of(tiny_npz, tmp_path / "rates", url)
-    assert launch_main(*command) == 0
-    capsys.readouterr()
-    assert launch_main(*command[:-1]) == 2
+def test_a_sweep_stays_shared_or_alone_and_keeps_its_password(
+    launch_main, tiny_npz, server, url, tmp_path, capsys
+):
+    execute(url, """CREATE ROLE other SUPERUSER LOGIN PASSWORD 'p@ss%word/'""")
+    _, place = url.split("@")
+    in_front = f"--storage=postgresql://other:p%40ss%25word%2F@{place}"
+    behind = f"--storage=postgresql://other@{place}?password=p%40ss%25word%2F"
+    workdir = f"--workdir={tmp_path / 'rates'}"
+    command = command_of(tiny_npz, tmp_path / "rates", "")[:-1]
+    assert launch_main(*command, in_front) == 0
+    printed = "".join(capsys.readouterr())
+    assert launch_main(*command) == 2
     err = capsys.readouterr().err
-    assert "shared through a database" in err and "secret" not in err
-    assert launch_main(f"--workdir={tmp_path / 'rates'}", command[-1]) == 0
+    assert "shared through a database" in err and f"other:***@{place}" in err
+    assert launch_main(workdir, behind) == 0
+    assert launch_main(workdir, behind.replace("/test", "/another")) == 2
+    elsewhere = capsys.readouterr().err
+    assert "is another database" in elsewhere and elsewhere.count("\n") == 1
     content = (tmp_path / "rates/sweep.json").read_text()
-    assert "127.0.0.1" in content and "secret" not in content
+    assert json.loads(content)["storage"] == f"postgresql://other@{place}"
+    files = [path.read_bytes() for path in (tmp_path / "rates").rglob("*") if path.is_file()]
+    for text in (printed.encode(), err.encode(), elsewhere.encode(), *files):
+        assert b"p@ss" not in text and b"p%40ss" not in text
 
     alone = {**json.loads(content), "storage": None}
     (tmp_path / "rates/sweep.json").write_text(json.dumps(alone))
     capsys.readouterr()
-    assert launch_main(*command) == 2
+    assert launch_main(*command, in_front) == 2
     assert "of this machine alone" in capsys.readouterr().err
 
 
@@ -318,6 +334,9 @@ def test_a_sweep_stays_shared_or_alone(launch_main, tiny_npz, url, tmp_path, cap
         ("postgresql://sweeper:secret@127.0.0.1:1/name", "127.0.0.1:1/name cannot be used"),
         ("mysql://sweeper:secret@127.0.0.1:1/name", "127.0.0.1:1/name cannot be used"),
         ("postgresql://sweeper:secret@127.0.0.1:1:2/name", "no URL of a database"),
+        ("postgresql://sweeper:a@secret@127.0.0.1:1/name", "no URL of a database"),
+        ("postgresql://127.0.0.1:1/name?password=secret", "127.0.0.1:1/name cannot be used"),
+        ("postgresql://127.0.0.1:1/name?secret=secret", 'option "***"'),
         ("sqlite:///sweep.db", "need PostgreSQL or MySQL"),
         ("name", "no URL of a database"),
     ],

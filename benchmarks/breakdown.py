@@ -46,8 +46,8 @@ from benchmarks.experiment import Epochs, with_images
 from benchmarks.rounds import interleaved, summarize
 from mlpvis_jax.data.resident import Batch, ResidentSet, rows_in_order, shuffle
 from mlpvis_jax.models import Classifier
-from mlpvis_jax.running.choices import Plan
 from mlpvis_jax.running.placement import DataParallel, describe_devices
+from mlpvis_jax.running.plan import Plan
 from mlpvis_jax.running.task import Task
 from mlpvis_jax.settings.config import RunConfig
 

@@ -10,8 +10,8 @@ from benchmarks import images
 from mlpvis_jax.learning.metrics import no_sums
 from mlpvis_jax.learning.state import EpochTotals, TrainState
 from mlpvis_jax.models import Classifier
-from mlpvis_jax.running.choices import Plan
 from mlpvis_jax.running.placement import Placement
+from mlpvis_jax.running.plan import Plan
 from mlpvis_jax.running.programs import Programs
 from mlpvis_jax.running.task import Task
 from mlpvis_jax.settings.config import RunConfig

@@ -6,7 +6,8 @@ import sys
 import types
 from collections.abc import Sequence
 
-from mlpvis_jax.settings.config import RunConfig, override
+from mlpvis_jax.settings.config import RunConfig
+from mlpvis_jax.settings.override import override
 
 # The three models of the Keras example, by the name of their config.
 MODELS = ("mixer", "fnet", "gmlp")

@@ -16,7 +16,8 @@ from mlpvis_jax.files.config_file import ConfigFile, command
 from mlpvis_jax.files.place import find_folder
 from mlpvis_jax.files.recipe import find_file, read_config, read_sweep, split_variant
 from mlpvis_jax.files.run_folder import RunFolder
-from mlpvis_jax.settings.config import RunConfig, override_all
+from mlpvis_jax.settings.config import RunConfig
+from mlpvis_jax.settings.override import override_all
 from mlpvis_jax.show.output import print_while_somebody_reads
 
 _EXAMPLES = """\

@@ -29,18 +29,18 @@ ALLOWED = {
 }
 # Inside a part, what each file may import of its own part: only what stands before it.
 ORDER = {
-    "settings": "declared choice config",
+    "settings": "declared choice config override",
     "models": "fields checks layers patches fnet gmlp mixer classifier presets __init__",
     "learning": "augment metrics losses mix optimizers plateau schedules state step",
     "files": "atomic place config_file orbax_messages checkpoint run_folder recipe weights",
     "show": "drawing output terminal curves writers",
     "running": (
-        "machine interruption room task placement trials feed choices programs progress failures "
-        "outcome run trainer evaluation solo manual"
+        "machine interruption room task placement trials feed choices plan programs progress "
+        "failures outcome run trainer evaluation solo manual"
     ),
     "sweep": (
         "space strategies definition culling records database_url storage folder ranking pictures "
-        "capacity tpe store database stores report loop"
+        "data capacity tpe retry store database stores report loop"
     ),
 }
 

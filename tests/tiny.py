@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mlpvis_jax.settings.config import RunConfig, override
+from mlpvis_jax.settings.config import RunConfig
+from mlpvis_jax.settings.override import override
 
 CLOCK = {"seconds", "images_per_second"}
 # On images of 8 x 8 pixels, such as those of the fixture tiny_npz.

@@ -5,17 +5,16 @@ TensorFlow for nearly every set (CIFAR has a way around it in `cifar`). TFDS tak
 to import, so nothing here imports it before a set of it is asked for.
 """
 
-import contextlib
 import difflib
 import importlib.util
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mlpvis_jax.data.examples import Example, Examples, Source, fingerprint_of
 from mlpvis_jax.data.images import decode_image
-from mlpvis_jax.errors import InputError
+from mlpvis_jax.data.tfds_features import only_own_features
+from mlpvis_jax.errors import InputError, first_line
 
 # Images of at least so many pixels are decoded in threads; see Examples.decode_in_threads.
 _PIXELS_FOR_THREADS = 128 * 128
@@ -144,7 +143,7 @@ def find_prepared(tfds_name: str, folder: Path) -> Any:
             "tfds:name:1.0.0."
         ) from error
     try:
-        with _only_own_features(folder):
+        with only_own_features(folder):
             return tfds.core.read_only_builder.builder_from_files(tfds_name, data_dir=str(folder))
     except InputError:
         raise
@@ -158,35 +157,9 @@ def find_prepared(tfds_name: str, folder: Path) -> Any:
         return None
     except Exception as error:  # malformed JSON raises protobuf's ParseError, and others others
         raise InputError(
-            f"The prepared copy of {tfds_name!r} in {folder} is damaged ({_first_line(error)}); "
+            f"The prepared copy of {tfds_name!r} in {folder} is damaged ({first_line(error)}); "
             "prepare it again, or copy it again."
         ) from error
-
-
-@contextlib.contextmanager
-def _only_own_features(folder: Path) -> Iterator[None]:
-    """Refuses the features of others: TFDS imports, and so runs, any module that a copy names."""
-    import tensorflow_datasets as tfds
-
-    features: Any = tfds.features.FeatureConnector
-    # All the ways to a module's name, in features.json and dataset_info.json, in today's form and
-    # in older ones, end in this method.
-    import_class, method = features.cls_from_name, vars(features)["cls_from_name"]
-
-    def own(class_name: str) -> Any:
-        if not class_name.startswith("tensorflow_datasets."):
-            raise InputError(
-                f"A set in {folder} names the feature {class_name!r}, which is not of TFDS: its "
-                "module would be imported, and could run anything. Prepare the set with TFDS's own "
-                "features, or give its images as folder:PATH or npz:PATH."
-            )
-        return import_class(class_name)
-
-    features.cls_from_name = staticmethod(own)
-    try:
-        yield
-    finally:
-        features.cls_from_name = method
 
 
 def source_of(name: str, builder: Any, image_size: int) -> Source:
@@ -319,14 +292,9 @@ def _prepare(tfds_name: str, folder: Path) -> None:
         builder.download_and_prepare()
     except Exception as error:  # from the network, the disk, the set's own code, ...
         raise InputError(
-            f"TFDS could not prepare {tfds_name!r} in {folder}: {_first_line(error)}"
+            f"TFDS could not prepare {tfds_name!r} in {folder}: {first_line(error)}"
         ) from error
 
 
 def _can_import_tensorflow() -> bool:
     return importlib.util.find_spec("tensorflow") is not None
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -9,9 +9,9 @@ from mlpvis_jax.data.resident import ResidentSet
 from mlpvis_jax.learning import metrics
 from mlpvis_jax.learning.state import EpochTotals, TrainState
 from mlpvis_jax.learning.step import Learner, make_dispatch, make_evaluation, make_step
-from mlpvis_jax.running.choices import Plan
 from mlpvis_jax.running.feed import EvaluationFeed, Feed, ResidentFeed
 from mlpvis_jax.running.placement import Layout, Placement, num_microbatches
+from mlpvis_jax.running.plan import Plan
 from mlpvis_jax.running.task import Task
 from mlpvis_jax.settings.config import RunConfig
 

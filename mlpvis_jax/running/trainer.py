@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
 from mlpvis_jax.files.checkpoint import Checkpoints
 from mlpvis_jax.files.weights import save_weights
@@ -19,6 +18,7 @@ from mlpvis_jax.learning.state import EpochTotals, TrainState
 from mlpvis_jax.running.failures import describe_divergence, describe_divergence_of_validation
 from mlpvis_jax.running.interruption import Interruption
 from mlpvis_jax.running.outcome import Outcome, describe_weights, results_of
+from mlpvis_jax.running.plan import with_learning_rate
 from mlpvis_jax.running.programs import Programs
 from mlpvis_jax.running.progress import RunProgress, snapshot
 from mlpvis_jax.running.run import Observer, Run
@@ -91,13 +91,7 @@ class GroupTrainer:
     def _numbers_of_epoch(self) -> list[dict[str, Any]]:
         """The traced settings of each run, with the learning rate that its plateau has left."""
         return [
-            {
-                **numbers,
-                "optimizer": {
-                    **numbers["optimizer"],
-                    "learning_rate": np.float32(run.progress.plateau.learning_rate),
-                },
-            }
+            with_learning_rate(numbers, run.progress.plateau.learning_rate)
             for run, numbers in zip(self._runs, self._numbers, strict=True)
         ]
 

@@ -209,81 +209,23 @@ def closed_settings(section: type = RunConfig, prefix: str = "") -> dict[str, Se
     return found
 
 
-def override_all(values: dict[str, Any], texts: Mapping[str, str]) -> None:
-    """Sets values of a nested dict by their keys, names first; see `override`."""
-    for path in sorted(texts, key=lambda path: not path.endswith(".name")):
-        override(values, path, texts[path])
-
-
-def override(values: dict[str, Any], path: str, text: str) -> None:
-    """Sets one value of a nested dict from the command line, where everything is text.
-
-    Another name drops the options of the row that stood there before; a model keeps its own, for
-    they replace fields of any preset.
-
-    Args:
-      values: changed in place.
-      path: such as "optimizer.learning_rate".
-      text: a number, a word, True, False or None, as the setting's type asks.
-
-    Raises:
-      InputError: no such setting, or a text that is none of its type.
-    """
-    *groups, key = path.split(".")
-    section: Any = RunConfig
-    for depth, name in enumerate(groups):
-        place = ".".join(["config", *groups[: depth + 1]])
-        if section is None:  # inside of a group of options, of which any depth may be new
-            break
-        hints = typing.get_type_hints(section)
-        if name not in hints or name == "options":
-            raise InputError(unknown_key(place, _keys(section)))
-        section = hints[name] if dataclasses.is_dataclass(hints[name]) else None
-        if section is None and hints[name] != Options:
-            raise InputError(f"{place} is one setting; there is no config.{path}.")
-    value = _parse(section, key, path, text)
-    for name in groups:
-        values = values.setdefault(name, {})
-        if not isinstance(values, dict):
-            raise InputError(f"config.{path} cannot be set; {name} is {values!r}, and no group.")
-    if key == "name" and groups and groups[0] != "model" and values.get("name") != value:
-        closed = settings_of(section) if section is not None else {}
-        for option in values.keys() - closed.keys():
-            del values[option]
-    values[key] = value
-
-
-def _parse(section: Any, key: str, path: str, text: str) -> Any:
-    declared = settings_of(section).get(key) if section is not None else None
-    if declared is not None:
-        return declared.check(declared.parse(text), f"config.{path}")
-    is_open = section is None or "options" in _hints(section)
-    if section is not None and key in _hints(section) and key != "options":
-        hint = _hints(section)[key]
-        keys = _keys(hint) if dataclasses.is_dataclass(hint) else ["LABEL"]
-        raise InputError(
-            f"config.{path} is a group of settings; set one of {', '.join(keys)} in it."
-        )
-    if not is_open:
-        raise InputError(unknown_key(f"config.{path}", _keys(section)))
-    return Setting(object, (), True, Role.SHAPE, "").parse(text)
-
-
-def _hints(section: type) -> dict[str, Any]:
+def hints_of(section: type) -> dict[str, Any]:
     return typing.get_type_hints(section)
 
 
-def _keys(section: Any) -> list[str]:
-    return [name for name in _hints(section) if name != "options"]
+def keys_of(section: Any) -> list[str]:
+    return [name for name in hints_of(section) if name != "options"]
 
 
 def _section(cls: type, values: Any, path: str) -> Any:
     if not isinstance(values, Mapping) and not hasattr(values, "items"):
         raise InputError(f"{path} must be a group of settings, not {shown(values)}.")
     values = dict(values.items())
-    hints, declared, checked = _hints(cls), settings_of(cls), {}
+    hints, declared, checked = hints_of(cls), settings_of(cls), {}
     if any(not isinstance(key, str) for key in values):
-        raise InputError(f"{path} has a key that is no word; its keys are {', '.join(_keys(cls))}.")
+        raise InputError(
+            f"{path} has a key that is no word; its keys are {', '.join(keys_of(cls))}."
+        )
     for key in hints:
         if key == "options":
             continue

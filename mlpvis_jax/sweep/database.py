@@ -19,15 +19,16 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any
 
-from mlpvis_jax.errors import InputError, StorageError
+from mlpvis_jax.errors import InputError
 from mlpvis_jax.sweep import tpe
 from mlpvis_jax.sweep.culling import Record
 from mlpvis_jax.sweep.database_url import DatabaseUrl
 from mlpvis_jax.sweep.definition import Sweep, Trial
 from mlpvis_jax.sweep.folder import Group, SweepFolder
 from mlpvis_jax.sweep.records import RUNNING
+from mlpvis_jax.sweep.retry import BEATS_OF_GRACE, retry_until_deadline
 from mlpvis_jax.sweep.space import Point
 from mlpvis_jax.sweep.store import form_groups
 
@@ -39,35 +40,6 @@ _KEPT = (
 _DIGITS = 7
 _AHEAD = 16  # points: whoever asks for one reads all that wait
 _ATTEMPTS = 5
-_BEATS_OF_GRACE = 4
-_Method = TypeVar("_Method", bound=Callable)
-
-
-def _patient(method: _Method) -> _Method:
-    """Makes a method of DatabaseStore try again while the database cannot be reached.
-
-    It does so for as long as the others take this worker for alive; then it raises StorageError.
-    """
-
-    @functools.wraps(method)
-    def call(self: "DatabaseStore", *arguments: Any) -> Any:
-        import sqlalchemy
-
-        failures = (self._optuna.exceptions.StorageInternalError, sqlalchemy.exc.OperationalError)
-        deadline = time.monotonic() + _BEATS_OF_GRACE * self._beat_seconds
-        while True:
-            try:
-                return method(self, *arguments)
-            except failures as error:
-                if time.monotonic() >= deadline:
-                    raise StorageError(
-                        f"--storage={self._url.shown} can no longer be reached "
-                        f"({self._first_line(error.__cause__ or error)}). The trials are on disk: "
-                        "give the same command again when it can."
-                    ) from None
-                time.sleep(self._beat_seconds / 10)
-
-    return cast(_Method, call)
 
 
 class DatabaseStore:
@@ -91,10 +63,10 @@ class DatabaseStore:
         self._sweep = sweep
         self._optuna = tpe.optuna()
         self._states = self._optuna.trial.TrialState
-        self._beat_seconds = beat_seconds
+        self.beat_seconds = beat_seconds
         self._name = folder.path.absolute().name
         self._worker = f"{platform.node()}:{folder.path.absolute()}"
-        self._url = url
+        self.url = url
         self.shown_url = url.shown
         self._study, self._storage = self._connect()
         self._ids: dict[int, int] = {}  # of the trials in the database, by point; held by us
@@ -113,9 +85,9 @@ class DatabaseStore:
         self._thread.join()
 
     def _connect(self) -> tuple[Any, Any]:
-        shown = self._url.shown
+        shown = self.url.shown
         try:
-            storage = self._open(self._url.full)
+            storage = self._open(self.url.full)
             study = self._optuna.create_study(
                 study_name=self._name,
                 storage=storage,
@@ -126,7 +98,7 @@ class DatabaseStore:
             found = study.user_attrs.get(_DEFINITION)
         except Exception as error:  # whatever the driver raises
             raise InputError(
-                f"--storage={shown} cannot be used: {self._first_line(error)}."
+                f"--storage={shown} cannot be used: {self.first_line(error)}."
             ) from None
         if found is None:
             if study.get_trials(deepcopy=False):
@@ -154,8 +126,8 @@ class DatabaseStore:
                 return self._optuna.storages.RDBStorage(
                     url,
                     engine_kwargs={"pool_pre_ping": True},
-                    heartbeat_interval=self._beat_seconds,
-                    grace_period=_BEATS_OF_GRACE * self._beat_seconds,
+                    heartbeat_interval=self.beat_seconds,
+                    grace_period=BEATS_OF_GRACE * self.beat_seconds,
                 )
             except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
                 # Two workers that begin at once make the same tables, and one comes second.
@@ -168,7 +140,7 @@ class DatabaseStore:
         """Writes the sweep into the database, once all is known to be good."""
         self._study.set_user_attr(_DEFINITION, json.dumps(self._sweep.to_json()))
 
-    @_patient
+    @retry_until_deadline
     def claim(self, most: Callable[[Trial], int]) -> tuple[Group, list[Trial]] | None:
         """See `store.Store.claim`."""
         with self._folder.locked():
@@ -196,7 +168,7 @@ class DatabaseStore:
         with contextlib.suppress(Exception):
             self._write(trial, "history", [_short(record) for record in history])
 
-    @_patient
+    @retry_until_deadline
     def trial_done(
         self, trial: Trial, outcome: Mapping[str, Any], history: Sequence[Record]
     ) -> None:
@@ -218,7 +190,7 @@ class DatabaseStore:
                 self._ids.pop(trial.point, None)
         self._folder.write_outcome(trial, outcome)
 
-    @_patient
+    @retry_until_deadline
     def rows(self) -> list[dict[str, Any]]:
         """See `store.Store.rows`."""
         found: dict[int, dict[str, Any]] = {}
@@ -233,9 +205,9 @@ class DatabaseStore:
                 found.setdefault(number, {**row, "history": history})
         return [found[number] for number in sorted(found)]
 
-    def _first_line(self, error: BaseException) -> str:
+    def first_line(self, error: BaseException) -> str:
         line = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        return self._url.hide(line)
+        return self.url.hide(line)
 
     def _write(self, trial: Trial, what: str, content: Any) -> None:
         with self._lock:
@@ -268,7 +240,7 @@ class DatabaseStore:
     def _fail_the_silent(self) -> None:
         """Takes their points from processes that no longer say that they are alive."""
         self._optuna.storages.fail_stale_trials(self._study)
-        silent = datetime.datetime.now() - datetime.timedelta(seconds=8 * self._beat_seconds)
+        silent = datetime.datetime.now() - datetime.timedelta(seconds=8 * self.beat_seconds)
         for one in self._living():
             begun = one.state == self._states.RUNNING and one.datetime_start
             if begun and _WORKER not in one.user_attrs and one.datetime_start < silent:
@@ -336,7 +308,7 @@ class DatabaseStore:
         return len(points) >= self._sweep.num_points
 
     def _beat(self) -> None:
-        while not self._ended.wait(self._beat_seconds):
+        while not self._ended.wait(self.beat_seconds):
             with self._lock:
                 held = list(self._ids.values())
             for identity in held:

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.running.choices import completed, declarations, differences
 from mlpvis_jax.settings.choice import find
-from mlpvis_jax.settings.config import RunConfig, override, override_all
+from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.settings.declared import Count, OneOf, Role, Within, check_all, settings_of, shown
+from mlpvis_jax.settings.override import override, override_all
 from mlpvis_jax.sweep import space
 from mlpvis_jax.sweep.space import Point, Space
 from mlpvis_jax.sweep.strategies import STRATEGIES, Strategy

@@ -8,7 +8,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -17,7 +17,6 @@ from mlpvis_jax.errors import InputError, InterruptedRunError
 from mlpvis_jax.files.checkpoint import Checkpoints
 from mlpvis_jax.files.config_file import ConfigFile
 from mlpvis_jax.files.run_folder import RunFolder
-from mlpvis_jax.files.weights import read_description
 from mlpvis_jax.running.failures import explain_resource_errors
 from mlpvis_jax.running.interruption import Interruption
 from mlpvis_jax.running.machine import local_devices
@@ -33,6 +32,7 @@ from mlpvis_jax.show import writers
 from mlpvis_jax.show.terminal import print_header
 from mlpvis_jax.sweep import culling, report
 from mlpvis_jax.sweep.capacity import serves, trials_that_fit
+from mlpvis_jax.sweep.data import data_key, read_task
 from mlpvis_jax.sweep.definition import Sweep, Trial, config_of
 from mlpvis_jax.sweep.folder import Group, SweepFolder
 from mlpvis_jax.sweep.records import RUNNING
@@ -78,7 +78,7 @@ def run(
     with contextlib.ExitStack() as stack:
         store = open_store(folder, sweep, shared)
         config = config_of(sweep.base, {})
-        task = _read_task(config, {}, sweep, folder)
+        task = read_task(config, {}, sweep, folder)
         with folder.locked():
             folder.check(sweep, shared)
             if config_file is not None:
@@ -112,9 +112,9 @@ def _check_trials(sweep: Sweep) -> None:
         shapes.add(shape)
         try:
             config = config_of(sweep.base, point)
-            if _data_key(config) not in sources:
+            if data_key(config) not in sources:
                 open_data(config)
-                sources.add(_data_key(config))
+                sources.add(data_key(config))
         except InputError as error:
             values = ", ".join(f"{key}={value}" for key, value in point.items())
             raise InputError(f"The sweep's point {values}: {error}") from None
@@ -136,7 +136,7 @@ class _Session(Observer):
         self._folder = folder
         self._store = store
         self._devices = devices
-        self._tasks = {_data_key(config_of(sweep.base, {})): task}
+        self._tasks = {data_key(config_of(sweep.base, {})): task}
         self._programs: list[Programs] = []
         self._trials: dict[int, Trial] = {}
         self._live = report.LiveTable(sweep, store.rows(), len(task.training))
@@ -187,10 +187,10 @@ class _Session(Observer):
         return trials_that_fit(trial.config, task, self._devices, settings.side_by_side)
 
     def _task_of(self, trial: Trial) -> Task:
-        key = _data_key(trial.config)
+        key = data_key(trial.config)
         if key not in self._tasks:
             # One set at a time.
-            self._tasks = {key: _read_task(trial.config, trial.values, self._sweep, self._folder)}
+            self._tasks = {key: read_task(trial.config, trial.values, self._sweep, self._folder)}
             self._programs = []
         return self._tasks[key]
 
@@ -281,34 +281,3 @@ def _writers(run: Run) -> list[writers.Writer]:
     title = f"{config.model.name} on {config.data.source}"
     description = writers.RunDescription(run.folder.path, title, config.flat(), run.progress.epoch)
     return [make(description) for make in writers.chosen(names)]
-
-
-def _data_key(config: RunConfig) -> tuple[Any, ...]:
-    """What decides which images a run trains on."""
-    return config.data, config.model.image_size
-
-
-def _read_task(
-    config: RunConfig, values: Mapping[str, Any], sweep: Sweep, folder: SweepFolder
-) -> Task:
-    """The data of trials with these values, which are those of the trials before them.
-
-    Raises:
-      InputError: trials in the folder had other images, labels or classes under the same name.
-    """
-    task = Task.read(config, folder.path)
-    for group in folder.read_groups(sweep):
-        for one in group.points:
-            weights = folder.run_folder(one["trial"]).best_weights
-            if _of_data(one["values"]) != _of_data(values) or not weights.exists():
-                continue
-            before = read_description(weights).get("data")
-            if before is not None:
-                task.refuse_other(before, f"The sweep in {folder.path}")
-                return task
-    return task
-
-
-def _of_data(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a trial's values those that decide which images it trains on."""
-    return {key: values[key] for key in values if key[:5] == "data." or key == "model.image_size"}

@@ -19,7 +19,7 @@ from mlpvis_jax.learning import augment, metrics
 from mlpvis_jax.learning.state import EpochTotals, TrainState
 from mlpvis_jax.learning.step import make_dispatch, make_step
 from mlpvis_jax.models import create_model
-from mlpvis_jax.running.choices import Plan
+from mlpvis_jax.running.plan import Plan
 from mlpvis_jax.running.task import Task
 from mlpvis_jax.settings.config import RunConfig
 

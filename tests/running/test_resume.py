@@ -19,7 +19,7 @@ import pytest
 from mlpvis_jax.files.checkpoint import Checkpoints
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.learning.metrics import no_sums
-from mlpvis_jax.running.choices import Plan
+from mlpvis_jax.running.plan import Plan
 from mlpvis_jax.running.progress import RunProgress
 from mlpvis_jax.running.task import Task
 from tests import tiny

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from configs import mixer
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.running.choices import completed, declarations
-from mlpvis_jax.settings.config import RunConfig, closed_settings, override, override_all
+from mlpvis_jax.settings.config import RunConfig, closed_settings
 from mlpvis_jax.settings.declared import shown
+from mlpvis_jax.settings.override import override, override_all
 
 CLOSED = list(closed_settings())
 OPTIONS = sorted(

@@ -240,7 +240,7 @@ def test_a_database_that_is_away_for_a_while_is_waited_for(worker, monkeypatch):
     monkeypatch.setattr(store._study, "get_trials", fail_at_first)
     end(store, trials)
     assert len(store.rows()) == 4 and not failures
-    store._beat_seconds = 0  # no patience
+    store.beat_seconds = 0  # no patience
     failures.append(None)
     with pytest.raises(StorageError, match="can no longer be reached") as caught:
         store.rows()

@@ -9,10 +9,11 @@ import pytest
 
 from configs import fnet, gmlp, mixer
 from mlpvis_jax.errors import InputError
-from mlpvis_jax.running.choices import Plan, declarations, program_key
+from mlpvis_jax.running.choices import declarations, program_key
+from mlpvis_jax.running.plan import Plan
 from mlpvis_jax.running.task import Task
-from mlpvis_jax.settings.config import override_all
 from mlpvis_jax.settings.declared import Role
+from mlpvis_jax.settings.override import override_all
 from mlpvis_jax.sweep.definition import Sweep, config_of
 
 RATE, BLOCKS = "optimizer.learning_rate", "model.num_blocks"

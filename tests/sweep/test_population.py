@@ -17,8 +17,8 @@ from mlpvis_jax.running import solo as solo_run
 from mlpvis_jax.running.choices import declarations
 from mlpvis_jax.running.task import Task
 from mlpvis_jax.running.trials import TrialParallel
-from mlpvis_jax.settings.config import override_all
 from mlpvis_jax.settings.declared import Role
+from mlpvis_jax.settings.override import override_all
 from mlpvis_jax.sweep import capacity, pictures
 from mlpvis_jax.sweep.definition import Sweep
 from tests import soak, tiny

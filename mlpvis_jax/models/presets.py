@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax.core import FrozenDict
 
@@ -189,7 +190,7 @@ def _check(name: str, num_classes: int, settings: Row) -> None:
     given = {**settings, "num_classes": num_classes}
     for key, setting in {**declared, "num_classes": declared["width"]}.items():
         value = given.get(key, setting.default)
-        if key in ("dtype", "param_dtype"):
+        if key in ("dtype", "param_dtype") and isinstance(value, type | np.dtype):
             with contextlib.suppress(TypeError):  # a dtype of JAX or NumPy is as good as its name
                 value = jnp.dtype(value).name
         if value is not MISSING and not isinstance(value, jax.Array):

@@ -37,6 +37,9 @@ def build_model(config: ModelConfig, num_classes: int) -> Classifier:
         parameters than there is room for.
     """
     overrides = {key: value for key, value in config.options.items() if value is not None}
+    declared = model_settings(config.name)
+    for key in overrides.keys() & declared.keys():
+        declared[key].check(overrides[key], f"config.model.{key}")
     model = create_model(config.name, num_classes, **overrides)
     if config.image_size % model.patch_size:
         raise InputError(

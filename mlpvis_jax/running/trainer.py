@@ -4,9 +4,9 @@ A run of its own is a group of one. Every run has its own history, plateau, earl
 weights. A run that has ended is taken out of the group, and the others go on without it.
 """
 
-import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from typing import Any
 
 import jax
@@ -65,11 +65,10 @@ class GroupTrainer:
           RunError: what the observer raises: a divergence, or an interruption.
         """
         self._place(self._states)
-        with contextlib.ExitStack() as stack:
+        del self._states
+        with ExitStack() as stack:
             self._writers = {
-                run.number: [
-                    stack.enter_context(contextlib.closing(one)) for one in run.writers(run)
-                ]
+                run.number: [stack.enter_context(closing(one)) for one in run.writers(run)]
                 for run in self._runs
             }
             self._end_runs()  # where a checkpoint was the last thing that was written
@@ -188,7 +187,7 @@ class GroupTrainer:
         culled: set[int] = set()
         if others and others[0].progress.is_between_epochs:
             culled = self._observer.cull(len(others[0].progress.history), others)
-        if not over and not culled:
+        if not over | culled:
             return
         states = self._programs.placement.fetch(self._state, len(self._runs))
         pairs = list(zip(self._runs, states, strict=True))

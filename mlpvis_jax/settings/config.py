@@ -222,10 +222,11 @@ def _section(cls: type, values: Any, path: str) -> Any:
         raise InputError(f"{path} must be a group of settings, not {shown(values)}.")
     values = dict(values.items())
     hints, declared, checked = hints_of(cls), settings_of(cls), {}
-    if any(not isinstance(key, str) for key in values):
-        raise InputError(
-            f"{path} has a key that is no word; its keys are {', '.join(keys_of(cls))}."
-        )
+    for key in values:
+        if not isinstance(key, str):
+            raise InputError(
+                f"{path} has the key {shown(key)}; keys are {', '.join(keys_of(cls))}."
+            )
     for key in hints:
         if key == "options":
             continue

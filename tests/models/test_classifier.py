@@ -153,14 +153,17 @@ def test_models_of_equal_settings_are_equal_and_hashable():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("mixer_kera", 10, {}), "Unknown model 'mixer_kera' .did you mean 'mixer_keras'?"),
+        (
+            ("mixer_kera", 10, {}),
+            "config.model.name has no 'mixer_kera' .did you mean 'mixer_keras'.",
+        ),
         (("fnet_keras", 10, {"tokens_hidden_dim": 8}), "'fnet_keras' has no setting 'tokens_hid"),
         (("mixer_keras", 10, {"drop_rate": 0.1}), "did you mean 'dropout_rate'"),
-        (("mixer_keras", 0, {}), "num_classes .* above 0, not 0"),
-        (("mixer_keras", 10, {"width": -4}), "width .* above 0, not -4"),
-        (("mixer_keras", 10, {"width": 4.0}), "width .* above 0, not 4.0"),
+        (("mixer_keras", 0, {}), "num_classes .* at least 1 .*not 0"),
+        (("mixer_keras", 10, {"width": -4}), "width .* at least 1 .*not -4"),
+        (("mixer_keras", 10, {"width": 4.0}), "width .* whole number, not 4.0"),
         (("mixer_keras", 10, {"dropout_rate": 1.0}), "dropout_rate .* not 1.0"),
-        (("mixer_keras", 10, {"dtype": "float16"}), "dtype must be one of .*'float16'"),
+        (("mixer_keras", 10, {"dtype": "float16"}), "dtype of model .* one of .*'float16'"),
         (("gmlp_keras", 10, {"hidden_dim": 5}), "must be even, not 5"),
     ],
 )

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from mlpvis_jax.running.placement import Trials
-from mlpvis_jax.sweep import population
+from mlpvis_jax.running.programs import Programs
+from mlpvis_jax.running.trials import TrialParallel
 from mlpvis_jax.sweep.folder import SweepFolder
 from tests import soak
 
@@ -78,13 +78,13 @@ def test_a_group_is_compiled_once_however_many_trials(
     launch_main, settings, tmp_path, compilations, monkeypatch
 ):
     functions = []
-    compile_one = Trials.compile
+    compile_one = TrialParallel.compile
 
     def compile_and_note(self, function, *arguments, **options):
         functions.append(function.__name__)
         return compile_one(self, function, *arguments, **options)
 
-    monkeypatch.setattr(Trials, "compile", compile_and_note)
+    monkeypatch.setattr(TrialParallel, "compile", compile_and_note)
     numbers = {}
     # The first sweep also compiles what is the same in every process, such as random keys.
     for trials in (3, 2, 9):
@@ -100,13 +100,13 @@ def test_a_group_is_compiled_once_however_many_trials(
 
 def test_groups_of_one_shape_share_the_programs(launch_main, settings, tmp_path, monkeypatch):
     made = []
-    prepare = population.Population.__init__
+    prepare = Programs.__init__
 
     def note(self, configs, *arguments):
         made.append(len(configs))
         prepare(self, configs, *arguments)
 
-    monkeypatch.setattr(population.Population, "__init__", note)
+    monkeypatch.setattr(Programs, "__init__", note)
     written = {
         **{"model.num_blocks": [1, 2], RATE: [0.001, 0.002, 0.003], "num_epochs": [1]},
         "trials_per_program": 2,

@@ -1,30 +1,61 @@
 """Random values in every setting: a run starts, or is refused by name, and nothing else."""
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from configs import mixer
+from mlpvis_jax.data.resident import rows_in_order
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.run_folder import RunFolder
-from mlpvis_jax.learning import augment, optim
+from mlpvis_jax.learning.augment import TRANSFORMS
+from mlpvis_jax.learning.losses import LOSSES
+from mlpvis_jax.learning.metrics import METRICS, no_sums
+from mlpvis_jax.learning.mix import MIXES
+from mlpvis_jax.learning.optimizers import OPTIMIZERS
+from mlpvis_jax.learning.schedules import SCHEDULES
 from mlpvis_jax.learning.state import EpochTotals
-from mlpvis_jax.learning.step import make_dispatch, make_step
+from mlpvis_jax.learning.step import make_dispatch, make_evaluation, make_step
 from mlpvis_jax.models import PRESETS
-from mlpvis_jax.running import setup
+from mlpvis_jax.running.choices import completed, declarations, differences
+from mlpvis_jax.running.feed import EvaluationFeed, ResidentFeed
+from mlpvis_jax.running.placement import DataParallel, num_microbatches
+from mlpvis_jax.running.plan import Plan
 from mlpvis_jax.running.task import Task
-from mlpvis_jax.settings.config import RunConfig
-from tests.settings.test_config import KEYS
+from mlpvis_jax.settings.config import RunConfig, closed_settings
+from mlpvis_jax.show.writers import WRITERS
 
+KEYS = [
+    *declarations(RunConfig.from_mapping(mixer.get_config().to_dict())),
+    "augment.flip_zoom.name",
+    "mix.mixup.alpha",
+    "mix.mixup.name",
+    "optimizer.momentum",
+    "schedule.final",
+]
+CLOSED = closed_settings()
 SOURCES = ["digits", "digit", "cifar10:", "folder:/no/such", "npz:/no/such", "tfds:no_such", ""]
+NO_ROWS = ["mixer", "", "no_such:row", ":"]
+
+
+def row_of(table):
+    return st.sampled_from([*table, *NO_ROWS])
+
+
 VALUES = {
-    "model.name": st.sampled_from([*PRESETS, "mixer", ""]),
+    "model.name": row_of(PRESETS),
+    "optimizer.name": row_of(OPTIMIZERS),
+    "schedule.name": row_of(SCHEDULES),
+    "loss.name": row_of(LOSSES),
+    "augment.flip_zoom.name": row_of(TRANSFORMS),
+    "mix.mixup.name": row_of(MIXES),
+    "metrics": row_of([*METRICS, " ".join(METRICS)]),
+    "writers": row_of([*WRITERS, "tensorboard, curves"]),
     "data.source": st.sampled_from(SOURCES),
     "data.data_dir": st.just("/no/such"),
     "data.cache_dir": st.none() | st.just("/dev/null/cache"),
+    "data.validation": st.sampled_from([None, "last:0.1", "stratified:0.2", "val", "last:2", ""]),
 }
 # Small, so that a model of them fits into memory where it must be made.
 ANY = (
@@ -45,24 +76,37 @@ def changes(draw):
 
 def start(values, folder):
     """All of a run's beginning but the compilation: its step is traced on abstract values."""
-    config = RunConfig.from_mapping(values)
-    RunFolder(folder).check(config)
-    setup.build_model(config.model, num_classes=1)
+    config = completed(RunConfig.from_mapping(values))
+    RunFolder(folder).check(config, differences)
     task = Task.read(config, folder)
     task.training.refuse_larger_batch(config.batch_size)
-    model = setup.build_model(config.model, task.source.num_classes)
-    channels = task.channels
-    state = jax.eval_shape(lambda: setup.initial_state(config, model, channels))
-    normalize = augment.Normalization(np.zeros(channels, np.float32), np.ones(channels, np.float32))
-
-    def apply(params, images, hyperparameters, key):
-        return model.apply({"params": params}, images, train=True, rngs={"dropout": key})
-
-    step = make_step(apply, optim.adamw, normalize, config.model.image_size, ())
-    rows = jax.ShapeDtypeStruct((2, config.batch_size), jnp.int32)
-    told = setup.initial_hyperparameters(config, model)
+    plan = Plan.of([config], task)
+    placement = DataParallel.all()
+    parts = num_microbatches(placement, config.batch_size, config.microbatch_size)
+    step = make_step(plan.learner, placement.axis_names, parts)
+    state = plan.state_shapes(config)
+    sums = no_sums(plan.learner.metrics, plan.learner.num_classes)
+    rows = rows_in_order(len(task.training), config.batch_size, 1, parts)[:, 0]
+    numbers = plan.numbers(config, len(rows))
     # A loop refuses a state that its step gives other shapes or dtypes.
-    jax.eval_shape(make_dispatch(step), state, EpochTotals.zero(), task.training, rows, 0, 2, told)
+    dispatch = make_dispatch(step, ResidentFeed.batch)
+    totals = EpochTotals.zero(sums)
+    jax.eval_shape(dispatch, state, totals, task.training, rows, 0, 2, numbers)
+    evaluation = make_evaluation(plan.learner, EvaluationFeed.batch, placement.axis_names)
+    jax.eval_shape(evaluation, state.params, sums, task.test, rows[:1], 0, 1)
+
+
+def change(values, key, value):
+    """Sets a value; another name takes the options of the row before it away."""
+    *groups, last = key.split(".")
+    section = values
+    for group in groups:
+        section = section.setdefault(group, {})
+    if last == "name" and groups != ["model"]:
+        closed = {name for name in section if f"{'.'.join(groups)}.{name}" in CLOSED}
+        for option in section.keys() - closed:
+            del section[option]
+    section[last] = value
 
 
 @pytest.fixture(scope="module")
@@ -77,16 +121,34 @@ def test_a_run_starts_or_is_refused_by_name(folder, tiny_npz, changed):
     values["data"]["source"] = f"npz:{tiny_npz}"
     values["batch_size"] = 8
     values["model"].update(image_size=16, width=8, num_blocks=1)
-    for key, value in changed.items():
-        *groups, last = key.split(".")
-        section = values
-        for group in groups:
-            section = section[group]
-        section[last] = value
+    for key in sorted(changed, key=lambda key: not key.endswith(".name")):
+        change(values, key, changed[key])
     try:
         start(values, folder)
     except InputError as error:
         message = str(error)
         values = [part for value in changed.values() for part in str(value).split(":")]
         named = [*changed, *(key.split(".")[-1] for key in changed), *values]
+        if "data.limit" in changed:  # which may leave fewer images than a batch has
+            named.append("config.batch_size")
         assert any(name and name in message for name in named), message
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "model.name",
+        "optimizer.name",
+        "schedule.name",
+        "loss.name",
+        "augment.flip_zoom.name",
+        "mix.own.name",
+        "metrics",
+        "writers",
+    ],
+)
+def test_a_path_to_what_is_no_row_is_refused_by_name(key):
+    values = mixer.get_config().to_dict()
+    change(values, key, "math:pi")
+    with pytest.raises(InputError, match=rf"config\.{key}=math:pi"):
+        completed(RunConfig.from_mapping(values))

@@ -44,7 +44,9 @@ class Epochs:
         self.programs = Programs(configs, task, placement, plan)
         self.steps_per_epoch = self.programs.steps_per_epoch
         self._num_runs = len(configs)
-        self._state = placement.place([plan.initial_state(config) for config in configs])
+        # Of the configs' own model, so that the optimiser works on all of its parameters.
+        of_configs = plan if model is None else Plan.of(configs, task)
+        self._state = placement.place([of_configs.initial_state(config) for config in configs])
         self.programs.compile(self._state)
         numbers = [plan.numbers(config, self.steps_per_epoch) for config in configs]
         self._numbers = placement.place(numbers)

@@ -119,7 +119,7 @@ class Plan:
     def _create(self, seed: Any, numbers: Numbers) -> TrainState:
         size = self.image_size
         images = jnp.zeros((1, size, size, self.task.channels))
-        params = self.model.init(random_key(seed, Stream.PARAMETERS), images)["params"]
+        params = self.model.init(random_key(seed, Stream.PARAMETERS), images).get("params", {})
         return TrainState.create(params, self.learner.optimizer(0, numbers), self.is_averaged)
 
 

@@ -47,7 +47,8 @@ def override(values: dict[str, Any], path: str, text: str) -> None:
         values = values.setdefault(name, {})
         if not isinstance(values, dict):
             raise InputError(f"config.{path} cannot be set; {name} is {values!r}, and no group.")
-    if key == "name" and groups and groups[0] != "model" and values.get("name") != value:
+    # The name of a transform is its label where none is given.
+    if key == "name" and groups[0] != "model" and values.get("name", groups[-1]) != value:
         closed = settings_of(section) if section is not None else {}
         for option in values.keys() - closed.keys():
             del values[option]

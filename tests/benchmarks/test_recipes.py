@@ -28,7 +28,7 @@ def test_ml_collections_is_not_needed():
 def test_changes_come_last():
     config = recipes.run_config("gmlp_s16", ["model.dtype=bfloat16", "batch_size=8"])
     assert config.model.name == "gmlp_s16"
-    assert config.model.dtype == "bfloat16"
+    assert config.model.options["dtype"] == "bfloat16"
     assert config.batch_size == 8
     assert config.optimizer.learning_rate == 0.003  # as in configs/gmlp.py
 

@@ -104,12 +104,13 @@ def test_scaling(run, monkeypatch):
 def test_a_point_keeps_the_presets_proportions(model):
     sizes = {"tokens": 36, "width": 512, "depth": 3, "batch": 7}
     config = scaling.point_config(model, sizes, ["model.dtype=bfloat16"])
-    assert (config.model.image_size // config.model.patch_size) ** 2 == 36
-    assert (config.model.width, config.model.num_blocks, config.batch_size) == (512, 3, 7)
+    options = config.model.options
+    assert (config.model.image_size // options["patch_size"]) ** 2 == 36
+    assert (options["width"], options["num_blocks"], config.batch_size) == (512, 3, 7)
     hidden = {"mixer": 2 * 64, "fnet": 2 * 256, "gmlp": 2 * 512}[model]
-    assert hidden in (config.model.channels_hidden_dim, config.model.hidden_dim)
-    assert config.model.tokens_hidden_dim is None  # as the preset has it
-    assert config.model.dtype == "bfloat16"
+    assert hidden in (options.get("channels_hidden_dim"), options.get("hidden_dim"))
+    assert "tokens_hidden_dim" not in model  # as the preset has it
+    assert options["dtype"] == "bfloat16"
 
 
 def test_every_grid_divides_the_image():

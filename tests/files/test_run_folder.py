@@ -12,6 +12,7 @@ from configs import mixer
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.checkpoint import Checkpoints, Snapshot
 from mlpvis_jax.files.run_folder import RunFolder, read_json, write_json
+from mlpvis_jax.running.choices import differences
 from mlpvis_jax.settings.config import RunConfig
 
 CONFIG = RunConfig.from_mapping(mixer.get_config().to_dict())
@@ -26,7 +27,7 @@ def changed(**groups):
 
 def test_what_is_written_is_read_back(tmp_path):
     folder = RunFolder(tmp_path / "a" / "run")
-    folder.check(CONFIG)
+    folder.check(CONFIG, differences)
     with folder.locked():
         folder.write_config(CONFIG)
         folder.append_metrics({"epoch": 1, "loss": 0.5})
@@ -45,13 +46,13 @@ def test_what_is_written_is_read_back(tmp_path):
 def test_files_of_a_run_without_its_config_are_refused(tmp_path, name):
     (tmp_path / name).write_text("{}")
     with pytest.raises(InputError, match=rf"holds a run \({name}\) without its config.json"):
-        RunFolder(tmp_path).check(CONFIG)
+        RunFolder(tmp_path).check(CONFIG, differences)
 
 
 def test_a_folder_with_other_files_is_taken(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     folder = RunFolder(tmp_path)
-    folder.check(CONFIG)
+    folder.check(CONFIG, differences)
     with folder.locked():
         folder.write_config(CONFIG)
     assert (tmp_path / "notes.txt").read_text() == "mine"
@@ -62,7 +63,7 @@ def test_settings_that_differ_are_all_named(tmp_path):
     folder.write_config(CONFIG)
     other = changed(seed=1, num_epochs=3, optimizer={"b1": 0.5}, checkpoint={"every_steps": 7})
     with pytest.raises(InputError) as caught:
-        folder.check(other)
+        folder.check(other, differences)
     for part in (
         "config.seed was 0 and is now 1",
         "config.num_epochs was 50 and is now 3; it may only grow",
@@ -83,14 +84,16 @@ def test_what_may_differ(tmp_path):
             model={"remat": True},
             data={"data_dir": "elsewhere", "cache_dir": "elsewhere"},
             checkpoint={"every_minutes": 1.0, "every_steps": 7},
-        )
+            writers="",
+        ),
+        differences,
     )
 
 
 def test_when_a_run_is_finished(tmp_path):
     folder = RunFolder(tmp_path)
     assert folder.finished(CONFIG) is None
-    tested = {"test_accuracy": 0.5, "test_top5_accuracy": 1.0}
+    tested = {"test_loss": 0.3, "test_accuracy": 0.5}
     for results, expected in (
         ({**tested, "epochs": 50, "stopped_early": False}, True),
         ({**tested, "epochs": 31, "stopped_early": True}, True),
@@ -118,25 +121,25 @@ def test_a_folder_where_a_file_belongs_and_the_reverse(tmp_path):
             make(path)
             kind = "folder" if name in folders else "file"
             with pytest.raises(InputError, match=rf"{name} must be a {kind}, and something else"):
-                folder.check(CONFIG)
+                folder.check(CONFIG, differences)
             path.rmdir() if path.is_dir() else path.unlink()
-    folder.check(CONFIG)
+    folder.check(CONFIG, differences)
 
 
 def test_settings_that_are_lost_come_from_the_checkpoint(tmp_path):
     folder = RunFolder(tmp_path)
     arrays = {"weights": np.zeros(3)}
     with Checkpoints(folder.checkpoints) as checkpoints:
-        checkpoints.save(1, Snapshot(arrays, {"config": changed(seed=1).to_dict()}))
-        checkpoints.save(2, Snapshot(arrays, {"config": CONFIG.to_dict()}))
+        checkpoints.save(1, Snapshot(arrays, {"configs": [changed(seed=1).to_dict()]}))
+        checkpoints.save(2, Snapshot(arrays, {"configs": [CONFIG.to_dict()]}))
     for lost in (None, "", "\0" * 1000):
         if lost is not None:
             folder.config.write_text(lost)
         folder.metrics.write_text("{}\n")
         assert folder.holds_run() and folder.read_config() == CONFIG
-        folder.check(CONFIG)
+        folder.check(CONFIG, differences)
         with pytest.raises(InputError, match="config.seed was 0 and is now 1"):
-            folder.check(changed(seed=1))
+            folder.check(changed(seed=1), differences)
     # Of a newest one that is damaged, the one before.
     (folder.checkpoints / "2" / "values" / "metadata").write_text("{")
     assert folder.read_config() == changed(seed=1)
@@ -152,7 +155,7 @@ def test_settings_that_cannot_be_read_are_not_taken_for_lost(tmp_path, monkeypat
     monkeypatch.setattr(Path, "open", refuse)
     assert folder.holds_run()
     with pytest.raises(InputError, match="config.json cannot be read as JSON .*Permission denied"):
-        folder.check(CONFIG)
+        folder.check(CONFIG, differences)
 
 
 @pytest.mark.parametrize("made", [False, True])
@@ -162,7 +165,7 @@ def test_a_run_that_was_killed_before_its_settings_were_there(tmp_path, made):
         folder.config.touch()
         if made:
             folder.checkpoints.mkdir()
-    folder.check(CONFIG)
+    folder.check(CONFIG, differences)
 
 
 def test_one_process_at_a_time(tmp_path):

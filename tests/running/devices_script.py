@@ -5,50 +5,61 @@ It is a process of its own because the number of devices is fixed when JAX start
 
 import json
 import sys
+from types import SimpleNamespace
+from typing import cast
 
 import jax
 import numpy as np
-from mlpvis_jax.running.setup import build_model, initial_hyperparameters, initial_state
 
 from mlpvis_jax.data.resident import ResidentSet
+from mlpvis_jax.data.sources import Source
 from mlpvis_jax.learning import augment, metrics
+from mlpvis_jax.learning.metrics import no_sums
 from mlpvis_jax.learning.state import EpochTotals
-from mlpvis_jax.running.placement import Devices
-from mlpvis_jax.running.programs import Evaluation, Training
+from mlpvis_jax.running.placement import DataParallel
+from mlpvis_jax.running.programs import Programs
+from mlpvis_jax.running.task import Task
 from mlpvis_jax.settings.config import RunConfig
 
 
 def run(config: RunConfig, number: int) -> dict:
     """Three epochs of 22 examples in batches of 7, then an evaluation in batches of 7."""
-    devices = Devices(tuple(jax.devices()[:number]))
+    placement = DataParallel(tuple(jax.devices()[:number]))
     random = np.random.default_rng(0)
-    examples = ResidentSet(
-        random.integers(0, 256, (22, 8, 8, 3), np.uint8), random.integers(0, 5, 22, np.int32)
-    )
-    model = build_model(config.model, 5)
-    normalize = augment.channel_statistics(examples.images)
-    told = initial_hyperparameters(config, model)
-    state = devices.replicate(initial_state(config, model, 3))
-    training = Training(config, model, normalize, devices, examples, state, told)
-    losses, images = [], []
+    images = random.integers(0, 256, (22, 8, 8, 3), np.uint8)
+    examples = ResidentSet.of(images, random.integers(0, 5, 22, np.int32))
+    source = SimpleNamespace(num_classes=5, image_shape=(8, 8, 3))
+    normalization = augment.channel_statistics(images)
+    task = Task(cast(Source, source), examples, examples, examples, normalization, {})
+    programs = Programs([config], task, placement)
+    plan = programs.plan
+    state = placement.place([plan.initial_state(config)])
+    numbers = placement.place([plan.numbers(config, programs.steps_per_epoch)])
+    programs.compile(state)
+    losses, counts = [], []
     for epoch in (1, 2, 3):
-        totals = devices.replicate(EpochTotals.zero())
-        *_, (state, totals, _) = training.run_epoch(state, totals, epoch, 0, told)
-        sums = devices.first(totals).sums
-        losses.append(metrics.means_of(sums)["loss"])
-        images.append(int(sums["count"]))
-    evaluation = Evaluation(config, model, normalize, devices, examples, state.params)
+        nothing = no_sums(plan.learner.metrics, plan.learner.num_classes)
+        totals = placement.place([EpochTotals.zero(nothing)])
+        dispatches = programs.training.run_epoch(
+            1, state, totals, numbers, epoch, 0, programs.steps_per_dispatch
+        )
+        for state, totals, _, _ in dispatches:  # noqa: B007
+            pass
+        sums = placement.fetch(totals)[0].sums
+        losses.append(metrics.means_of(plan.learner.metrics, sums)["loss"])
+        counts.append(int(sums["count"]))
     copies = [
         [np.asarray(shard.data).ravel().tolist() for shard in leaf.addressable_shards]
         for leaf in jax.tree.leaves(state.params)
     ]
+    (evaluated,) = programs.validate(1, state.params)
     return {
         "losses": losses,
-        "images": images,
-        "evaluation": metrics.means_of(devices.first(evaluation(state.params))),
+        "images": counts,
+        "evaluation": evaluated,
         "params": [
             np.asarray(leaf).ravel().tolist()
-            for leaf in jax.tree.leaves(devices.first(state.params))
+            for leaf in jax.tree.leaves(placement.fetch(state.params)[0])
         ],
         "copies_agree": all(copy == leaf[0] for leaf in copies for copy in leaf),
     }

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from mlpvis_jax.files.run_folder import RunFolder, read_json
-from mlpvis_jax.running.placement import Devices, Trials
+from mlpvis_jax.running.placement import DataParallel
+from mlpvis_jax.running.trials import TrialParallel
 from mlpvis_jax.sweep import loop as sweep_loop
 from tests import soak
 
@@ -70,7 +71,7 @@ def test_a_run_does_not_go_on_with_other_data(
     begun, launch_main, changes, message, monkeypatch, capsys
 ):
     folder, arguments = begun
-    for cls in (Devices, Trials):
+    for cls in (DataParallel, TrialParallel):
         monkeypatch.setattr(cls, "compile", None)
     before = {path: when for path, when in times(folder / "run").items() if path.is_file()}
     write(folder / "set.npz", **changes)
@@ -144,7 +145,7 @@ def sweep(tmp_path):
 def test_a_sweep_does_not_go_on_with_other_data(sweep, launch_main, tmp_path, capsys, monkeypatch):
     assert launch_main(*sweep, "--sweep.num_trials=1") == 0
     write(tmp_path / "set.npz", training=slice(30))
-    monkeypatch.setattr(Trials, "compile", None)
+    monkeypatch.setattr(TrialParallel, "compile", None)
     before = times(tmp_path / "sweep" / "trials")
     capsys.readouterr()
     assert launch_main(*sweep, "--sweep.num_trials=2") == 2

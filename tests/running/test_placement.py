@@ -4,7 +4,8 @@ import jax
 import pytest
 
 from mlpvis_jax.data.resident import PADDING, rows_in_order
-from mlpvis_jax.running import placement as parallel
+from mlpvis_jax.running.machine import keep_compiled_programs
+from mlpvis_jax.running.placement import DataParallel, num_microbatches
 
 
 class Device:
@@ -29,8 +30,8 @@ class Device:
     ],
 )
 def test_a_batch_is_cut_for_the_kind_of_device(platform, devices, batch_size, largest, parts):
-    chosen = parallel.Devices((Device(platform),) * devices)
-    assert chosen.num_microbatches(batch_size, largest) == parts
+    chosen = DataParallel((Device(platform),) * devices)
+    assert num_microbatches(chosen, batch_size, largest) == parts
     rows = rows_in_order(2 * batch_size, batch_size, devices, parts)
     assert rows.shape[2] % parts == 0
     assert (rows[0] != PADDING).sum() == batch_size
@@ -51,10 +52,10 @@ def unset():
 
 def test_compiled_programs_are_kept_in_the_cache_of_the_user(unset, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    parallel.keep_compiled_programs()
+    keep_compiled_programs()
     expected = str(tmp_path / "mlpvis_jax/compiled")
     assert jax.config.jax_compilation_cache_dir == expected
     # A folder that JAX was given already, by its own variable or by a project, stays.
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
-    parallel.keep_compiled_programs()
+    keep_compiled_programs()
     assert jax.config.jax_compilation_cache_dir == expected

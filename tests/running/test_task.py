@@ -51,8 +51,10 @@ def test_own_images_validate_on_every_class(read, sorted_npz):
 def test_digits_validate_on_their_last_tenth_as_ever(read, validation):
     task = read("digits", validation=validation)
     source = open_source("digits", image_size=8)
-    np.testing.assert_array_equal(task.training.images, source.train.images[:1294])
-    np.testing.assert_array_equal(task.validation.images, source.train.images[1294:])
+    images = source.train.images.reshape(1438, 64)
+    np.testing.assert_array_equal(task.training.images, images[:1294])
+    np.testing.assert_array_equal(task.validation.images, images[1294:])
+    assert task.training.image_shape == task.validation.image_shape == (8, 8, 1)
     np.testing.assert_array_equal(task.validation.labels, source.train.labels[1294:])
     assert task.training.images.base is not None  # a view: nothing is copied
     assert task.describe() == (

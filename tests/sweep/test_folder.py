@@ -54,7 +54,7 @@ def test_groups_hold_trials_of_one_shape_and_all_seeds_of_a_point(folder):
     found = []
     while claimed := store.claim(lambda trial: 5):
         group, trials = claimed
-        assert len({trial.config.model.num_blocks for trial in trials}) == 1
+        assert len({trial.config.model.options["num_blocks"] for trial in trials}) == 1
         found.append([trial.point for trial in trials])
         end(folder, trials)
         store.done(group)

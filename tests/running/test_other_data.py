@@ -79,7 +79,7 @@ def test_a_run_does_not_go_on_with_other_data(
     assert launch_main(*arguments) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1
-    assert f"The run in {folder / 'run'} was begun on other data: " in err and message in err
+    assert f"What trains in {folder / 'run'} was begun on other data: " in err and message in err
     after = times(folder / "run")
     assert {path: after[path] for path in before} == before
 

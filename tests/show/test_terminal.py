@@ -1,0 +1,109 @@
+"""What a person looks at while a run trains: a header, a line an epoch, a bar on a terminal."""
+
+import io
+import math
+import re
+
+import pytest
+
+from mlpvis_jax.learning.metrics import chosen
+from mlpvis_jax.show import terminal
+from tests.show.records import history
+
+METRICS = chosen("top5_accuracy")
+
+
+class Clock:
+    """Says what it is told."""
+
+    seconds = 0.0
+
+    def __call__(self):
+        return self.seconds
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def run(stream, clock, epochs=2, num_epochs=4):
+    with terminal.Progress(METRICS, num_epochs, 100, stream=stream, clock=clock) as progress:
+        for record in history(epochs):
+            for images in (50, 100):
+                clock.seconds += 30
+                progress.advance(images)
+            progress.epoch_done(record)
+
+
+def test_a_pipe_gets_a_plain_line_an_epoch():
+    stream = io.StringIO()
+    run(stream, Clock())
+    first, second = stream.getvalue().splitlines()
+    assert first == (
+        "epoch 1/4: loss 4.000, 11.0% | validation: loss 3.500, 13.0%, top-5 50.0% | rate 0.005 | "
+        "75.6 s, 1,234 images/s | 03:00 left"
+    )
+    assert second.startswith("epoch 2/4: loss 2.000, 12.0% |")
+    assert second.endswith("| 02:00 left")
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_a_terminal_gets_a_bar_besides(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    run(stream, Clock())
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", stream.getvalue())
+    assert "epoch 1/4: loss 4.000" in text
+    assert "━" in text
+    assert "epoch 2/4" in text
+
+
+def test_the_cursor_comes_back_after_an_error(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    with pytest.raises(KeyError), terminal.Progress(METRICS, 2, 100, stream=stream) as progress:
+        progress.advance(10)
+        raise KeyError
+    assert stream.getvalue().rindex("\x1b[?25h") > stream.getvalue().rindex("\x1b[?25l")
+
+
+def test_nan_is_shown_and_not_fatal():
+    stream = io.StringIO()
+    record = {**history(1)[0], "train_loss": math.nan, "validation_loss": math.nan}
+    with terminal.Progress(METRICS, 1, 100, stream=stream) as progress:
+        progress.advance(100)
+        progress.epoch_done(record)
+    assert "loss nan" in stream.getvalue()
+
+
+def test_the_header_is_aligned():
+    stream = io.StringIO()
+    terminal.print_header({"model": "small", "devices": "1 x cpu"}, stream)
+    assert stream.getvalue() == "model    small\ndevices  1 x cpu\n"
+
+
+def test_a_line_has_what_is_measured_and_no_more():
+    record = history(1)[0]
+    stream = io.StringIO()
+    with terminal.Progress(chosen(""), 1, 100, stream=stream, clock=Clock()) as progress:
+        progress.epoch_done(record)
+    assert "| validation: loss 3.500, 13.0% | rate" in stream.getvalue()
+    stream = io.StringIO()
+    of_averaged = {"averaged_loss": 3.25, "averaged_accuracy": 0.25}
+    metrics = chosen("class_accuracy")
+    shares = {"validation_class_accuracy": [0.5, None, 0.75]}  # no image of the second class
+    with terminal.Progress(metrics, 1, 100, stream=stream, clock=Clock()) as progress:
+        progress.epoch_done({**record, **of_averaged, **shares})
+    assert (
+        "| validation: loss 3.500, 13.0%, classes 50.0% to 75.0% | "
+        "averaged weights: loss 3.250, 25.0% | rate"
+    ) in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "00:00"), (299, "04:59"), (59.6, "01:00"), (3607, "1:00:07"), (math.nan, "--:--")],
+)
+def test_durations(seconds, text):
+    assert terminal.format_duration(seconds) == text

@@ -1,7 +1,6 @@
 """A sweep's folder hands every trial to one process, and those of a dead one to another."""
 
 import collections
-import functools
 import json
 import multiprocessing
 import os
@@ -11,7 +10,7 @@ import threading
 import pytest
 
 from configs import mixer
-from mlpvis_jax.sweep import definition, records, tpe
+from mlpvis_jax.sweep import definition, records
 from mlpvis_jax.sweep import folder as sweep_folder
 from mlpvis_jax.sweep.definition import Sweep
 from mlpvis_jax.sweep.folder import SweepFolder
@@ -94,7 +93,7 @@ def test_tpe_suggests_while_other_trials_are_trained(folder):
     """The second process of a sweep asks for points when the first has no result yet."""
     written = {RATE: "uniform(0.1, 0.9)", "strategy": "tpe", "num_trials": 8}
     sweep = sweep_of(**written)
-    stores = [Store(folder, sweep, functools.partial(tpe.suggest, sweep)) for _ in range(3)]
+    stores = [Store(folder, sweep) for _ in range(3)]
     claimed = [store.claim(lambda _: 2) for store in stores]
     found = [numbers(trials) for _, trials in claimed]
     assert found == [[0, 1], [2, 3], [4, 5]]

@@ -4,6 +4,7 @@ Nothing is compiled, and nothing in the folder of the run changes. The table of 
 tests/bad_input; table.py there says how to add a row. Here are those that need more than files.
 """
 
+import importlib.util
 import os
 import shlex
 import subprocess
@@ -16,10 +17,11 @@ import pytest
 
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.running import task
-from mlpvis_jax.running.placement import Devices, Trials
+from mlpvis_jax.running.placement import DataParallel
+from mlpvis_jax.running.trials import TrialParallel
 from mlpvis_jax.sweep.folder import SweepFolder
 from tests.bad_input import command_lines, data, runs, sweeps, values
-from tests.bad_input.table import bad, bare, run
+from tests.bad_input.table import bad, bare, file, run
 
 ROOT = Path(__file__).parents[1]
 TABLE = [row for module in (command_lines, values, data, runs, sweeps) for row in module.ROWS]
@@ -34,8 +36,8 @@ def _nothing_is_computed(monkeypatch, tmp_path):
         raise urllib.error.URLError("Name or service not known")
 
     for cls, name in (
-        (Devices, "compile"),
-        (Trials, "compile"),
+        (DataParallel, "compile"),
+        (TrialParallel, "compile"),
         (RunFolder, "write_config"),
         (SweepFolder, "write"),
     ):
@@ -105,6 +107,27 @@ def test_an_unusable_model_is_refused_before_a_download(refused, monkeypatch):
     )
 
 
+def test_a_model_without_room_is_refused_before_data_is_read(refused, monkeypatch):
+    monkeypatch.setattr(task, "open_data", None)
+    refused(
+        bad(
+            "--config.model.width=65536 --config.model.channels_hidden_dim=65536",
+            "config.model", "width 65,536", "channels_hidden_dim 65,536", "GB of memory; lower one",
+        )
+    )  # fmt: skip
+
+
+def test_a_batch_larger_than_the_set(refused, tiny_npz):
+    source = f"--config.data.source=npz:{tiny_npz}"  # 36 train, 4 validate
+    refused(bad(f"{source} --config.batch_size=37", "config.batch_size is 37", "36 at most"))
+
+
+def test_a_file_in_the_home_folder(refused, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    mine = file("mine.py", "def get_config(variant):\n    return 1 / 0\n")
+    refused(bare("--config=~/mine.py", "{here}/mine.py, line 2: ZeroDivisionError", mine))
+
+
 def test_tpe_without_optuna(refused, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     refused(
@@ -115,6 +138,30 @@ def test_tpe_without_optuna(refused, monkeypatch):
             "pip install 'mlpvis_jax[sweep]'",
         )
     )
+
+
+@pytest.mark.parametrize(
+    "variable, value, part",
+    [
+        ("JAX_ENABLE_X64", "1", "JAX_ENABLE_X64 is set, and training is in 32 bits"),
+        ("JAX_PLATFORMS", "rocket", "JAX finds no device with JAX_PLATFORMS='rocket' (Unable to"),
+        ("JAX_PLATFORMS", "cuda", "JAX finds no device with JAX_PLATFORMS='cuda' ("),
+    ],
+)
+def test_what_jax_is_told(variable, value, part, tmp_path):
+    if value == "cuda" and importlib.util.find_spec("jax_cuda13_plugin"):
+        pytest.skip("JAX can use a GPU here")
+    mixer = "--config=configs/mixer.py:digits"
+    done = subprocess.run(
+        [sys.executable, "launch.py", mixer, f"--workdir={tmp_path / 'run'}"],
+        cwd=ROOT,
+        env={**os.environ, variable: value},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith(f"launch.py: {part}") and done.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

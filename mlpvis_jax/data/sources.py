@@ -69,7 +69,10 @@ def open_source(name: str, *, image_size: int, data_dir: str | Path | None = Non
     if prefix not in SOURCES and _is_import_path(prefix, rest):
         attribute, _, rest = rest.partition(":")
         opener = find(SOURCES, f"{prefix}:{attribute}", "config.data.source")
-        return opener(Request(name, rest, image_size, data_dir))
+        source = opener(Request(name, rest, image_size, data_dir)) if callable(opener) else None
+        if not isinstance(source, Source):
+            raise InputError(f"config.data.source={name} is no function that returns a Source.")
+        return source
     if prefix not in SOURCES or (prefix in _RESTS) != bool(rest) or (colon and not rest):
         raise InputError(
             f"There is no data source {name!r}{_hint(name, prefix, colon + rest)}; give one of "

@@ -55,11 +55,10 @@ def read_config(argument: str) -> tuple[dict[str, Any], str]:
 
 
 def split_variant(argument: str) -> tuple[str, str]:
-    """Splits FILE:VARIANT; the name of a file may hold a colon itself."""
-    if ":" not in argument or os.path.isfile(os.path.expanduser(argument)):
-        return argument, ""
-    file, _, variant = argument.rpartition(":")
-    return file, variant
+    """Splits FILE:VARIANT; the path of a file may hold a colon itself."""
+    ends = [place for place, letter in enumerate(argument + ":") if letter == ":"]
+    end = next((end for end in ends if os.path.isfile(os.path.expanduser(argument[:end]))), ends[0])
+    return argument[:end], argument[end + 1 :]
 
 
 def read_sweep(argument: str) -> dict[str, Any]:

@@ -102,6 +102,10 @@ class RunFolder:
         """Whether settings are here, in config.json or in a checkpoint."""
         return not _is_blank(self.config) or bool(self._checkpoint_steps())
 
+    def has_checkpoint(self) -> bool:
+        """Whether there is a checkpoint, whole or not."""
+        return bool(self._checkpoint_steps())
+
     def command(self, config: RunConfig, *more: str) -> str:
         """The command that goes on with this run of these settings; `more` are its arguments."""
         more = (f"--workdir={self.path}", *more)

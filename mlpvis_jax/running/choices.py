@@ -22,8 +22,8 @@ from mlpvis_jax.models import Classifier, create_model
 from mlpvis_jax.models.presets import model_settings
 from mlpvis_jax.running.room import refuse_without_room
 from mlpvis_jax.settings.choice import Choice, choose, choose_each
-from mlpvis_jax.settings.config import ModelConfig, RunConfig, closed_settings
-from mlpvis_jax.settings.declared import Role, Setting
+from mlpvis_jax.settings.config import ModelConfig, RunConfig, closed_settings, keys_of
+from mlpvis_jax.settings.declared import Role, Setting, unknown_key
 from mlpvis_jax.show import writers
 
 RATES = ("dropout_rate", "stochastic_depth_rate")
@@ -38,8 +38,12 @@ def build_model(config: ModelConfig, num_classes: int) -> Classifier:
     """
     overrides = {key: value for key, value in config.options.items() if value is not None}
     declared = model_settings(config.name)
-    for key in overrides.keys() & declared.keys():
-        declared[key].check(overrides[key], f"config.model.{key}")
+    for key, value in overrides.items():
+        if key not in declared:
+            known = [*keys_of(ModelConfig), *declared]
+            hint = unknown_key(f"config.model.{key}", known)
+            raise InputError(f"Model {config.name!r} has no setting {key!r}. {hint}")
+        declared[key].check(value, f"config.model.{key}")
     model = create_model(config.name, num_classes, **overrides)
     if config.image_size % model.patch_size:
         raise InputError(
@@ -77,7 +81,8 @@ class Choices:
 
         def choice(table: Mapping[str, Any], section: str) -> Choice:
             chosen = getattr(config, section)
-            return choose(table, chosen.name, chosen.options, f"config.{section}")
+            closed = keys_of(type(chosen))
+            return choose(table, chosen.name, chosen.options, f"config.{section}", closed)
 
         return cls(
             choice(OPTIMIZERS, "optimizer"),
@@ -167,6 +172,7 @@ def differences(before: RunConfig, now: RunConfig) -> list[str]:
     Returns:
       Sentences such as "config.seed was 0 and is now 1"; none if it can go on.
     """
+    before, now = completed(before), completed(now)
     declared = {**declarations(before), **declarations(now)}
     old, new = before.flat(), now.flat()
     found = []

@@ -49,6 +49,11 @@ def train(
     if results is not None:
         print(f"The run in {folder.path} is finished; nothing is changed.")
         return results
+    if folder.results.exists() and not folder.has_checkpoint():
+        raise InputError(
+            f"--workdir={folder.path} holds the results of a run, but no checkpoint to go on from; "
+            "choose another folder."
+        )
     task = Task.read(config, folder.path)
     task.training.refuse_larger_batch(config.batch_size)
     with explain_resource_errors(config, folder), folder.locked():
@@ -118,11 +123,6 @@ class SoloObserver(Observer):
     def begins(self, run: Run, before: RunConfig | None) -> None:
         if before is not None:
             run.folder.refuse_other(before, run.config, differences)
-        elif run.folder.results.exists():
-            raise InputError(
-                f"--workdir={run.folder.path} holds the results of a run, but no checkpoint to go "
-                "on from; choose another folder."
-            )
 
     def advance(self, images: int) -> None:
         self._images += images

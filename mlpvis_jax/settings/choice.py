@@ -2,11 +2,11 @@
 
 import dataclasses
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mlpvis_jax.errors import InputError, first_line, nearest
-from mlpvis_jax.settings.declared import Role, Setting, check_all, settings_of
+from mlpvis_jax.settings.declared import Role, Setting, check_all, settings_of, unknown_key
 
 
 def find(table: Mapping[str, Any], name: str, path: str) -> Any:
@@ -71,7 +71,13 @@ class Choice:
         return self.settings[name].role is Role.TRACED and self.values[name] is not None
 
 
-def choose(table: Mapping[str, Any], name: str, options: Mapping[str, Any], path: str) -> Choice:
+def choose(
+    table: Mapping[str, Any],
+    name: str,
+    options: Mapping[str, Any],
+    path: str,
+    closed: Sequence[str] = (),
+) -> Choice:
     """Finds a function by its name and checks the options that a config gives it.
 
     Args:
@@ -79,12 +85,16 @@ def choose(table: Mapping[str, Any], name: str, options: Mapping[str, Any], path
       name: a row, or an import path; see `find`.
       options: values by the names of the function's settings.
       path: the config's section, such as "config.schedule".
+      closed: the section's other keys, for messages.
 
     Raises:
       InputError: no such function, an option that it lacks, or a value of no use.
     """
     function = find(table, name, f"{path}.name")
     settings = settings_of(function)
+    for key in options:
+        if key not in settings:
+            raise InputError(unknown_key(f"{path}.{key}", [*closed, *settings]))
     return Choice(function, settings, check_all(settings, options, path))
 
 

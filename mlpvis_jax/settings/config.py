@@ -12,7 +12,7 @@ import typing
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from mlpvis_jax.errors import InputError
+from mlpvis_jax.errors import InputError, nearest
 from mlpvis_jax.settings.declared import (
     BatchSize,
     Count,
@@ -227,6 +227,10 @@ def _section(cls: type, values: Any, path: str) -> Any:
             raise InputError(
                 f"{path} has the key {shown(key)}; keys are {', '.join(keys_of(cls))}."
             )
+    missing = hints.keys() - values.keys() - {"options"}
+    for key in values.keys() - hints.keys():
+        if "options" not in hints or nearest(key, missing):
+            raise InputError(unknown_key(f"{path}.{key}", keys_of(cls)))
     for key in hints:
         if key == "options":
             continue
@@ -242,8 +246,6 @@ def _section(cls: type, values: Any, path: str) -> Any:
             checked[key] = _section(typing.cast(type, hints[key]), value, f"{path}.{key}")
         else:
             checked[key] = _options(value, f"{path}.{key}")
-    if values and "options" not in hints:
-        raise InputError(unknown_key(f"{path}.{next(iter(values))}", hints))
     if "options" in hints:
         checked["options"] = _options(values, path)
     return cls(**checked)

@@ -37,6 +37,8 @@ def override(values: dict[str, Any], path: str, text: str) -> None:
         if section is None:  # inside of a group of options, of which any depth may be new
             break
         hints = typing.get_type_hints(section)
+        if name not in hints and "options" in hints:
+            raise InputError(f"{place} is one setting; there is no config.{path}.")
         if name not in hints or name == "options":
             raise InputError(unknown_key(place, keys_of(section)))
         section = hints[name] if dataclasses.is_dataclass(hints[name]) else None

@@ -228,7 +228,10 @@ class Sweep:
         # What the config refuses at either end of a range, or anywhere in a list.
         for key, dimension in self.space.dimensions.items():
             for value in dimension.extremes:
-                config_of(self.base, {key: value})
+                try:
+                    config_of(self.base, {key: value})
+                except InputError as error:
+                    raise InputError(f"The sweep's point {key}={value}: {error}") from None
         for seed in self.space.seeds:
             config_of(self.base, {space.SEED: seed})
 

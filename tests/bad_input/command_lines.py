@@ -1,5 +1,7 @@
 """Arguments, config files and config.json that are none."""
 
+import os
+
 from configs import mixer
 from tests.bad_input.table import bad, bare, file, folder, with_key
 
@@ -18,6 +20,26 @@ def changed(key, value):
     return file("config.json", with_key(DIGITS, key, value))
 
 
+def config_dict(values):
+    return get_config(f"from ml_collections import ConfigDict; return ConfigDict({values})")
+
+
+def link(name, to):
+    return lambda here: (here / name).symlink_to(here / to)
+
+
+def pipe(name):  # to open it would be to wait
+    return lambda here: os.mkfifo(here / name)
+
+
+NO_FILES = {
+    "dangling.py": link("dangling.py", "nowhere.py"),
+    "loop.json": link("loop.json", "loop.json"),
+    "pipe.py": pipe("pipe.py"),
+    "pipe.json": pipe("pipe.json"),
+}
+NESTED_LIST = ("config.json", "[" * 100_000)
+NESTED_GROUP = ("config.json", '{"seed":' * 100_000)
 MINE = "--config={here}/mine.py"
 JSON = "--config={here}/config.json"
 ROWS = [
@@ -31,13 +53,13 @@ ROWS = [
     bad("--mode=", "--mode= is unknown"),
     bad("--mode=Train", "--mode=Train is unknown"),
     bad("--mode=train,evaluate", "is unknown"),
-    bare("--confg=a", "'--confg=a'", "--config"),
+    bare("--confg=a", "'--confg'", "--config"),
     bad("extra", "'extra'", "--workdir"),
     bad("-x", "'-x'", "there are --config"),
     bad("-- --config.seed=1", "Unknown argument '--'"),
-    bad("config.seed=1", "Unknown argument 'config.seed=1'"),
-    bad("--seed=1", "Unknown argument '--seed=1'", "--config.KEY=VALUE"),
-    bad("--configs.seed=1", "Unknown argument '--configs.seed=1'"),
+    bad("config.seed=1", "Unknown argument 'config.seed'"),
+    bad("--seed=1", "Unknown argument '--seed'", "--config.KEY=VALUE"),
+    bad("--configs.seed=1", "Unknown argument '--configs.seed'"),
     bad("--config.seed", "--config.seed needs a value: --config.seed=VALUE"),
     bad("--config.seed 1", "--config.seed needs a value"),
     bad("--config.model=mixer_s16", "config.model is a group", "name", "image_size"),
@@ -63,6 +85,20 @@ ROWS = [
     bare("--config=configs/recipe.py", "recipe.py must define get_config(variant)"),
     bare("--config=none.json", "none.json is no file"),
     bare("--config=", "is no file"),
+    bare(f"--config={'long/' * 2000}.py", "is no file; there are"),
+    bare(f"--config={'long' * 200}.py", "is no file; there are"),
+    bare("--config=README.md/mine.py", "README.md/mine.py is no file"),
+    bare("--config=~nosuchuser/mine.py", "~nosuchuser/mine.py is no file"),
+    bare("--config=a\0b.py", "is no file"),
+    bad(f"--sweep={'long' * 200}.py", "is no file; there are"),
+    *(
+        row
+        for name, make in NO_FILES.items()
+        for row in (
+            bare(f"--config={{here}}/{name}", f"{name} is no file; there are configs/", make),
+            bad(f"--sweep={{here}}/{name}", f"{name} is no file; there are configs/", make),
+        )
+    ),
     bare("--config=:digits", "is no file"),
     bare("--config=configs/fnet.py:papr", "there is no variant 'papr'", "paper and digits"),
     bare("--config=configs/fnet.py:digits:paper", "there is no variant 'digits:paper'"),
@@ -80,10 +116,17 @@ ROWS = [
     bare(MINE, "mine.py", config("from ml_collections import ConfigDict as get_config\n")),
     bare(MINE, "RecursionError", config("def get_config(variant): return get_config(variant)\n")),
     bare(MINE, "mine.py", config("\0")),
+    bare(MINE, "mine.py, line 3: SystemExit.", get_config("import sys; sys.exit()")),
+    bare(MINE, "line 3: SystemExit: enough.", get_config("raise SystemExit('enough')")),
+    bare(MINE, "mine.py, line 3: KeyboardInterrupt.", get_config("raise KeyboardInterrupt")),
+    bare(MINE, "line 3: TypeError: two lines.", get_config("raise TypeError('two\\nlines')")),
+    bare(MINE, "mine.py, line 3: RecursionError", get_config("return get_config(variant)")),
+    bare(MINE, "config has", "key", "1", config_dict("{1: 2}")),
+    bare(MINE, "mine.py, line 3: TypeError: ", config_dict("{None: 2}")),
     bare(
         MINE,
         "There is no config.optimizer.learning_rat; did you mean config.optimizer.learning_rate?",
-        get_config("c = mixer.get_config().unlock(); c.optimizer = {'learning_rat': 1}; return c"),
+        get_config("c = mixer.get_config(); c.optimizer.learning_rat = 1; return c"),
     ),
     bare(JSON, "config.json cannot be read as JSON", file("config.json", "{")),
     bare(JSON, "config.json cannot be read as JSON", file("config.json", "")),
@@ -94,18 +137,38 @@ ROWS = [
     bare(JSON, "must hold a JSON object, not str", file("config.json", '"seed"')),
     bare(JSON, "config.num_epochs is missing", file("config.json", '{"seed": 1}')),
     bare(JSON, "config.seed?", file("config.json", '{"sed": 1}')),
+    bare(JSON, "cannot be read as JSON (it is nested too deeply)", file(*NESTED_LIST)),
+    bare(JSON, "cannot be read as JSON (it is nested too deeply)", file(*NESTED_GROUP)),
+    bare(
+        JSON, "config.json", "the key 'seed' is there twice",
+        file("config.json", '{"seed": 1, "batch_size": 8, "seed": 2}'),
+    ),
+    bare(
+        JSON, "config.json", "the key 'name' is there twice",
+        file("config.json", '{"model": {"name": "a", "name": "a"}}'),
+    ),
+    bare(JSON, "cannot be read as JSON", file("config.json", f'{{"seed": {"9" * 5000}}}')),
+    bare(f"{JSON}:paper", "config.json:paper", "has no variants", changed("seed", 1)),
     bare(JSON, "config.model must be a group of settings, not 3", changed("model", 3)),
     bare(JSON, "config.model must be a group of settings, not None", changed("model", None)),
     bare(JSON, "config.optimizer must be a group of settings, not []", changed("optimizer", [])),
     bare(JSON, "config.optimizer is missing", changed("optimizer", ...)),
-    bare(JSON, "config.model.width is missing", changed("model.width", ...)),
+    bare(JSON, "config.model.name is missing", changed("model.name", ...)),
     bare(JSON, "config.model.widht; did you mean config.model.width?", changed("model.widht", 8)),
     bare(JSON, "config.seed must be a whole number, not '0'", changed("seed", "0")),
     bare(JSON, "config.seed must be a whole number, not True", changed("seed", True)),
     bare(JSON, "config.batch_size must be a whole number, not 8.0", changed("batch_size", 8.0)),
     bare(JSON, "config.num_epochs must be a whole number, not [2]", changed("num_epochs", [2])),
-    bare(JSON, "config.augment.zoom must be a finite number", changed("augment.zoom", 1e999)),
+    bare(
+        JSON,
+        "config.augment.flip_zoom.zoom must be a finite number",
+        changed("augment.flip_zoom.zoom", 1e999),
+    ),
     bare(JSON, "config.model.remat must be True or False", changed("model.remat", "false")),
     bare(JSON, "config.data.source must be a word, not None", changed("data.source", None)),
     bare(JSON, "config.model.dtype must be a word, not 32", changed("model.dtype", 32)),
-]
+    bare(JSON, "is nested too deeply", file("config.json", "[" * 100_000)),
+    bare(JSON, "is nested too deeply", file("config.json", '{"seed":' * 100_000)),
+    bare(JSON, "key 'seed' is there twice", file("config.json", '{"seed": 1, "seed": 2}')),
+    bare(JSON, "cannot be read as JSON", file("config.json", '{"seed": %s}' % ("9" * 5000))),
+]  # fmt: skip

@@ -12,6 +12,10 @@ DAMAGED = "best.safetensors is damaged or no safetensors file"
 UNSCALED = "does not say how its images, of 1 channels, were scaled"
 
 
+def link(name, to):
+    return lambda here: (here / name).symlink_to(here / to)
+
+
 def results(**content):
     return file("run/results.json", json.dumps(content))
 
@@ -38,17 +42,38 @@ ROWS = [
     bad("--workdir={here}/file", "{here}/file cannot be a folder", file("file", "")),
     bad("--workdir={here}/file/run", "cannot be a folder: {here}/file is a file", file("file", "")),
     bad("--workdir={here}/a/b/c/d", "cannot be a folder: {here}/a/b is a file", file("a/b", "")),
-    bad("", "holds a run (metrics.jsonl) without its config.json", file("run/metrics.jsonl", "")),
+    bad(
+        "",
+        "holds a run (metrics.jsonl) without its config.json",
+        file("run/metrics.jsonl", "{}\n"),
+    ),
     bad("", "holds a run (results.json)", file("run/results.json", "{}")),
-    bad("", "holds a run (best.safetensors)", file("run/best.safetensors", "")),
-    bad("", "holds a run (checkpoints)", folder("run/checkpoints/3")),
+    bad("", "holds a run (best.safetensors)", file("run/best.safetensors", "x")),
+    bad("", "There is no {here}/run/config.json", folder("run/checkpoints/3")),
+    bad("--workdir=~nosuchuser/run", "~nosuchuser/run", "nobody's home"),
+    *(
+        bad(f"--mode={mode} --workdir={{here}}/{name}", "{here}", reason, link("loop", "loop"))
+        for mode in ("train", "evaluate")
+        for name, reason in (("x" * 300, "too long for a name"), ("loop", "symbolic links"))
+    ),
+    bad("--workdir={here}/dead", "is a symbolic link to nothing", link("dead", "nowhere")),
+    # a folder for a file, and the reverse
+    *(
+        bad("", f"{{here}}/run/{name} must be a file, and something else", folder(f"run/{name}"))
+        for name in ("lock", "config.json", "curves.png", "metrics.jsonl", "last.safetensors")
+    ),
+    bad("", "run/tensorboard must be a folder, and something else", file("run/tensorboard", "")),
     # settings of the run that is there
     bad("--config.seed=5", "other settings: config.seed was 0 and is now 5", run()),
     bad("--config.num_epochs=2", "config.num_epochs was 60 and is now 2; it may only grow", run()),
     bare("--workdir={here}/run --config.model.width=7", "width was 64 and is now 7", run()),
     bad("--config.model.dtype=bfloat16", "model.dtype was None and is now 'bfloat16'", run()),
     bad("--config.batch_size=8", "config.batch_size was 32 and is now 8", run()),
-    bad("--config.augment.zoom=0", "config.augment.zoom was 0.2 and is now 0.0", run()),
+    bad(
+        "--config.augment.flip_zoom.zoom=0",
+        "augment.flip_zoom.zoom was 0.2 and is now 0.0",
+        run(),
+    ),
     bad("--config.optimizer.b1=0", "config.optimizer.b1 was 0.9 and is now 0.0", run()),
     bad("", "config.seed was 3 and is now 0", run(seed=3)),
     bad("", "config.data.source was 'cifar10' and is now", run(**{"data.source": "cifar10"})),
@@ -64,8 +89,8 @@ ROWS = [
         "", "results of a run, but no checkpoint",
         run(), results(epochs=1, stopped_early=False), folder("run/checkpoints"),
     ),
-    bad("", "run/results.json cannot be read as JSON", run(), file("run/results.json", "{")),
-    bad("", "must hold a JSON object, not list", run(), file("run/results.json", "[]")),
+    bad("", "results of a run, but no checkpoint", run(), file("run/results.json", "{")),
+    bad("", "results of a run, but no checkpoint", run(), file("run/results.json", "[]")),
     bad("", "No checkpoint in {here}/run/checkpoints", "step 41", run(), checkpoint("41")),
     bad("", "step 82", "step 41", "another folder", run(), checkpoint("41"), checkpoint("82")),
     bad("", "step 7: files are missing", run(), folder("run/checkpoints/7")),

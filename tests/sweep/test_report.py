@@ -99,7 +99,7 @@ def test_the_live_table():
         next(line for line in table if line.split()[:2] == ["1", "running"])
     )
     # What another process has done counts, and what is known here is not forgotten.
-    live.know([row(2, 2, "finished", [3.0, 0.5], **{RATE: 0.3}), row(1, 1, "running", [])])
+    live.merge_rows([row(2, 2, "finished", [3.0, 0.5], **{RATE: 0.3}), row(1, 1, "running", [])])
     assert "1 running, 1 finished, 1 culled | best: trial 2" in live._summary()
 
 

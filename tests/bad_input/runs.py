@@ -54,7 +54,7 @@ ROWS = [
     *(
         bad(f"--mode={mode} --workdir={{here}}/{name}", "{here}", reason, link("loop", "loop"))
         for mode in ("train", "evaluate")
-        for name, reason in (("x" * 300, "too long for a name"), ("loop", "symbolic links"))
+        for name, reason in (("x" * 300, "too long"), ("loop", "symbolic links"))
     ),
     bad("--workdir={here}/dead", "is a symbolic link to nothing", link("dead", "nowhere")),
     # a folder for a file, and the reverse

@@ -112,62 +112,24 @@ ROWS = [
     bad("--config.model.scan=0", "config.model.scan must be True or False, not 0"),
     bad("--config.model.approximate_gelu=tanh", "approximate_gelu must be True or False"),
     # Above what anyone trains.
-    bad(
-        f"--config.num_epochs={VAST}", "config.num_epochs must be", "at most 2,147,483,647", "000."
-    ),
-    bad(f"--config.batch_size={VAST}", "config.batch_size must be", "at most 1,048,576, not 1000"),
     bad("--config.batch_size=1048577", "config.batch_size must be", "not 1048577"),
-    bad("--config.batch_size=1e20", "config.batch_size must be a whole number, not 1e+20"),
-    bad(
-        f"--config.microbatch_size={VAST}", "config.microbatch_size must be", "and at most 1,048,5"
-    ),
-    bad(f"--config.steps_per_dispatch={VAST}", "config.steps_per_dispatch must be", "at most"),
     bad(f"--config.data.limit={VAST}", "config.data.limit must be at least 1 and at most 2,147"),
-    bad(
-        f"--config.reduce_on_plateau.patience={VAST}", "reduce_on_plateau.patience must be", "most"
-    ),
-    bad("--config.model.image_size=1000000", "config.model.image_size must be", "at most 4,096"),
-    bad("--config.model.patch_size=1000000", "config.model.patch_size must be", "at most 4,096"),
+    bad(f"--config.reduce_on_plateau.patience={VAST}", "patience must be at least 1 and at most"),
     bad(f"--config.model.patch_size={VAST}", "config.model.patch_size must be", "not 1000"),
-    bad("--config.model.width=65537", "config.model.width must be", "at most 65,536, not 65537"),
     bad("--config.model.width=1000000", "config.model.width must be", "not 1000000"),
-    bad("--config.model.num_blocks=1000000", "must be at least 1 and at most 1,024, not 1000000"),
     bad(f"--config.model.tokens_hidden_dim={BILLION}", "tokens_hidden_dim must be", "at most"),
-    bare(
-        f"{GMLP} --config.model.hidden_dim={BILLION}", "config.model.hidden_dim must be", "at most"
-    ),
-    # What the names of open sections stand for, and their options.
-    bad("--config.optimizer.name=adam", "config.optimizer.name has no 'adam'", "'adamw'?", "muon"),
-    bad(
-        "--config.optimizer.name=no_such:thing", "config.optimizer.name=no_such:thing cannot be im"
-    ),
+    bare(f"{GMLP} --config.model.hidden_dim={BILLION}", "model.hidden_dim must be", "at most"),
+    # Names of open sections that stand for nothing, and options that are none.
     bad("--config.optimizer.name=json:thing", "json:thing cannot be imported (AttributeError"),
     bad("--config.optimizer.name=:", "config.optimizer.name=: cannot be imported"),
     bad("--config.optimizer.momentum=0.9", "There is no config.optimizer.momentum"),
-    bad("--config.optimizer.name=sgd --config.optimizer.b1=0.9", "There is no config.optimizer.b1"),
     bad("--config.optimizer.name=sgd --config.optimizer.momentum=1", "momentum must be", "below 1"),
-    bad("--config.optimizer.decay=some", "config.optimizer.decay must be one of all, matrices"),
-    bad("--config.optimizer.clip_norm=0", "config.optimizer.clip_norm must be above 0, not 0"),
-    bad("--config.schedule.name=cosin", "config.schedule.name has no 'cosin'", "'cosine'?"),
-    bad("--config.schedule.warmup_epochs=-1", "config.schedule.warmup_epochs must be at least 0"),
-    bad("--config.schedule.steps=3", "There is no config.schedule.steps"),
-    bad("--config.loss.name=hinge", "config.loss.name has no 'hinge'", "softmax_cross_entropy"),
-    bad("--config.averaging.decay=1", "config.averaging.decay must be at least 0 and below 1"),
-    bad("--config.metrics=top5", "config.metrics has no 'top5' (did you mean", "top5_accuracy"),
-    bad("--config.writers=tensorbord", "config.writers has no 'tensorbord'", "'tensorboard'?"),
+    bad("--config.metrics=top5", "config.metrics has no 'top5'; there are loss, accuracy, top5_"),
     bad("--config.augment.zoom.zoom=0.1", "config.augment.zoom.name has no 'zoom'", "flip_zoom"),
     bad("--config.augment.flip_zoom.angle=3", "There is no config.augment.flip_zoom.angle"),
-    bad("--config.augment.flip_zoom=3", "config.augment.flip_zoom must be a group of options", "3"),
     bad("--config.augment=3", "config.augment is a group of settings"),
-    bad("--config.mix.mixup.alpha=-1", "config.mix.mixup.alpha must be at least 0, not -1"),
     bad("--config.mix.mixup.name=mixup", "config.mix.mixup.alpha is missing"),
     bad("--config.mix.cut.alpha=1", "config.mix.cut.name has no 'cut'", "mixup"),
-    # A setting that the model does not have, and one that does not fit.
-    bad("--config.model.hidden_dim=64", "'mixer_keras' has no setting 'hidden_dim'", "tokens_hidd"),
-    bare("--config=configs/fnet.py --config.model.tokens_hidden_dim=8", "'fnet_keras' has no sett"),
-    bare("--config=configs/gmlp.py --config.model.channels_hidden_dim=8", "'gmlp_keras' has no se"),
-    bare("--config=configs/gmlp.py --config.model.hidden_dim=7", "must be even, not 7"),
-    bare("--config=configs/mixer.py --config.model.patch_size=7", "7, does not divide", "size 64"),
     # upper ends, which keep a slip of the hand from taking hours
     bad("--config.batch_size=100000000000000000000", "config.batch_size must be at least 1 and at"),
     bad("--config.batch_size=1e20", "config.batch_size must be a whole number, not 1e+20"),

@@ -111,6 +111,20 @@ def test_trials_that_differ_in_numbers_alone_are_of_one_shape():
         assert not are_of_one_shape(config, key, now, other), key
 
 
+def test_points_are_of_one_shape_where_their_trials_are_of_one_program():
+    written = {
+        "optimizer.clip_norm": [None, 0.5, 1.0],
+        "averaging.decay": [None, 0.9],
+        "early_stopping.patience": [None, 3],  # a rule, which no program knows of
+    }
+    sweep = sweep_of(written)
+    points = [sweep.point(index) for index in range(sweep.num_points)]
+    programs = [program_key(trial.config) for trial in trials_of(sweep)]
+    shapes = list(map(sweep.shape_of_point, points))
+    assert len(set(programs)) == 4
+    assert len(set(zip(shapes, programs, strict=True))) == len(set(shapes)) == 4
+
+
 def are_of_one_shape(config, key, now, other):
     """Whether trials with two values of a key are of one program, and may be of one group."""
     sweep = Sweep.read(config.to_dict(), {key: [now, other]})

@@ -69,9 +69,9 @@ def open_source(name: str, *, image_size: int, data_dir: str | Path | None = Non
     if prefix not in SOURCES and _is_import_path(prefix, rest):
         attribute, _, rest = rest.partition(":")
         opener = find(SOURCES, f"{prefix}:{attribute}", "config.data.source")
-        source = opener(Request(name, rest, image_size, data_dir)) if callable(opener) else None
+        source = opener(Request(name, rest, image_size, data_dir))
         if not isinstance(source, Source):
-            raise InputError(f"config.data.source={name} is no function that returns a Source.")
+            raise InputError(f"config.data.source={name} returns no Source.")
         return source
     if prefix not in SOURCES or (prefix in _RESTS) != bool(rest) or (colon and not rest):
         raise InputError(

@@ -104,6 +104,10 @@ METRICS: Mapping[str, Metric] = {
 }
 
 
+def _is_metric(row: Any) -> bool:
+    return isinstance(row, Metric)
+
+
 def chosen(names: str) -> dict[str, Metric]:
     """Finds the metrics of a config, such as "top5_accuracy", after the loss and the accuracy.
 
@@ -111,7 +115,10 @@ def chosen(names: str) -> dict[str, Metric]:
       InputError: no such metric.
     """
     wanted = ["loss", "accuracy", *names.replace(",", " ").split()]
-    rows = {name: find(METRICS, name, "config.metrics") for name in wanted}
+    rows = {
+        name: find(METRICS, name, "config.metrics", lambda row: isinstance(row, Metric))
+        for name in wanted
+    }
     # A metric of the user's own is known by the name of its attribute.
     return {name.rpartition(":")[2]: row for name, row in rows.items()}
 

@@ -170,7 +170,7 @@ def model_settings(name: str) -> dict[str, Setting]:
 
 
 def _row(name: str) -> Row:
-    found = find(PRESETS, name, "config.model.name")
+    found = find(PRESETS, name, "config.model.name", is_row=lambda row: True)
     if isinstance(found, type) and issubclass(found, nn.Module):
         return {"block": found}
     if isinstance(found, Mapping) and "block" in found:

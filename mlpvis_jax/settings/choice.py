@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mlpvis_jax.errors import InputError, first_line, nearest
-from mlpvis_jax.settings.declared import Role, Setting, check_all, settings_of, unknown_key
+from mlpvis_jax.settings.declared import Role, Setting, check_all, settings_of, shown, unknown_key
 
 
-def find(table: Mapping[str, Any], name: str, path: str) -> Any:
+def find(
+    table: Mapping[str, Any], name: str, path: str, is_row: Callable[[Any], bool] = callable
+) -> Any:
     """Finds the row of a table, or imports what MODULE:NAME names.
 
     A run keeps the name in its config.json, so it goes on, and is evaluated, wherever the module
@@ -19,9 +21,10 @@ def find(table: Mapping[str, Any], name: str, path: str) -> Any:
       table: the rows that the package has.
       name: a row's name, or an import path such as "my_package.blocks:Pool".
       path: the setting that gives the name, for messages.
+      is_row: whether what is imported can stand in the table.
 
     Raises:
-      InputError: no such row, or a module or an attribute that cannot be imported.
+      InputError: no such row, or a module or an attribute that cannot be imported or used.
     """
     if name in table:
         return table[name]
@@ -34,12 +37,15 @@ def find(table: Mapping[str, Any], name: str, path: str) -> Any:
             "is your own."
         )
     try:
-        return getattr(importlib.import_module(module), attribute)
+        found = getattr(importlib.import_module(module), attribute)
     except Exception as error:  # a module of the user's own may raise anything
         raise InputError(
             f"{path}={name} cannot be imported ({type(error).__name__}: {first_line(error)}); the "
             "module must be installed, on PYTHONPATH, or in the folder where the command runs."
         ) from error
+    if not is_row(found):
+        raise InputError(f"{path}={name} is not what the setting needs, but {shown(found)}.")
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

@@ -148,13 +148,22 @@ class Sweep:
 
     def shape_of_point(self, point: Point) -> str:
         """Writes a text that is equal for points of one `program_key`; no config is built."""
-        return repr([point[key] for key in point if key not in self._free or point[key] is None])
+        traced, rules = self._free
+        shape = [
+            (key, value)
+            for key, value in point.items()
+            if key not in rules and (key not in traced or value is None)
+        ]
+        return repr(shape)
 
     @functools.cached_property
-    def _free(self) -> set[str]:
+    def _free(self) -> tuple[set[str], set[str]]:
         """What the trials of one program may differ in: traced numbers, and rules of the host."""
-        declared = declarations(RunConfig.from_mapping(self.base))
-        return {key for key, one in declared.items() if one.role in (Role.TRACED, Role.RULE)}
+        roles = declarations(RunConfig.from_mapping(self.base)).items()
+        traced, rules = (
+            {key for key, one in roles if one.role is role} for role in (Role.TRACED, Role.RULE)
+        )
+        return traced, rules
 
     def values_of(self, index: int, point: Point) -> dict[int, dict[str, Any]]:
         """The values of a point's trials, one a seed, by the trial's number."""

@@ -115,10 +115,7 @@ def chosen(names: str) -> dict[str, Metric]:
       InputError: no such metric.
     """
     wanted = ["loss", "accuracy", *names.replace(",", " ").split()]
-    rows = {
-        name: find(METRICS, name, "config.metrics", lambda row: isinstance(row, Metric))
-        for name in wanted
-    }
+    rows = {name: find(METRICS, name, "config.metrics", _is_metric) for name in wanted}
     # A metric of the user's own is known by the name of its attribute.
     return {name.rpartition(":")[2]: row for name, row in rows.items()}
 

@@ -25,8 +25,7 @@ from mlpvis_jax.models.layers import (
     LayerNorm,
     Mlp,
     StochasticDepth,
-    map_first_axis,
-    map_last_axis,
+    merge_other_axes,
     tokens_first,
 )
 from mlpvis_jax.settings.declared import Channels, Role
@@ -101,11 +100,15 @@ def _product(
 
     `first` is the entry that the folded ones begin with: 0 for sums, 1 for differences.
     """
-    rows, _, columns = inputs.shape
+    rows, batch, columns = inputs.shape
     token_table = token_table[first : first + rows, first : first + rows]
     channel_table = channel_table[first : first + columns]
+    channels = channel_table.shape[1]
     precision = jax.lax.Precision.HIGHEST
-    return map_first_axis(token_table, map_last_axis(inputs, channel_table, precision), precision)
+    outputs = jnp.matmul(merge_other_axes(inputs), channel_table, precision=precision)
+    outputs = merge_other_axes(outputs.reshape(rows, batch, channels), first_axis=True)
+    outputs = jnp.tensordot(token_table, outputs, axes=1, precision=precision)
+    return outputs.reshape(rows, batch, channels)
 
 
 def _cosine_sine(size: int) -> tuple[np.ndarray, np.ndarray]:

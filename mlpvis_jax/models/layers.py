@@ -11,14 +11,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 
 from mlpvis_jax.models.checks import check_axes, check_stored_size
 
 Dtype = Any
 Rate = float | jax.Array
-Matrix = jax.Array | np.ndarray
 Initializer = nn.initializers.Initializer
 
 
@@ -168,34 +166,24 @@ class Dense(nn.Module):
         kernel = self.param("kernel", self.kernel_init, (size, self.features), self.param_dtype)
         bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype)
         inputs, kernel, bias = (jnp.asarray(array, self.dtype) for array in (inputs, kernel, bias))
+        merged = merge_other_axes(inputs, self.first_axis)
         if self.first_axis:
-            bias = bias.reshape(-1, *(1 for _ in inputs.shape[1:]))
-            return map_first_axis(kernel.T, inputs) + bias
-        return map_last_axis(inputs, kernel) + bias
+            bias = bias.reshape(-1, *(1 for _ in merged.shape[1:]))
+            outputs = jnp.tensordot(kernel.T, merged, axes=1) + bias
+            return outputs.reshape(self.features, *inputs.shape[1:])
+        outputs = merged @ kernel + bias
+        return outputs.reshape(*inputs.shape[:-1], self.features)
 
 
-def map_last_axis(inputs: jax.Array, matrix: Matrix, precision: Any = None) -> jax.Array:
-    """Multiplies [..., size] by [size, features]; the result is [..., features]."""
-    if _spread_over_devices(inputs):
-        return jnp.matmul(inputs, matrix, precision=precision)
-    *others, size = inputs.shape
-    rows = jnp.matmul(inputs.reshape(math.prod(others), size), matrix, precision=precision)
-    return rows.reshape(*others, matrix.shape[1])
+def merge_other_axes(inputs: jax.Array, first_axis: bool = False) -> jax.Array:
+    """Makes a matrix for a product over the last axis, or the first: all others become one.
 
-
-def map_first_axis(matrix: Matrix, inputs: jax.Array, precision: Any = None) -> jax.Array:
-    """Multiplies [features, size] by [size, ...]; the result is [features, ...]."""
-    if _spread_over_devices(inputs):
-        return jnp.tensordot(matrix, inputs, axes=1, precision=precision)
-    size, *others = inputs.shape
-    columns = jnp.matmul(matrix, inputs.reshape(size, math.prod(others)), precision=precision)
-    return columns.reshape(matrix.shape[0], *others)
-
-
-def _spread_over_devices(array: jax.Array) -> bool:
-    # An axis that a mesh's explicit axes spread over devices cannot be merged with another one.
-    # Elsewhere the others are merged into one: XLA's products of three axes take twice the time.
-    return any(axes is not None for axes in jax.typeof(array).sharding.spec)
+    For XLA's products of three axes take twice the time. But an axis that is spread over devices,
+    by a mesh's explicit axes, cannot be merged with another one: then the array stays as it is.
+    """
+    if any(axes is not None for axes in jax.typeof(inputs).sharding.spec):
+        return inputs
+    return jax.lax.collapse(inputs, 1) if first_axis else jax.lax.collapse(inputs, 0, -1)
 
 
 class LayerNorm(nn.Module):

@@ -165,7 +165,7 @@ def _read_settings(flags: argparse.Namespace) -> tuple[dict[str, Any], str]:
     if flags.workdir and RunFolder(flags.workdir).holds_run():
         return RunFolder(flags.workdir).read_config().to_dict(), ""
     if flags.workdir and SweepFolder(flags.workdir).definition.exists():
-        return dict(SweepFolder(flags.workdir).read().base), ""
+        return SweepFolder(flags.workdir).read_base(), ""
     raise InputError(
         f"--mode={flags.mode} needs --config=FILE, such as configs/mixer.py, or a --workdir that "
         "holds a run."

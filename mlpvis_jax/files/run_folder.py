@@ -63,7 +63,7 @@ class RunFolder:
           InputError: naming the folder and what stands in the way.
         """
         self.check_place()
-        weights = (self.best_weights, self.last_weights)
+        weights = (self.best_weights, self.last_weights, self.averaged_weights)
         files = (self.config, self.metrics, self.results, *weights, self.curves, self._lock)
         check_kinds(files, folders=(self.events, self.checkpoints))
         if self.holds_run():

@@ -4,7 +4,9 @@ A row of WRITERS makes a writer of a run that has begun; a run's config lists th
 may name one of the user's own as MODULE:NAME.
 """
 
+import contextlib
 import dataclasses
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -53,21 +55,34 @@ class EventFiles:
     """
 
     def __init__(self, run: RunDescription) -> None:
-        import tensorboardX
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-        folder = str(run.folder / "tensorboard")
-        self._writer = tensorboardX.SummaryWriter(folder, purge_step=run.first_epoch)
+        folder = run.folder / "tensorboard"
+        folder.mkdir(parents=True, exist_ok=True)
+        # Not SummaryWriter, whose thread and exit handler print tracebacks where a disk is full.
+        self._events = EventsWriter(str(folder / "events"))
+        start = SessionLog(status=SessionLog.START)
+        self._events.write_event(
+            Event(step=run.first_epoch, wall_time=time.time(), session_log=start)
+        )
 
     def write(self, record: Record) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
         for name, value in numbers_of(record).items():
-            self._writer.add_scalar(name, value, record["epoch"])
-        self._writer.flush()
+            self._events.write_event(
+                Event(step=record["epoch"], wall_time=time.time(), summary=scalar(name, value))
+            )
+        self._events.flush()
 
     def finish(self, history: Sequence[Record], results: Record) -> None:
         pass
 
     def close(self) -> None:
-        self._writer.close()
+        with contextlib.suppress(OSError):  # each epoch is on disk, or its error is known
+            self._events.close()
 
 
 class Curves:

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.place import check_kinds
 from mlpvis_jax.files.run_folder import RunFolder, read_json, write_json
+from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.sweep import records
 from mlpvis_jax.sweep.culling import Record
 from mlpvis_jax.sweep.definition import Sweep, Trial, config_of
@@ -101,15 +102,29 @@ class SweepFolder:
                 f'another database. If it has moved there, change "storage" in {self.definition}.'
             )
 
+    def read_base(self) -> dict[str, Any]:
+        """The config's settings in sweep.json; a model of the user's own need not be defined yet.
+
+        Raises:
+          InputError: there are none.
+        """
+        with self._explained():
+            return RunConfig.from_mapping(read_json(self.definition).get("config", {})).to_dict()
+
     def read(self) -> Sweep:
         """The sweep in sweep.json.
 
         Raises:
           InputError: there is none, or it does not hold a sweep.
         """
-        try:
+        with self._explained():
             content = read_json(self.definition)
             return Sweep.read(content.get("config", {}), content.get("sweep", {}))
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
         except InputError as error:
             raise InputError(
                 f"{self.definition} holds no sweep ({error}). Put back a copy of it, or choose "

@@ -100,7 +100,7 @@ def test_twenty_steps(name):
     examples = ResidentSet.of(jnp.asarray(images), jnp.asarray(labels, jnp.int32))
     source = types.SimpleNamespace(num_classes=100, image_shape=(32, 32, 3))
     normalization = augment.Normalization(mean, deviation)
-    task = Task(source, examples, examples, examples, normalization)
+    task = Task(source, examples, examples, examples, normalization, {})
     plan = Plan.of([config], task)
     told = plan.numbers(config, steps)
     step = make_step(plan.learner, ())

@@ -73,11 +73,15 @@ def state_of(path):
 
 @pytest.fixture(scope="module")
 def undisturbed(start, tmp_path_factory):
-    """The state of a sweep that nothing happened to, and the seconds it took."""
+    """The state of a sweep that nothing happened to."""
     path = tmp_path_factory.mktemp("sweep") / "undisturbed"
-    begun = time.monotonic()
     finish(start(path))
-    return state_of(path), time.monotonic() - begun
+    return state_of(path)
+
+
+def epochs_in(path):
+    """Lines of metrics that the sweep's trials have written."""
+    return sum(one.read_text().count("\n") for one in path.glob("trials/*/metrics.jsonl"))
 
 
 def wait_for(process, condition):
@@ -88,20 +92,19 @@ def wait_for(process, condition):
 
 @pytest.mark.slow
 def test_killed_again_and_again_it_ends_as_if_nothing_had_been(start, undisturbed, tmp_path):
-    wanted, seconds = undisturbed
     path, draw = tmp_path / "sweep", random.Random(0)
     kills = 0
-    for _ in range(4):
+    for _ in range(4):  # after as many new epochs, not seconds, which mean another place every time
+        enough = epochs_in(path) + draw.randrange(4)
         process = start(path)
-        try:  # from before the first step to the pictures at the end
-            process.wait(timeout=seconds * draw.uniform(0.2, 0.5))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            kills += 1
+        wait_for(process, lambda enough=enough: epochs_in(path) >= enough)
+        time.sleep(draw.uniform(0, 0.05))
+        process.kill()
         process.communicate()
+        kills += process.returncode == -signal.SIGKILL
     finish(start(path))
     assert kills >= 2
-    assert state_of(path) == wanted
+    assert state_of(path) == undisturbed
     for number in range(NUM_TRIALS):
         epochs = [record["epoch"] for record in SweepFolder(path).read_history(number)]
         assert epochs == list(range(1, len(epochs) + 1))
@@ -125,7 +128,7 @@ def test_a_signal_saves_and_the_folder_alone_goes_on(start, undisturbed, tmp_pat
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert "goes on" in finish(again)
-    assert state_of(path) == undisturbed[0]
+    assert state_of(path) == undisturbed
 
 
 def groups_in(printed):

@@ -106,7 +106,7 @@ def test_what_nobody_foresaw_where_nothing_can_be_written(
 ):
     with monkeypatch.context() as patch:
         patch.setattr(tempfile, "tempdir", "/dev/null/no folder")
-        patch.setattr("mlpvis_jax.command.RunConfig", None)
+        patch.setattr("mlpvis_jax.command.program.RunConfig", None)
         assert launch_main(*small(tiny_npz)) == 1
     out, err = capfd.readouterr()
     assert out == "" and err.startswith("launch.py: AttributeError: ")

@@ -42,6 +42,7 @@ ORDER = {
         "space strategies definition culling records database_url storage folder ranking pictures "
         "data capacity tpe retry store database stores report loop"
     ),
+    "command": "modes arguments program __init__",
 }
 
 

@@ -1,4 +1,4 @@
-"""The command line, `mlpvis` and launch.py: flags to settings to the function of a mode."""
+"""A command line from its flags to its exit status."""
 
 import argparse
 import contextlib
@@ -11,68 +11,15 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
+from mlpvis_jax.command.arguments import help_text, own_flags, parse
+from mlpvis_jax.command.modes import MODES, Call
 from mlpvis_jax.errors import InputError, RunError, one_line
 from mlpvis_jax.files.config_file import ConfigFile, command
-from mlpvis_jax.files.place import find_folder
 from mlpvis_jax.files.recipe import find_file, read_config, read_sweep, split_variant
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.settings.override import override_all
 from mlpvis_jax.show.output import print_while_somebody_reads
-
-_EXAMPLES = """\
-examples:
-  mlpvis --config=mixer:digits                            train on scikit-learn's digits
-  mlpvis --config=gmlp --config.data.source=folder:PATH   train on your own images
-  mlpvis --workdir=runs/mixer                             go on with a run
-  mlpvis --workdir=runs/mixer --mode=evaluate             test its best weights
-  mlpvis --config=mixer --sweep=lr_wd --workdir=runs/lr_wd
-python launch.py takes the same flags. --help=settings lists every --config.KEY.
-"""
-_MODES = ("train", "evaluate")
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message[:1].upper()}{message[1:]}.")
-
-
-def _parser() -> _Parser:
-    parser = _Parser(
-        prog="mlpvis",
-        description="Trains or evaluates a classifier, or sweeps over its settings.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        add_help=False,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add(
-        "--config",
-        metavar="FILE[:VARIANT]",
-        help="settings: a Python file that defines get_config(variant), a recipe's name (mixer, "
-        "fnet, gmlp), or a run's config.json; --config.KEY=VALUE changes one",
-    )
-    add(
-        "--sweep",
-        metavar="FILE",
-        help="a Python file that defines get_sweep() -> dict, or a recipe's name (lr_wd); "
-        "--sweep.KEY=VALUE changes one of its settings or adds a dimension, such as "
-        "--sweep.optimizer.learning_rate='log_uniform(1e-4, 1e-2)', also without a file",
-    )
-    add(
-        "--storage",
-        metavar="URL",
-        help="a PostgreSQL or MySQL database through which several machines share a sweep",
-    )
-    add(
-        "--workdir",
-        metavar="FOLDER",
-        help="of the run; by default a new one under runs/; a run that is in it goes on",
-    )
-    add("--mode", default="train", metavar="|".join(_MODES), help="what to do; by default train")
-    add("-h", "--help", nargs="?", const="flags", metavar="settings", help="shows this, or them")
-    return parser
 
 
 def main(arguments: list[str]) -> int:
@@ -83,7 +30,7 @@ def main(arguments: list[str]) -> int:
     """
     program, folder = Path(arguments[0]).name, None
     try:
-        flags, overrides = _parse(arguments[1:])
+        flags, overrides = parse(arguments[1:])
         if flags.help:
             _print_help(flags.help)
             return 0
@@ -97,7 +44,7 @@ def main(arguments: list[str]) -> int:
         elif flags.storage is not None:
             raise InputError("--storage is for a sweep; give --sweep=FILE or --sweep.KEY=VALUE.")
         else:
-            _run(flags.mode, RunConfig.from_mapping(values), folder, kept)
+            _run(flags, RunConfig.from_mapping(values), folder, kept)
     except RunError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return error.exit_status
@@ -121,39 +68,13 @@ def run_as_program() -> NoReturn:
     sys.exit(main(sys.argv))
 
 
-def _parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, dict[str, str]]]:
-    """The flags, and the --config.KEY=VALUE and --sweep.KEY=VALUE arguments by KEY."""
-    parser = _parser()
-    flags, rest = parser.parse_known_args(arguments)
-    overrides: dict[str, dict[str, str]] = {"config": {}, "sweep": {}}
-    for argument in rest:
-        name, equals, value = argument.partition("=")
-        group, dot, key = name.removeprefix("--").partition(".")
-        if not name.startswith("--") or group not in overrides or not dot:
-            known = ("--config", "--sweep", "--storage", "--workdir", "--mode", "--help")
-            # Not what follows: it may be the URL of a database, with its password.
-            shown = name.partition("://")[0]
-            raise InputError(
-                f"Unknown argument {shown!r}; there are {', '.join(known)}, --config.KEY=VALUE, "
-                "--sweep.KEY=VALUE."
-            )
-        if not equals:
-            raise InputError(f"{name} needs a value: {name}=VALUE.")
-        overrides[group][key] = value
-    if flags.mode not in _MODES:
-        raise InputError(f"--mode={flags.mode} is unknown; there are {', '.join(_MODES)}.")
-    if flags.workdir:
-        flags.workdir = str(find_folder(flags.workdir))
-    return flags, overrides
-
-
 def _print_help(topic: str) -> None:
     if topic == "settings":
         from mlpvis_jax.running import manual
 
         print(manual.text())
         return
-    print(_parser().format_help(), end="")
+    print(help_text(), end="")
 
 
 def _read_settings(flags: argparse.Namespace) -> tuple[dict[str, Any], str]:
@@ -212,23 +133,20 @@ def _read_sweep(flags: argparse.Namespace, overrides: dict[str, str]) -> dict[st
 
 
 def _new_folder(flags: argparse.Namespace, name: str) -> Path:
-    if flags.mode == "evaluate":
-        raise InputError("--mode=evaluate needs --workdir, the folder of a run.")
+    if flags.mode != "train":
+        raise InputError(f"--mode={flags.mode} needs --workdir, the folder of a run.")
     return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def _run(mode: str, config: RunConfig, path: Path, config_file: ConfigFile | None) -> None:
+def _run(
+    flags: argparse.Namespace, config: RunConfig, path: Path, config_file: ConfigFile | None
+) -> None:
     from mlpvis_jax.models.presets import own_presets
-    from mlpvis_jax.running.evaluation import evaluate
     from mlpvis_jax.running.machine import keep_compiled_programs
-    from mlpvis_jax.running.solo import train
 
     keep_compiled_programs()
     folder = RunFolder(path, config_file if config.model.name in own_presets() else None)
-    results = {"train": train, "evaluate": evaluate}[mode](config, folder)
-    print(f"Test accuracy: {round(results['test_accuracy'] * 100, 2)}%")
-    if "test_top5_accuracy" in results:
-        print(f"Test top 5 accuracy: {round(results['test_top5_accuracy'] * 100, 2)}%")
+    MODES[flags.mode].run(Call(config, folder, own_flags(flags)))
 
 
 def _run_sweep(

@@ -1,0 +1,77 @@
+"""What the command can do: a row of MODES for each --mode, with the flags that are its own."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mlpvis_jax.files.run_folder import RunFolder
+from mlpvis_jax.settings.config import RunConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """What a mode's function is given.
+
+    Attributes:
+      config: the settings of the run, as they were given or as its folder has them.
+      folder: of the run.
+      flags: values of the mode's own flags by name; a flag that was not given is None.
+    """
+
+    config: RunConfig
+    folder: RunFolder
+    flags: Mapping[str, str | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """A flag that one mode alone has.
+
+    Attributes:
+      metavar: stands for its value in the help.
+      meaning: one line for a person.
+      is_needed: the mode does nothing without it.
+    """
+
+    metavar: str
+    meaning: str
+    is_needed: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Mode:
+    """A row of MODES.
+
+    Attributes:
+      run: does what the mode is for, and prints what came out.
+      meaning: one line for a person.
+      flags: its own flags by name.
+    """
+
+    run: Callable[[Call], None]
+    meaning: str
+    flags: Mapping[str, Flag] = dataclasses.field(default_factory=dict)
+
+
+def _train(call: Call) -> None:
+    from mlpvis_jax.running.solo import train
+
+    _print_results(train(call.config, call.folder))
+
+
+def _evaluate(call: Call) -> None:
+    from mlpvis_jax.running.evaluation import evaluate
+
+    _print_results(evaluate(call.config, call.folder))
+
+
+def _print_results(results: Mapping[str, Any]) -> None:
+    print(f"Test accuracy: {round(results['test_accuracy'] * 100, 2)}%")
+    if "test_top5_accuracy" in results:
+        print(f"Test top 5 accuracy: {round(results['test_top5_accuracy'] * 100, 2)}%")
+
+
+MODES: Mapping[str, Mode] = {
+    "train": Mode(_train, "trains a run, or goes on with it"),
+    "evaluate": Mode(_evaluate, "tests the best weights of a run"),
+}

@@ -13,6 +13,7 @@ from typing import Any
 
 from mlpvis_jax.data.examples import Example, Examples, Source, fingerprint_of
 from mlpvis_jax.data.images import decode_image
+from mlpvis_jax.data.paths import read_path
 from mlpvis_jax.data.tfds_features import only_own_features
 from mlpvis_jax.errors import InputError, first_line
 
@@ -102,8 +103,9 @@ class TfdsExamples(Examples):
 
 def tfds_folder(data_dir: str | Path | None) -> Path:
     """The folder that holds prepared sets: `data_dir`, else TFDS_DATA_DIR, else TFDS's default."""
-    given = data_dir or os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets"
-    return Path(given).expanduser()
+    if data_dir:
+        return read_path(data_dir, "config.data.data_dir")
+    return read_path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets", "TFDS_DATA_DIR")
 
 
 def open_tfds(name: str, tfds_name: str, image_size: int, data_dir: str | Path | None) -> Source:

@@ -45,7 +45,10 @@ ROWS = [
     bad("--config.data.source={here}/set.npz", "(did you mean 'npz:{here}/set.npz'?)", npz()),
     # paths that are none
     *(
-        bad(f"--config.data.{setting}{path}", f"data.{key} is ", "which is no path: ", reason, more, loop)
+        bad(
+            f"--config.data.{setting}{path}", f"data.{key} is ", "which is no path: ", reason,
+            more, loop,
+        )
         for setting, key, more in (
             ("source=npz:", "source", folder("x")),
             ("source=folder:", "source", folder("x")),

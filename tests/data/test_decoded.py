@@ -298,7 +298,7 @@ def test_a_cache_without_room(tmp_path: Path) -> None:
         def __getitem__(self, index: int) -> Example:
             raise AssertionError("decoded, though there is no room")
 
-    with pytest.raises(InputError, match=re.escape(str(tmp_path)) + r".* GB are needed"):
+    with pytest.raises(InputError, match=re.escape(str(tmp_path)) + r".* MB are needed"):
         decode(source_of(Huge(10**15)), "train", cache_dir=tmp_path)
 
 

@@ -30,10 +30,10 @@ ALLOWED = {
 # Inside a part, what each file may import of its own part: only what stands before it.
 ORDER = {
     "settings": "declared choice config override",
-    "models": "fields checks layers patches fnet gmlp mixer classifier presets __init__",
+    "models": "fields checks layers patches fnet gmlp mixer classifier arithmetic presets __init__",
     "learning": "augment metrics losses mix optimizers plateau schedules state step",
     "files": "atomic place config_file orbax_messages checkpoint run_folder recipe weights",
-    "show": "drawing output terminal curves writers",
+    "show": "drawing output table terminal curves writers",
     "running": (
         "machine interruption room task placement trials feed choices plan programs progress "
         "failures outcome run trainer evaluation solo manual"
@@ -42,7 +42,7 @@ ORDER = {
         "space strategies definition culling records database_url storage folder ranking pictures "
         "data capacity tpe retry store database stores report loop"
     ),
-    "command": "modes arguments program __init__",
+    "command": "modes lists arguments program __init__",
 }
 
 

@@ -33,14 +33,14 @@ ORDER = {
     "models": "fields checks layers patches fnet gmlp mixer classifier arithmetic presets __init__",
     "learning": "augment metrics losses mix optimizers plateau schedules state step",
     "files": "atomic place config_file orbax_messages checkpoint run_folder recipe weights",
-    "show": "drawing output table terminal curves writers",
+    "show": "drawing output fitting table terminal curves writers",
     "running": (
         "machine interruption room task placement trials feed choices plan programs progress "
         "failures outcome run trainer evaluation solo manual"
     ),
     "sweep": (
-        "space strategies definition culling records database_url storage folder ranking pictures "
-        "data capacity tpe retry store database stores report loop"
+        "space strategies definition culling records database_url storage folder ranking live "
+        "pictures data capacity tpe retry store database stores report loop"
     ),
     "command": "modes lists arguments program __init__",
 }

@@ -84,7 +84,10 @@ class GroupTrainer:
         """Puts the runs' states, which are on the host, on the devices."""
         plan, steps = self._programs.plan, self._programs.steps_per_epoch
         self._state = self._programs.placement.place(states)
-        self._programs.compile(self._state)
+        if not self._programs.are_compiled:
+            self._observer.compiling()
+            self._programs.compile(self._state)
+            self._observer.compiled()
         self._numbers = [plan.numbers(run.config, steps) for run in self._runs]
 
     def _numbers_of_epoch(self) -> list[dict[str, Any]]:
@@ -127,7 +130,7 @@ class GroupTrainer:
             images += int(now.sums["count"]) - int(run.progress.totals.sums["count"])
             run.progress.totals = now
             self._note_divergence(run, describe_divergence(now, run.progress.epoch, run.config))
-        self._observer.advance(images)
+        self._observer.advance(images, totals)
 
     def _note_divergence(self, run: Run, divergence: str | None) -> None:
         if divergence is not None and run.divergence is None:

@@ -41,10 +41,10 @@ def test_a_pipe_gets_a_plain_line_an_epoch():
     run(stream, Clock())
     first, second = stream.getvalue().splitlines()
     assert first == (
-        "epoch 1/4: loss 4.000, 11.0% | validation: loss 3.500, 13.0%, top-5 50.0% | rate 0.005 | "
-        "75.6 s, 1,234 images/s | 03:00 left"
+        "epoch 1/4: train loss 4.000, 11.0% | validation loss 3.500, 13.0%, top-5 50.0% | "
+        "learning rate 0.005 | 75.6 s, 1,234 images/s | 03:00 left"
     )
-    assert second.startswith("epoch 2/4: loss 2.000, 12.0% |")
+    assert second.startswith("epoch 2/4: train loss 2.000, 12.0% |")
     assert second.endswith("| 02:00 left")
     assert "\x1b" not in stream.getvalue()
 
@@ -54,7 +54,7 @@ def test_a_terminal_gets_a_bar_besides(monkeypatch):
     stream = Terminal()
     run(stream, Clock())
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", stream.getvalue())
-    assert "epoch 1/4: loss 4.000" in text
+    assert "epoch 1/4: train loss 4.000" in text
     assert "━" in text
     assert "epoch 2/4" in text
 
@@ -88,7 +88,7 @@ def test_a_line_has_what_is_measured_and_no_more():
     stream = io.StringIO()
     with terminal.Progress(chosen(""), 1, 100, stream=stream, clock=Clock()) as progress:
         progress.epoch_done(record)
-    assert "| validation: loss 3.500, 13.0% | rate" in stream.getvalue()
+    assert "| validation loss 3.500, 13.0% | learning rate" in stream.getvalue()
     stream = io.StringIO()
     of_averaged = {"averaged_loss": 3.25, "averaged_accuracy": 0.25}
     metrics = chosen("class_accuracy")
@@ -96,8 +96,8 @@ def test_a_line_has_what_is_measured_and_no_more():
     with terminal.Progress(metrics, 1, 100, stream=stream, clock=Clock()) as progress:
         progress.epoch_done({**record, **of_averaged, **shares})
     assert (
-        "| validation: loss 3.500, 13.0%, classes 50.0% to 75.0% | "
-        "averaged weights: loss 3.250, 25.0% | rate"
+        "| validation loss 3.500, 13.0%, classes 50.0% to 75.0% | "
+        "averaged weights loss 3.250, 25.0% | learning rate"
     ) in stream.getvalue()
 
 

@@ -10,7 +10,8 @@ import pytest
 import rich.console
 
 from configs import mixer
-from mlpvis_jax.sweep import ranking, report
+from mlpvis_jax.sweep import live as live_table
+from mlpvis_jax.sweep import ranking
 from mlpvis_jax.sweep.definition import Sweep
 from mlpvis_jax.sweep.folder import SweepFolder
 from tests import soak
@@ -73,7 +74,7 @@ def test_the_live_table():
     written = {RATE: [0.1, 0.2, 0.3, 0.4], "cull_epochs": "1"}
     sweep = Sweep.read({**mixer.get_config().to_dict(), "num_epochs": 2}, written)
     seconds, stream = [0.0], io.StringIO()
-    live = report.LiveTable(sweep, [], 100, stream, clock=lambda: seconds[0])
+    live = live_table.LiveTable(sweep, [], 100, stream, clock=lambda: seconds[0])
     trials = [trial_of(sweep, number) for number in range(2)]
     with live:
         live.group_begins(trials)
@@ -83,10 +84,11 @@ def test_the_live_table():
         live.epoch_done(trials[1], [record(1, 1.0, 0.4)])
         live.trial_done(trials[0], {"state": "culled", "epochs": 1}, [record(1, 2.0, 0.3)])
         live.group_epoch_done(1)
-    # One epoch of a running trial and two of two waiting ones are left, at 50 images a second.
+    # One epoch of a running trial is left, and of two waiting ones an epoch each and one more of the
+    # half that is not culled after it: four epochs of 100 images, at 50 images a second.
     assert stream.getvalue() == (
         "epoch 1/2 of trials 0 to 1: 2 waiting, 1 running, 1 culled | "
-        "best: trial 1, 40.0% (loss 1.000) | 50 images/s | 00:10 left\n"
+        "best: trial 1, 40.0% (loss 1.000) | 50 images/s | 00:08 left\n"
     )
     console = rich.console.Console(file=io.StringIO(), width=120)
     console.print(live._render())

@@ -33,10 +33,12 @@ ORDER = {
     "models": "fields checks layers patches fnet gmlp mixer classifier arithmetic presets __init__",
     "learning": "augment metrics losses mix optimizers plateau schedules state step",
     "files": "atomic place config_file orbax_messages checkpoint run_folder recipe weights",
-    "show": "drawing output fitting table terminal curves writers",
+    "show": (
+        "drawing output fitting table terminal curves writer event_files weights_and_biases writers"
+    ),
     "running": (
         "machine interruption room task placement trials feed choices plan programs progress "
-        "failures outcome run trainer evaluation solo manual"
+        "failures outcome run points restore trainer evaluation solo manual"
     ),
     "sweep": (
         "space strategies definition culling records database_url storage folder ranking live "

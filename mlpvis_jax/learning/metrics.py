@@ -123,7 +123,7 @@ def chosen(names: str) -> dict[str, Metric]:
 
 
 def telling(metrics: Mapping[str, Metric], num_classes: int) -> dict[str, Metric]:
-    """Keeps the metrics that say something of so many classes: every answer is in the top 5 of 5."""
+    """Keeps the metrics that say something of so many classes: of five all are in the top 5."""
     return {name: row for name, row in metrics.items() if num_classes >= row.least_classes}
 
 

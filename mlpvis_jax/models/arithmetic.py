@@ -9,7 +9,7 @@ although they take time.
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -102,22 +102,25 @@ def kept_bytes(model: Classifier, images: jax.ShapeDtypeStruct) -> int:
     jaxpr = jax.make_jaxpr(kept)(variables, images, key).jaxpr
     given = {*jaxpr.invars, *jaxpr.constvars}
     found = {one for one in jaxpr.outvars if not isinstance(one, Literal)} - given
-    return sum(math.prod(one.aval.shape) * one.aval.dtype.itemsize for one in found)
+    shapes = [cast(jax.core.ShapedArray, one.aval) for one in found]
+    return sum(math.prod(one.shape) * one.dtype.itemsize for one in shapes)
 
 
 def _flop(equation: JaxprEqn) -> int:
     name, params = equation.primitive.name, equation.params
+    inputs, outputs = (
+        [cast(jax.core.ShapedArray, one.aval) for one in some]
+        for some in (equation.invars, equation.outvars)
+    )
     if name == "dot_general":
         (contracted, _), _ = params["dimension_numbers"]
-        shape = equation.invars[0].aval.shape
-        inner = math.prod(shape[axis] for axis in contracted)
-        return product_flop(equation.outvars[0].aval.size, inner, 1)
+        inner = math.prod(inputs[0].shape[axis] for axis in contracted)
+        return product_flop(outputs[0].size, inner, 1)
     if name == "conv_general_dilated":
-        kernel = equation.invars[1].aval
-        features = kernel.shape[params["dimension_numbers"].rhs_spec[0]]
-        return product_flop(equation.outvars[0].aval.size, kernel.size // features, 1)
+        features = inputs[1].shape[params["dimension_numbers"].rhs_spec[0]]
+        return product_flop(outputs[0].size, inputs[1].size // features, 1)
     if name == "fft":
-        size = max(equation.invars[0].aval.size, equation.outvars[0].aval.size)
+        size = max(inputs[0].size, outputs[0].size)
         return round(5 * size * math.log2(math.prod(params["fft_lengths"])))
     times = params["length"] if name == "scan" else 1
     return times * sum(map(traced_flop, _inner(equation)))

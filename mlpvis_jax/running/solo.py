@@ -93,7 +93,11 @@ def _header(run: Run, programs: Programs) -> dict[str, str]:
 def _writers(run: Run, task: Task) -> list[writers.Writer]:
     title = f"{run.config.model.name} on {task.source.name}"
     description = writers.RunDescription(
-        run.folder.path, title, run.config.flat(), run.progress.epoch
+        run.folder.path,
+        title,
+        run.config.flat(),
+        run.progress.epoch,
+        run.progress.step + 1,
     )
     return [make(description) for make in writers.chosen(run.config.writers)]
 

@@ -287,5 +287,8 @@ def _writers(run: Run) -> list[writers.Writer]:
     config = run.config
     names = " ".join(name for name in config.writers.split() if name != "curves")
     title = f"{config.model.name} on {config.data.source}"
-    description = writers.RunDescription(run.folder.path, title, config.flat(), run.progress.epoch)
+    epoch, step = run.progress.epoch, run.progress.step + 1
+    description = writers.RunDescription(
+        run.folder.path, title, config.flat(), epoch, step, is_trial=True
+    )
     return [make(description) for make in writers.chosen(names)]

@@ -1,4 +1,4 @@
-"""What a sweep found: its ranking on the terminal, a CSV file, pictures, and TensorBoard's HPARAMS."""
+"""What a sweep found: a ranking on the terminal, a CSV file, pictures, TensorBoard's HPARAMS."""
 
 import csv
 import math
@@ -10,6 +10,7 @@ from typing import Any
 from mlpvis_jax.files.atomic import replacing
 from mlpvis_jax.files.run_folder import write_json
 from mlpvis_jax.running.outcome import CULLED
+from mlpvis_jax.show.event_files import write_hparams
 from mlpvis_jax.show.table import Column, console_for, fitted
 from mlpvis_jax.sweep import pictures, ranking
 from mlpvis_jax.sweep.culling import score_of
@@ -43,7 +44,7 @@ def finish(folder: SweepFolder, sweep: Sweep, rows: Sequence[Row]) -> dict[str, 
     write_json(folder.best_config, config_of(sweep.base, best["values"]).to_dict())
     title = f"{sweep.base['model']['name']} on {sweep.base['data']['source']}: {len(rows)} trials"
     drawn = pictures.draw_all(folder.path, rows, best["trial"], sweep.space.dimensions, title)
-    _write_hparams(folder, sweep, rows)
+    _write_hparams(folder, rows)
     names = ", ".join(["sweep.csv", *(path.name for path in drawn)])
     console.print(
         f"{folder.path} has {names} and tensorboard/ (its HPARAMS tab).\n"
@@ -117,10 +118,8 @@ def _print_culled(console: Any, sweep: Sweep, rows: Sequence[Row]) -> None:
     console.print(fitted(columns, texts, console.width))
 
 
-def _write_hparams(folder: SweepFolder, sweep: Sweep, rows: Sequence[Row]) -> None:
+def _write_hparams(folder: SweepFolder, rows: Sequence[Row]) -> None:
     """An event file a trial, for TensorBoard's HPARAMS tab; the old ones are replaced."""
-    import tensorboardX
-
     partial = folder.path / "tensorboard.partial"
     shutil.rmtree(partial, ignore_errors=True)
     for row in rows:
@@ -129,15 +128,9 @@ def _write_hparams(folder: SweepFolder, sweep: Sweep, rows: Sequence[Row]) -> No
             for name in ("validation_loss", "validation_accuracy", "test_accuracy")
             if row.get(name) is not None
         }
-        if not measured:
-            continue
-        values = {
-            key: value if isinstance(value, bool | int | float) else str(value)
-            for key, value in row["values"].items()
-        }
-        name = f"trial {row['trial']:04}"
-        with tensorboardX.SummaryWriter(str(partial / name)) as writer:
-            writer.add_hparams(values, measured, name=".", global_step=row["epochs"])
+        if measured:
+            name = f"trial {row['trial']:04}"
+            write_hparams(partial / name, row["values"], measured, row["epochs"])
     shutil.rmtree(folder.events, ignore_errors=True)
     if partial.exists():
         os.replace(partial, folder.events)

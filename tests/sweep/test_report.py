@@ -84,7 +84,7 @@ def test_the_live_table():
         live.epoch_done(trials[1], [record(1, 1.0, 0.4)])
         live.trial_done(trials[0], {"state": "culled", "epochs": 1}, [record(1, 2.0, 0.3)])
         live.group_epoch_done(1)
-    # One epoch of a running trial is left, and of two waiting ones an epoch each and one more of the
+    # One epoch of a running trial is left; of two waiting ones an epoch each, and one more of the
     # half that is not culled after it: four epochs of 100 images, at 50 images a second.
     assert stream.getvalue() == (
         "epoch 1/2 of trials 0 to 1: 2 waiting, 1 running, 1 culled | "

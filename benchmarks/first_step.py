@@ -76,7 +76,7 @@ def _launch_until_first_step(arguments: Sequence[str]) -> int:
         print(f"\n{_MARK}{time.time()}", flush=True)
         os._exit(0)  # what is still running on the device is not waited for
 
-    terminal.Progress.advance = end  # type: ignore[method-assign]
+    terminal.Progress.advance = end  # type: ignore[method-assign, assignment]
     return launch.main(["launch.py", *arguments])
 
 

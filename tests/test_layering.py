@@ -42,7 +42,8 @@ ORDER = {
     ),
     "sweep": (
         "space strategies definition culling records database_url storage folder ranking live "
-        "pictures data capacity tpe retry store database stores report loop"
+        "marks heat_map parallel pictures data capacity tpe importance retry store database stores "
+        "report loop"
     ),
     "command": "modes lists arguments program __init__",
 }

@@ -12,7 +12,7 @@ from mlpvis_jax.files.run_folder import write_json
 from mlpvis_jax.running.outcome import CULLED
 from mlpvis_jax.show.event_files import write_hparams
 from mlpvis_jax.show.table import Column, console_for, fitted
-from mlpvis_jax.sweep import pictures, ranking
+from mlpvis_jax.sweep import importance, pictures, ranking
 from mlpvis_jax.sweep.culling import score_of
 from mlpvis_jax.sweep.definition import Sweep, config_of
 from mlpvis_jax.sweep.folder import SweepFolder
@@ -43,7 +43,11 @@ def finish(folder: SweepFolder, sweep: Sweep, rows: Sequence[Row]) -> dict[str, 
     best = min(ranked[0].rows, key=lambda row: score_of(row["history"], sweep.settings.objective))
     write_json(folder.best_config, config_of(sweep.base, best["values"]).to_dict())
     title = f"{sweep.base['model']['name']} on {sweep.base['data']['source']}: {len(rows)} trials"
-    drawn = pictures.draw_all(folder.path, rows, best["trial"], sweep.space.dimensions, title)
+    shares, said = importance.described(sweep, rows)
+    if said:
+        console.print(said, markup=False, soft_wrap=not console.is_terminal)
+    dimensions = sweep.space.dimensions
+    drawn = pictures.draw_all(folder.path, rows, best["trial"], dimensions, title, shares)
     _write_hparams(folder, rows)
     names = ", ".join(["sweep.csv", *(path.name for path in drawn)])
     console.print(

@@ -4,19 +4,20 @@ import csv
 import io
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
 import rich.console
 
 from configs import mixer
+from mlpvis_jax.sweep import culling, importance, marks, ranking
 from mlpvis_jax.sweep import live as live_table
-from mlpvis_jax.sweep import ranking
 from mlpvis_jax.sweep.definition import Sweep
 from mlpvis_jax.sweep.folder import SweepFolder
 from tests import soak
 
-RATE = "optimizer.learning_rate"
+RATE, DROPOUT = "optimizer.learning_rate", "model.dropout_rate"
 
 
 def record(epoch, loss, accuracy=0.5):
@@ -167,9 +168,26 @@ def test_the_pictures_show_what_was_measured(sweep, launch_main, figures):
         assert len(ring) == 1 and ring[0] in accuracies
 
     axes = figures["parallel_coordinates.png"].axes[0]
-    ends = [line.get_ydata()[-1] for line in axes.lines if len(line.get_xdata()) == 3]
+    ends = [
+        line.get_ydata()[-1] for line in axes.lines if (line.get_gid() or "").startswith("trial")
+    ]
     low, high = accuracies[0], accuracies[-1]
     assert sorted(ends) == pytest.approx([(y - low) / (high - low) for y in accuracies])
+
+    cells = figures["heat_map.png"].axes[0]
+    told = {text.get_position(): text.get_text() for text in cells.texts}
+    for column, dropout_rate in enumerate((0.1, 0.2)):
+        for line, rate in enumerate((0.003, 1e-5, 1e30)):
+            here = [
+                outcome["validation_accuracy"]
+                for outcome in outcomes
+                if outcome["values"][RATE] == rate
+                and outcome["values"]["model.dropout_rate"] == dropout_rate
+                and outcome.get("validation_accuracy") is not None
+                and outcome["state"] == "finished"
+            ]
+            if here:
+                assert told[(column, line)] == f"{np.mean(here):.1%}"
 
     panels = figures["learning_curves.png"].axes
     for axes, name in zip(panels, ("validation_loss", "validation_accuracy"), strict=True):
@@ -177,6 +195,54 @@ def test_the_pictures_show_what_was_measured(sweep, launch_main, figures):
         for number in range(12):
             history = [record[name] for record in sweep.read_history(number)]
             assert not history or history in curves
+
+
+def grid_rows(function):
+    """Sixteen trials on a grid, whose loss is a function of their two values."""
+    values = [(one, other) for one in (0.1, 0.2, 0.3, 0.4) for other in (0.0, 0.1, 0.2, 0.3)]
+    return [
+        row(number, number, "finished", [function(one, other)], **{RATE: one, DROPOUT: other})
+        for number, (one, other) in enumerate(values)
+    ]
+
+
+def test_importance_is_that_of_the_dimension_that_decides():
+    pytest.importorskip("optuna")
+    written = {RATE: [0.1, 0.2, 0.3, 0.4], DROPOUT: [0.0, 0.1, 0.2, 0.3]}
+    sweep = Sweep.read(mixer.get_config().to_dict(), written)
+    found = importance.importances(sweep, grid_rows(lambda one, _: 1 + one))
+    assert found[RATE] == pytest.approx(1.0, abs=0.01)
+    assert found[DROPOUT] == pytest.approx(0.0, abs=0.01)
+    both = importance.importances(sweep, grid_rows(lambda one, other: 1 + one + other))
+    assert both[RATE] == pytest.approx(0.5, abs=0.1)  # of an even forest, but for its randomness
+    assert importance.importances(sweep, grid_rows(lambda *_: 1.0)) == {}
+    found, said = importance.described(sweep, grid_rows(lambda one, _: 1 + one))
+    assert said == f"Importance, by fANOVA: {RATE} 100%, {DROPOUT} 0%"
+
+
+def test_importance_without_optuna_is_left_out_and_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    written = {RATE: [0.1, 0.2, 0.3, 0.4], DROPOUT: [0.0, 0.1, 0.2, 0.3]}
+    sweep = Sweep.read(mixer.get_config().to_dict(), written)
+    found, said = importance.described(sweep, grid_rows(lambda one, _: 1 + one))
+    assert found == {} and "pip install 'mlpvis_jax[sweep]'" in said
+
+
+def test_points_in_one_place_are_told_apart():
+    points = {0: (1.0, 5.0), 1: (1.0, 5.0), 2: (1.0, 5.01), 3: (1.0, 6.0), 4: (2.0, 5.0)}
+    moved = marks.spread(points, radius=(0.1, 0.1), most=0.4)
+    assert moved == pytest.approx({0: 1.0, 1: 1.2, 2: 0.8, 3: 1.0, 4: 2.0})
+    many = marks.spread(dict.fromkeys(range(41), (0.0, 0.0)), radius=(0.1, 0.1), most=0.4)
+    assert max(map(abs, many.values())) == pytest.approx(0.4)
+    assert len(set(many.values())) == 41
+
+
+def test_the_epochs_that_a_trial_will_have():
+    # Sixteen trials, halved after epochs 2 and 4 of 10: 16 x 2, 8 x 2, 4 x 6 epochs.
+    assert culling.expected_epochs(0, 10, (2, 4), 2) * 16 == 32 + 16 + 24
+    assert culling.expected_epochs(2, 10, (2, 4), 2) * 8 == 16 + 24
+    assert culling.expected_epochs(7, 10, (2, 4), 2) == 3
+    assert culling.expected_epochs(3, 10, (), 2) == 7
 
 
 def test_no_picture_ends_a_sweep(sweep, launch_main, monkeypatch, capfd):
@@ -188,7 +254,8 @@ def test_no_picture_ends_a_sweep(sweep, launch_main, monkeypatch, capfd):
     out, err = capfd.readouterr()
     assert f"{sweep.path} has sweep.csv and tensorboard/" in out
     lines = [line for line in err.splitlines() if "is left out (ValueError: Key backend" in line]
-    assert len(lines) == 3
+    drawn = {line.partition(" is left")[0].rpartition("/")[2] for line in lines}
+    assert {"dimensions.png", "heat_map.png", "learning_curves.png"} <= drawn
 
 
 def test_tensorboard_is_told_the_hyperparameters(sweep):

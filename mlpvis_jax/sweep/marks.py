@@ -74,7 +74,7 @@ def spread(
         lanes[lane].append((x, y))
         rows[lane].append(trial)
     step = min(2 * radius[0], most / max(1, math.ceil((len(lanes) - 1) / 2)))
-    moved = {}
+    moved: dict[int, float] = {}
     for lane, trials in rows.items():
         # To the right, to the left, farther to the right, ...
         side = (lane + 1) // 2 * (1 if lane % 2 else -1)

@@ -66,7 +66,7 @@ def fitted(
         )
     ]
     kept = list(range(len(columns)))
-    while sum(needed[index] + _GAP for index in kept) - 1 > width:
+    while sum(needed[index] + _GAP for index in kept) - _GAP > width:
         droppable = [index for index in kept if columns[index].order]
         if not droppable:
             break
@@ -83,7 +83,9 @@ def fitted(
     for number, row in enumerate(rows):
         style = styles[number] if styles else None
         table.add_row(*[rich.text.Text(row[index]) for index in kept], style=style)
-    left_out = [column.title for index, column in enumerate(columns) if index not in kept]
+    left_out = [
+        " ".join(column.title.split()) for index, column in enumerate(columns) if index not in kept
+    ]
     if left_out:
         table.caption = f"A wider terminal also shows: {', '.join(left_out)}."
         table.caption_justify = "left"

@@ -169,6 +169,8 @@ class Progress:
         """What stands beside the bar."""
         if self._compiling_since is not None:
             return f"compiling, {self._clock() - self._compiling_since:.0f} s"
+        if self._epoch >= self._num_epochs:
+            return "testing"
         if not self._watched:
             return ""
         seconds = max(self._clock() - self._start, 1e-9)

@@ -1,7 +1,6 @@
 """What a person looks at while a sweep trains: its trials by state, and the best of them."""
 
 import collections
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, TextIO
@@ -112,6 +111,8 @@ class LiveTable:
         now = self._clock()
         if self._compiling_since is not None:
             return f"{counts} | {self._best()} | compiling, {now - self._compiling_since:.0f} s"
+        if not self._images:
+            return f"{counts} | {self._best()}"
         speed = self._images / max(now - self._start, 1e-9)
         return (
             f"{counts} | {self._best()} | {speed:,.0f} images/s | "
@@ -140,8 +141,6 @@ class LiveTable:
 
     def _left(self, speed: float) -> float:
         """Seconds at the pace so far, if as many trials are culled as the settings say."""
-        if not self._images:
-            return math.nan
         settings, last = self._sweep.settings, self._sweep.base["num_epochs"]
         running = [row for row in self._rows.values() if row["state"] == RUNNING]
         done = [0] * self._states()["waiting"] + [len(row["history"]) for row in running]

@@ -3,6 +3,7 @@
 import csv
 import math
 import os
+import shlex
 import shutil
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from mlpvis_jax.files.run_folder import write_json
 from mlpvis_jax.running.outcome import CULLED
 from mlpvis_jax.show.event_files import write_hparams
 from mlpvis_jax.show.table import Column, console_for, fitted
+from mlpvis_jax.show.terminal import print_header
 from mlpvis_jax.sweep import importance, pictures, ranking
 from mlpvis_jax.sweep.culling import score_of
 from mlpvis_jax.sweep.definition import Sweep, config_of
@@ -49,12 +51,15 @@ def finish(folder: SweepFolder, sweep: Sweep, rows: Sequence[Row]) -> dict[str, 
     dimensions = sweep.space.dimensions
     drawn = pictures.draw_all(folder.path, rows, best["trial"], dimensions, title, shares)
     _write_hparams(folder, rows)
-    names = ", ".join(["sweep.csv", *(path.name for path in drawn)])
-    console.print(
-        f"{folder.path} has {names} and tensorboard/ (its HPARAMS tab).\n"
-        f"The best again: python launch.py --config={folder.best_config}",
-        soft_wrap=True,
-        highlight=False,
+    again = shlex.join(["python", "launch.py", f"--config={folder.best_config}"])
+    print_header(
+        {
+            "folder": str(folder.path),
+            "table": str(folder.table),
+            "pictures": ", ".join(path.name for path in drawn) or "none",
+            "TensorBoard": f"tensorboard --logdir={folder.events} (HPARAMS)",
+            "best again": again,
+        }
     )
     return dict(best)
 

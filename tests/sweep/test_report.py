@@ -252,7 +252,7 @@ def test_no_picture_ends_a_sweep(sweep, launch_main, monkeypatch, capfd):
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
     assert launch_main(f"--workdir={sweep.path}") == 0  # it is over, and reports once more
     out, err = capfd.readouterr()
-    assert f"{sweep.path} has sweep.csv and tensorboard/" in out
+    assert f"table        {sweep.table}" in out and "pictures     none" in out
     lines = [line for line in err.splitlines() if "is left out (ValueError: Key backend" in line]
     drawn = {line.partition(" is left")[0].rpartition("/")[2] for line in lines}
     assert {"dimensions.png", "heat_map.png", "learning_curves.png"} <= drawn

@@ -4,6 +4,7 @@ Nothing is read, trained or compiled for them.
 """
 
 import ast
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,9 +20,6 @@ class Listing(NamedTuple):
     columns: Sequence[Column]
     rows: Sequence[Sequence[str]]
     note: str
-
-
-_VARIANTS = ("", "paper", "digits")
 
 
 def models() -> Listing:
@@ -81,8 +79,8 @@ def settings() -> Listing:
     ]
     columns = [
         Column("setting", is_text=True),
-        Column("of", 2, is_text=True),
-        Column("value", 1, is_text=True, breaks=True),
+        Column("of", 1, is_text=True),
+        Column("value", 2, is_text=True, breaks=True),
         Column("meaning", is_text=True, breaks=True),
     ]
     return Listing(columns, rows, "To change one: --SETTING=VALUE. All of them: docs/settings.md.")
@@ -92,16 +90,11 @@ def variants() -> Listing:
     """Lists the recipes with their variants."""
     rows = []
     for path in recipe_files("configs"):
-        title = _first_line(path).partition(": ")[2]
-        for variant in _VARIANTS:
-            name = f"{path.stem}{variant and f':{variant}'}"
-            config, _ = read_config(f"{path}{variant and f':{variant}'}")
-            rows.append(
-                [
-                    *(name, config["model"]["name"], config["data"]["source"]),
-                    *(str(config["num_epochs"]), "" if variant else title),
-                ]
-            )
+        for variant, meaning in _variants_of(path).items():
+            name = f"{path.stem}{variant}"
+            config, _ = read_config(f"{path}{variant}")
+            model, data = config["model"]["name"], config["data"]["source"]
+            rows.append([name, model, data, str(config["num_epochs"]), meaning])
     columns = [
         *(Column("config", is_text=True), Column("model", is_text=True)),
         *(Column("source", is_text=True), Column("epochs")),
@@ -168,5 +161,19 @@ def print_list(topic: str) -> None:
     console.print(f"\n{note}", markup=False)
 
 
+def _variants_of(path: Path) -> dict[str, str]:
+    """What a recipe's docstring says of its variants, by ":NAME": the sentence below each command.
+
+    A recipe that names no command there has the variant "" alone.
+    """
+    command = rf"--config=configs/{path.stem}\.py(:\w+)?[^\n]*\n\s+([^.:\n]+)"
+    found: dict[str, str] = dict(re.findall(command, _docstring(path)))
+    return found or {"": _first_line(path)}
+
+
 def _first_line(path: Path) -> str:
-    return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
+    return _docstring(path).partition("\n")[0]
+
+
+def _docstring(path: Path) -> str:
+    return ast.get_docstring(ast.parse(path.read_text())) or ""

@@ -79,8 +79,12 @@ def test_the_live_table():
     trials = [trial_of(sweep, number) for number in range(2)]
     with live:
         live.group_begins(trials)
+        live.compiling()
+        seconds[0] = 60.0
+        assert live._summary() == "2 waiting, 2 running | no epoch yet | compiling, 60 s"
+        live.compiled()
         live.advance(200)
-        seconds[0] = 4.0
+        seconds[0] = 64.0
         live.epoch_done(trials[0], [record(1, 2.0, 0.3)])
         live.epoch_done(trials[1], [record(1, 1.0, 0.4)])
         live.trial_done(trials[0], {"state": "culled", "epochs": 1}, [record(1, 2.0, 0.3)])

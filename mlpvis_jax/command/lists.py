@@ -4,6 +4,7 @@ Nothing is read, trained or compiled for them.
 """
 
 import ast
+import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -126,14 +127,18 @@ def weights() -> Listing:
         from mlpvis_jax.weights import PRETRAINED
     except ImportError:
         raise InputError("This version knows no published weights by name.") from None
-    rows, columns = [], [Column("name", is_text=True)]
-    for name, one in PRETRAINED.items():
-        fields = one._asdict() if hasattr(one, "_asdict") else vars(one)
-        columns = columns[:1] + [
-            Column(key.replace("_", " "), order, is_text=True, breaks=True)
-            for order, key in enumerate(fields)
-        ]
-        rows.append([name, *(str(value) for value in fields.values())])
+    first = next(iter(PRETRAINED.values()))
+    names = getattr(first, "_fields", None) or [one.name for one in dataclasses.fields(first)]
+    rows = [
+        [name, *(str(getattr(one, field)) for field in names)] for name, one in PRETRAINED.items()
+    ]
+    columns = [
+        Column("name", is_text=True),
+        *(
+            Column(field.replace("_", " "), order, is_text=True, breaks=True)
+            for order, field in enumerate(names)
+        ),
+    ]
     return Listing(columns, rows, "To use one: mlpvis_jax.load_pretrained(NAME).")
 
 

@@ -1,7 +1,10 @@
 """--help, --list and --print_config: what a person finds before anything runs."""
 
+import dataclasses
 import json
 import re
+import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -50,6 +53,21 @@ def test_variants_and_sweeps_are_those_of_configs(run):
     assert {"lr_wd", "lr_wd_dropout"} <= set(
         re.findall(r"^(\S+) ", run("--list=sweeps"), re.MULTILINE)
     )
+
+
+@dataclasses.dataclass
+class Published:
+    parameters: int
+    source: str
+
+
+def test_published_weights_are_those_of_their_table(run, monkeypatch):
+    table = {"one": Published(12, "here"), "other": Published(34, "there")}
+    weights = SimpleNamespace(PRETRAINED=table)
+    monkeypatch.setitem(sys.modules, "mlpvis_jax.weights", weights)
+    head, _, one, other, *_ = [line.split() for line in run("--list=weights").splitlines()]
+    assert head == ["name", "parameters", "source"]
+    assert (one, other) == (["one", "12", "here"], ["other", "34", "there"])
 
 
 def test_settings_are_all_there(run):

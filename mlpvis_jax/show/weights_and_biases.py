@@ -32,7 +32,6 @@ class WeightsAndBiases:
         import wandb
 
         name = run.folder.absolute().name
-        self._histogram = wandb.Histogram
         self._step = run.first_step - 1
         self._run = wandb.init(
             dir=str(run.folder), id=name, name=name, resume="allow", config=dict(run.settings)
@@ -50,8 +49,10 @@ class WeightsAndBiases:
         self._run.log({"step": record["step"], **numbers}, step=self._step)
 
     def write_weights(self, epoch: int, params: Any) -> None:
+        import wandb
+
         found = {
-            f"weights/{name}": self._histogram(np.asarray(array, np.float32))
+            f"weights/{name}": wandb.Histogram(np.asarray(array, np.float32))
             for name, array in arrays_of(params).items()
         }
         self._run.log({"epoch": epoch, **found}, step=self._step)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mlpvis_jax.learning import augment
+from mlpvis_jax.learning import augment, metrics
 from mlpvis_jax.learning.optimizers import transformation
 from mlpvis_jax.learning.schedules import factor
 from mlpvis_jax.learning.state import Stream, TrainState, random_key
@@ -163,6 +163,6 @@ def _learner(config: RunConfig, choices: Choices, model: Classifier, task: Task)
         mix=mix if choices.mix else None,
         loss=lambda logits, targets, numbers: choices.loss(logits, targets, **numbers["loss"]),
         optimizer=optimizer,
-        metrics=choices.metrics,
+        metrics=metrics.telling(choices.metrics, task.source.num_classes),
         num_classes=task.source.num_classes,
     )

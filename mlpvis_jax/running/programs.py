@@ -172,7 +172,7 @@ class Programs:
         Args:
           state: of any run, on the devices; only its types matter here.
         """
-        if self._training is not None:
+        if self.are_compiled:
             return
         placement, config, learner = self.placement, self._config, self.plan.learner
         self.task.training.refuse_larger_batch(config.batch_size)
@@ -181,6 +181,11 @@ class Programs:
         numbers = placement.place([self.plan.numbers(config, self.steps_per_epoch)])
         self._training = TrainingProgram(placement, learner, feed, self._parts, state, numbers)
         self._validation = self._evaluation(self.task.validation, state.params)
+
+    @property
+    def are_compiled(self) -> bool:
+        """Whether training and validation are compiled."""
+        return self._training is not None
 
     @property
     def training(self) -> TrainingProgram:

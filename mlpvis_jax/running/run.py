@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from mlpvis_jax.files.run_folder import RunFolder
+from mlpvis_jax.learning.state import EpochTotals
 from mlpvis_jax.running.outcome import Outcome
 from mlpvis_jax.running.progress import RunProgress
 from mlpvis_jax.settings.config import RunConfig
@@ -42,8 +43,17 @@ class Observer:
     def begins(self, run: Run, before: RunConfig | None) -> None:
         """Hears that a run begins, or goes on with the settings that it had; may refuse them."""
 
-    def advance(self, images: int) -> None:
-        """Hears that this many more images have been trained on, over all runs."""
+    def compiling(self) -> None:
+        """Hears that the programs of the group are about to be compiled."""
+
+    def compiled(self) -> None:
+        """Hears that they are."""
+
+    def advance(self, images: int, totals: Sequence[EpochTotals]) -> None:
+        """Hears that this many more images have been trained on, over all runs.
+
+        The totals are those of each run in the epoch under way.
+        """
 
     def epoch_done(self, run: Run) -> None:
         """Hears that a run has ended an epoch; the last record of its history is new."""

@@ -4,25 +4,26 @@ A run of its own is a group of one. Every run has its own history, plateau, earl
 weights. A run that has ended is taken out of the group, and the others go on without it.
 """
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from typing import Any
 
-import jax
-
 from mlpvis_jax.files.checkpoint import Checkpoints
 from mlpvis_jax.files.weights import save_weights
-from mlpvis_jax.learning.metrics import no_sums
 from mlpvis_jax.learning.state import EpochTotals, TrainState
 from mlpvis_jax.running.failures import describe_divergence, describe_divergence_of_validation
 from mlpvis_jax.running.interruption import Interruption
 from mlpvis_jax.running.outcome import Outcome, describe_weights, results_of
 from mlpvis_jax.running.plan import with_learning_rate
+from mlpvis_jax.running.points import Points
 from mlpvis_jax.running.programs import Programs
-from mlpvis_jax.running.progress import RunProgress, snapshot
+from mlpvis_jax.running.progress import snapshot
+from mlpvis_jax.running.restore import restore_or_start
 from mlpvis_jax.running.run import Observer, Run
 from mlpvis_jax.settings.config import RunConfig
+from mlpvis_jax.show.writers import tell
 
 
 class GroupTrainer:
@@ -44,13 +45,12 @@ class GroupTrainer:
         observer: Observer,
         interruption: Interruption,
     ) -> None:
-        self._runs = list(runs)
         self._programs_for = programs_for
         self._checkpoints = checkpoints
         self._observer = observer
         self._interruption = interruption
         self._programs = programs_for([run.config for run in runs])
-        self._states = self._restore_or_start()
+        self._runs, self._states = restore_or_start(runs, self._programs, checkpoints, observer)
         for run in self._runs:
             # What the folder tells of the run is what the checkpoint tells, no more and no less.
             run.folder.write_config(run.config)
@@ -71,6 +71,7 @@ class GroupTrainer:
                 run.number: [stack.enter_context(closing(one)) for one in run.writers(run)]
                 for run in self._runs
             }
+            self._points = {run.number: self._points_of(run) for run in self._runs}
             self._end_runs()  # where a checkpoint was the last thing that was written
             while self._runs:
                 epoch = self._runs[0].progress.epoch
@@ -80,11 +81,19 @@ class GroupTrainer:
                 self._end_runs()
                 self._observer.group_epoch_done(epoch)
 
+    def _points_of(self, run: Run) -> Points:
+        measured = self._programs.plan.learner.metrics
+        writers = self._writers[run.number]
+        return Points(run.config.writers_every_steps, measured, writers, run.progress)
+
     def _place(self, states: Sequence[TrainState]) -> None:
         """Puts the runs' states, which are on the host, on the devices."""
         plan, steps = self._programs.plan, self._programs.steps_per_epoch
         self._state = self._programs.placement.place(states)
-        self._programs.compile(self._state)
+        if not self._programs.are_compiled:
+            self._observer.compiling()
+            self._programs.compile(self._state)
+            self._observer.compiled()
         self._numbers = [plan.numbers(run.config, steps) for run in self._runs]
 
     def _numbers_of_epoch(self) -> list[dict[str, Any]]:
@@ -123,11 +132,20 @@ class GroupTrainer:
     def _note_totals(self, totals: Sequence[EpochTotals]) -> None:
         """Takes the totals of each run, and sees which runs are no longer finite."""
         images = 0
-        for run, now in zip(self._runs, totals, strict=True):
+        for index, (run, now) in enumerate(zip(self._runs, totals, strict=True)):
             images += int(now.sums["count"]) - int(run.progress.totals.sums["count"])
             run.progress.totals = now
+            self._points[run.number].note(
+                run.progress, functools.partial(self._learning_rate, index)
+            )
             self._note_divergence(run, describe_divergence(now, run.progress.epoch, run.config))
-        self._observer.advance(images)
+        self._observer.advance(images, totals)
+
+    def _learning_rate(self, index: int) -> float:
+        """That of the last step of a run, by its index."""
+        progress = self._runs[index].progress
+        share = self._programs.plan.schedule_factor(self._numbers[index], progress.step - 1)
+        return progress.plateau.learning_rate * share
 
     def _note_divergence(self, run: Run, divergence: str | None) -> None:
         if divergence is not None and run.divergence is None:
@@ -162,7 +180,18 @@ class GroupTrainer:
             for writer in self._writers[run.number]:
                 writer.write(record)
             self._observer.epoch_done(run)
+        self._write_weights()
         self._keep_best(best)
+
+    def _write_weights(self) -> None:
+        """Hands the weights to the writers of the runs whose settings ask for histograms."""
+        if not any(run.config.writers_histograms for run in self._runs):
+            return
+        params = self._programs.placement.fetch(self._state.params, len(self._runs))
+        for run, of_run in zip(self._runs, params, strict=True):
+            if run.config.writers_histograms and not run.divergence:
+                epoch = len(run.progress.history)
+                tell(self._writers[run.number], "write_weights", epoch, of_run)
 
     def _keep_best(self, best: Sequence[tuple[int, bool, bool]]) -> None:
         """Fetches the weights of the runs, by index, whose weights are the best so far."""
@@ -263,39 +292,3 @@ class GroupTrainer:
         if self._interruption.received:
             self._checkpoints.wait()
             self._observer.interrupted(self._interruption.received, step)
-
-    def _restore_or_start(self) -> list[TrainState]:
-        """Takes up the newest checkpoint, but for runs that ended after it; or begins."""
-        plan = self._programs.plan
-        nothing = no_sums(plan.learner.metrics, plan.learner.num_classes)
-        like = plan.state_shapes(self._runs[0].config)
-        shapes = RunProgress.start(self._runs[0].config, like, nothing).arrays(like)
-
-        def stacked(values: dict[str, Any]) -> Any:
-            place = f"What trains in {self._checkpoints.folder.parent}"
-            self._programs.task.refuse_other(values["data"], place)
-            axis = (len(values["runs"]),)
-            return jax.tree.map(
-                lambda leaf: jax.ShapeDtypeStruct((*axis, *leaf.shape), leaf.dtype), shapes
-            )
-
-        saved = self._checkpoints.newest(stacked)
-        if saved is None:
-            states = [plan.initial_state(run.config) for run in self._runs]
-            for run, state in zip(self._runs, states, strict=True):
-                self._observer.begins(run, None)
-                run.progress = RunProgress.start(run.config, state, nothing)
-            return states
-        by_number = {run.number: run for run in self._runs}
-        self._runs, states = [], []
-        for index, number in enumerate(saved.values["runs"]):
-            if number in by_number:
-                run = by_number[number]
-                before = RunConfig.from_mapping(saved.values["configs"][index])
-                self._observer.begins(run, before)
-                arrays = jax.tree.map(lambda leaf: leaf[index], saved.arrays)  # noqa: B023
-                run.progress, state = RunProgress.of(arrays, saved.values["progress"][index], like)
-                run.divergence = saved.values["divergences"][index]
-                self._runs.append(run)
-                states.append(state)
-        return states

@@ -279,6 +279,9 @@ class FakeRun:
     def log(self, values, step):
         self.logged.append((step, values))
 
+    def define_metric(self, name, step_metric):
+        pass
+
     def finish(self):
         self.is_over = True
 
@@ -297,7 +300,9 @@ def test_weights_and_biases_is_told_of_each_epoch(launch_main, tiny_npz, tmp_pat
     assert run.options["id"] == "first" and run.options["resume"] == "allow"
     assert run.options["config"]["optimizer.learning_rate"] == 0.005
     history = history_of(tmp_path / "first")
-    assert [step for step, _ in run.logged] == [1, 2, 3]
+    assert [(step, values["epoch"]) for step, values in run.logged] == [
+        (record["step"], record["epoch"]) for record in history
+    ]
     assert [values["validation/loss"] for _, values in run.logged] == [
         record["validation_loss"] for record in history
     ]

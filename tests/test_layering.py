@@ -31,7 +31,10 @@ ALLOWED = {
 ORDER = {
     "settings": "declared choice config override",
     "models": "fields checks layers patches fnet gmlp mixer classifier presets __init__",
-    "learning": "augment metrics losses mix optimizers plateau schedules state step",
+    "learning": (
+        "augment pixels colour crops policies transforms metrics losses mix optimizers plateau "
+        "schedules state step"
+    ),
     "files": "atomic place config_file orbax_messages checkpoint run_folder recipe weights",
     "show": "drawing output terminal curves writers",
     "running": (

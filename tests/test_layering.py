@@ -34,7 +34,10 @@ ALLOWED = {
 ORDER = {
     "settings": "declared choice config override",
     "models": "fields checks layers patches fnet gmlp mixer classifier arithmetic presets __init__",
-    "learning": "augment metrics losses mix optimizers plateau schedules state step",
+    "learning": (
+        "augment pixels colour crops policies transforms metrics losses mix optimizers plateau "
+        "schedules state step"
+    ),
     "files": "atomic place config_file orbax_messages checkpoint run_folder recipe weights",
     "show": (
         "drawing output fitting table terminal curves writer event_files weights_and_biases writers"

@@ -48,7 +48,7 @@ ORDER = {
     ),
     "sweep": (
         "space strategies definition culling records database_url storage folder ranking live "
-        "marks heat_map parallel pictures data capacity tpe importance retry store database stores "
+        "marks heat_map parallel pictures data capacity tpe importance retry store study database stores "
         "report loop"
     ),
     "command": "modes lists arguments program __init__",

@@ -98,21 +98,13 @@ def make_step(learner: Learner, axis_names: tuple[str, ...], num_microbatches: i
             sums = metrics.sums_of(learner.metrics, outputs)
             return sums["loss"] / count, sums
 
-        def add_part(total: tuple, part: tuple) -> tuple[tuple, None]:
-            differentiate = jax.value_and_grad(microbatch_loss, has_aux=True)
-            (_, sums), gradients = differentiate(state.params, *part)
-            return jax.tree.map(jnp.add, total, (gradients, sums)), None
-
         parts = jax.tree.map(
             lambda leaf: leaf.reshape(num_microbatches, -1, *leaf.shape[1:]),
             (Batch(images, batch.labels, batch.mask), targets, batch_indices),
         )
-        zero_totals = (
-            jax.tree.map(jnp.zeros_like, state.params),
-            metrics.no_sums(learner.metrics, learner.num_classes),
-        )
-        (gradients, sums), _ = jax.lax.scan(add_part, zero_totals, parts)
-        gradients, sums = jax.lax.psum((gradients, sums), axis_names)
+        no_sums = metrics.no_sums(learner.metrics, learner.num_classes)
+        totals = _differentiate_parts(microbatch_loss, state.params, parts, no_sums)
+        gradients, sums = jax.lax.psum(totals, axis_names)
         checked = [jnp.isfinite(part).all() for part in jax.tree.leaves((sums["loss"], gradients))]
         finite = jnp.stack(checked).all()
         optimizer = learner.optimizer(state.step, numbers)
@@ -122,6 +114,19 @@ def make_step(learner: Learner, axis_names: tuple[str, ...], num_microbatches: i
         return TrainState(state.step + 1, params, opt_state, averaged), sums, finite
 
     return step
+
+
+def _differentiate_parts(
+    loss: Callable, params: Any, parts: Any, no_sums: metrics.Sums
+) -> tuple[Any, metrics.Sums]:
+    """Adds up the gradients and the metrics' sums of microbatches, one after another."""
+
+    def add_part(total: tuple, part: tuple) -> tuple[tuple, None]:
+        (_, sums), gradients = jax.value_and_grad(loss, has_aux=True)(params, *part)
+        return jax.tree.map(jnp.add, total, (gradients, sums)), None
+
+    zero = jax.tree.map(jnp.zeros_like, params), no_sums
+    return jax.lax.scan(add_part, zero, parts)[0]
 
 
 def _average(params: Any, state: TrainState, numbers: Numbers) -> Any:

@@ -2,14 +2,13 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 from flax import serialization
 
-from mlpvis_jax.files.checkpoint import Snapshot
 from mlpvis_jax.learning import metrics
 from mlpvis_jax.learning.plateau import EarlyStopping, ReduceOnPlateau
 from mlpvis_jax.learning.state import EpochTotals, TrainState
@@ -160,28 +159,3 @@ class RunProgress:
             best_averaged_loss=values["best_averaged_loss"],
         )
         return progress, serialization.from_state_dict(like, arrays["state"])
-
-
-def snapshot(
-    numbers: Sequence[int],
-    configs: Sequence[RunConfig],
-    progress: Sequence[RunProgress],
-    states: Sequence[TrainState],
-    divergences: Sequence[str | None],
-    identity: Mapping[str, Any],
-) -> Snapshot:
-    """Makes the checkpoint of a group of runs; their states are on the host.
-
-    Each array has a leading axis of the runs. A run of its own is a group of one. The identity is
-    that of the data they train on.
-    """
-    pairs = zip(progress, states, strict=True)
-    arrays = [one.arrays(state) for one, state in pairs]
-    values = {
-        "runs": list(numbers),
-        "configs": [config.to_dict() for config in configs],
-        "progress": [one.values() for one in progress],
-        "divergences": list(divergences),
-        "data": dict(identity),
-    }
-    return Snapshot(jax.tree.map(lambda *leaves: np.stack(leaves), *arrays), values)

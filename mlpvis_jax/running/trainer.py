@@ -19,9 +19,8 @@ from mlpvis_jax.running.outcome import Outcome, describe_weights, results_of
 from mlpvis_jax.running.plan import with_learning_rate
 from mlpvis_jax.running.points import Points
 from mlpvis_jax.running.programs import Programs
-from mlpvis_jax.running.progress import snapshot
 from mlpvis_jax.running.restore import restore_or_start
-from mlpvis_jax.running.run import Observer, Run
+from mlpvis_jax.running.run import Observer, Run, snapshot
 from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.show.writers import tell
 
@@ -261,8 +260,7 @@ class GroupTrainer:
         with Checkpoints(run.folder.checkpoints) as checkpoints:
             if not checkpoints.has(run.progress.step):
                 identity = self._programs.task.identity
-                one = snapshot([0], [run.config], [run.progress], [state], [None], identity)
-                checkpoints.save(run.progress.step, one)
+                checkpoints.save(run.progress.step, snapshot([0], [run], [state], identity))
 
     def _save_best(self, run: Run) -> None:
         description = describe_weights(run.config, self._programs.task)
@@ -278,17 +276,8 @@ class GroupTrainer:
         runs = self._runs
         states = self._programs.placement.fetch(self._state, len(runs))
         step = max(run.progress.step for run in runs)
-        self._checkpoints.save(
-            step,
-            snapshot(
-                [run.number for run in runs],
-                [run.config for run in runs],
-                [run.progress for run in runs],
-                states,
-                [run.divergence for run in runs],
-                self._programs.task.identity,
-            ),
-        )
+        numbers, identity = [run.number for run in runs], self._programs.task.identity
+        self._checkpoints.save(step, snapshot(numbers, runs, states, identity))
         if self._interruption.received:
             self._checkpoints.wait()
             self._observer.interrupted(self._interruption.received, step)

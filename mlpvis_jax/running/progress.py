@@ -80,7 +80,7 @@ class RunProgress:
     def end_epoch(
         self,
         measures: Mapping[str, metrics.Metric],
-        schedule_factor: float,
+        learning_rate: float,
         validated: Mapping[str, Any],
         averaged: Mapping[str, Any],
         seconds: float,
@@ -89,7 +89,7 @@ class RunProgress:
 
         Args:
           measures: what was measured, by name.
-          schedule_factor: of the learning rate in the epoch's last step.
+          learning_rate: of the epoch's last step.
           validated: the metrics after the epoch; `totals` and `seconds` are those of its training.
           averaged: the metrics of the averaged weights; {} where none are kept.
           seconds: that validating took.
@@ -104,7 +104,7 @@ class RunProgress:
             **{f"train_{name}": trained[name] for name in measures if measures[name].is_trained},
             **{f"validation_{name}": value for name, value in validated.items()},
             **{f"averaged_{name}": value for name, value in averaged.items()},
-            "learning_rate": self.plateau.learning_rate * schedule_factor,
+            "learning_rate": learning_rate,
             "seconds": self.seconds + seconds,
             "images_per_second": int(self.totals.sums["count"]) / self.seconds,
         }

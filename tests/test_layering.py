@@ -33,23 +33,26 @@ ALLOWED = {
 # Inside a part, what each file may import of its own part: only what stands before it.
 ORDER = {
     "settings": "declared choice config override",
-    "models": "fields checks layers patches fnet gmlp mixer classifier arithmetic presets __init__",
+    "models": (
+        "fields checks layers patches scan fnet gmlp mixer classifier arithmetic presets __init__"
+    ),
     "learning": (
         "augment pixels colour crops policies transforms metrics losses mix optimizers plateau "
-        "schedules state step"
+        "schedules state averaging step evaluation"
     ),
     "files": "atomic place config_file orbax_messages checkpoint run_folder recipe weights",
     "show": (
         "drawing output fitting table terminal curves writer event_files weights_and_biases writers"
     ),
     "running": (
-        "machine interruption room task placement trials feed choices plan programs progress "
-        "failures outcome run points restore trainer evaluation solo manual"
+        "machine interruption room task placement trials feed choices plan evaluation_program "
+        "programs progress failures outcome run points group_files restore trainer evaluation solo "
+        "manual"
     ),
     "sweep": (
         "space strategies definition culling records database_url storage folder ranking live "
-        "marks heat_map parallel pictures data capacity tpe importance retry store database stores "
-        "report loop"
+        "marks heat_map parallel pictures data capacity tpe importance retry store study database "
+        "stores report loop"
     ),
     "command": "modes lists arguments program __init__",
 }

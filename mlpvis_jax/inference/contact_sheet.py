@@ -14,7 +14,7 @@ _COLUMNS = 3
 _CLASSES = 5
 # Of the Okabe-Ito palette: the likeliest class, and the others.
 _FIRST, _OTHER = "#0072B2", "#9CC9E3"
-_LETTERS = 30  # of the name of an image, or of a class
+_LETTERS = 24  # of the name of an image, or of a class
 
 
 def draw_contact_sheet(
@@ -41,14 +41,16 @@ def _sheet(images: np.ndarray, predictions: Predictions, title: str) -> Any:
     number = len(images)
     columns = min(_COLUMNS, number)
     rows = -(-number // columns)
-    shown = (
-        f"the first {number} of {len(predictions):,} images, " if number < len(predictions) else ""
+    which = (
+        f"The first {number} of {len(predictions):,} images"
+        if number < len(predictions)
+        else "Images"
     )
     figure = new_figure(
         max(4.2 * columns, 5.0),
         1.9 * rows + 0.8,
         title,
-        f"{shown}as the classifier is given them, with the likeliest classes",
+        f"{which} as the classifier is given them, with the likeliest classes",
     )
     panels = figure.subplots(rows, 2 * columns, squeeze=False, width_ratios=[1, 1.5] * columns)
     tops = predictions.top(_CLASSES)

@@ -73,9 +73,10 @@ class Predictions:
 
 
 def percent(probability: float) -> str:
-    """Writes a probability for a person, such as "97.1%"; certainty is not claimed by rounding."""
-    shown = f"{100 * probability:.1f}%"
-    return ">99.9%" if shown == "100.0%" and probability < 1 else shown
+    """Writes a probability for a person, such as "97.1%"; rounding makes nothing certain."""
+    if 0.9995 <= probability < 1:
+        return ">99.9%"
+    return "<0.1%" if 0 < probability < 0.0005 else f"{100 * probability:.1f}%"
 
 
 def likeliest(guesses: Sequence[Guess], place: int) -> str:

@@ -4,6 +4,7 @@ import itertools
 import sys
 from pathlib import Path
 
+from mlpvis_jax.errors import StorageError
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.inference.contact_sheet import MOST, draw_contact_sheet
 from mlpvis_jax.inference.paths import find_images
@@ -32,17 +33,21 @@ def predict_files(config: RunConfig, folder: RunFolder, images: str) -> Predicti
 
     Raises:
       InputError: no weights, no such images, or images that cannot be decoded.
+      StorageError: the disk is full; the predictions have been printed.
     """
     paths = find_images(images)
     folder.check_weights(config)
     classifier = load_file(folder.best_weights, config=config.model)
     folder.check_place()
     predictions = classifier.predict(paths)
+    _print(predictions)
     table, picture = _free_places(folder.path)
-    predictions.write_csv(table)
+    try:
+        predictions.write_csv(table)
+    except OSError as error:
+        raise StorageError(f"{table} cannot be written ({error.strerror or error}).") from error
     sheet = classifier.read(paths[:MOST])
     is_drawn = draw_contact_sheet(picture, sheet, predictions, f"Predictions of {folder.path}")
-    _print(predictions)
     written = {"predictions": str(table), **({"picture": str(picture)} if is_drawn else {})}
     print_header(written, sys.stdout if sys.stdout.isatty() else sys.stderr)
     return predictions

@@ -70,7 +70,7 @@ def test_percentages():
     assert shown == ["0.0%", "<0.1%", "0.1%", "12.3%", "99.9%", ">99.9%", "100.0%"]
 
 
-def test_the_mode(launch_main, tiny_npz, pictures, capfd):
+def test_the_mode(launch_main, tiny_npz, pictures, capfd, monkeypatch):
     run = f"--workdir={pictures / 'run'}"
     (pictures / "configs").symlink_to(tiny.__file__.removesuffix("tests/tiny.py") + "configs")
     assert launch_main(*tiny.settings(tiny_npz, num_epochs=1), run) == 0
@@ -88,6 +88,15 @@ def test_the_mode(launch_main, tiny_npz, pictures, capfd):
         assert float(rows[1][2]) + float(rows[1][4]) == pytest.approx(1, abs=2e-6)
         assert Image.open(written.with_suffix(".png")).format == "PNG"
     assert len(list((pictures / "run").glob("predictions*"))) == 4
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Predictions, "write_csv", fail)
+    assert launch_main("--mode=predict", run, "--images=a.png") == 1
+    out, err = capfd.readouterr()
+    assert out.startswith("a.png\t")
+    assert err.endswith("predictions-3.csv cannot be written (No space left on device).\n")
 
 
 def test_the_table_fits_a_terminal(monkeypatch):

@@ -52,7 +52,7 @@ ORDER = {
     ),
     "learning": (
         "augment pixels colour crops policies transforms metrics losses mix optimizers plateau "
-        "schedules state averaging step evaluation"
+        "schedules state averaging sharpness step evaluation"
     ),
     "files": "atomic place config_file orbax_messages checkpoint run_folder recipe weights",
     "show": (

@@ -32,6 +32,7 @@ EVERY_NUMBER = {
     RATE: "log_uniform(0.003, 0.1)",
     "optimizer.weight_decay": "uniform(0, 0.1)",
     "optimizer.clip_norm": "uniform(0.5, 2)",
+    "optimizer.sharpness_radius": "uniform(0.01, 0.1)",
     "schedule.warmup_epochs": "uniform(0, 1)",
     "averaging.decay": "uniform(0.5, 0.9)",
     "loss.label_smoothing": "uniform(0, 0.3)",

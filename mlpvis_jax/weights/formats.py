@@ -44,7 +44,7 @@ def _read_own(path: Path) -> StoredWeights:
     description = read_description(path)
     try:
         with safe_open(path, "numpy") as file:
-            named = {name: file.get_tensor(name) for name in file.keys()}
+            named = {name: file.get_tensor(name) for name in sorted(file.keys())}
     except SafetensorError as error:
         raise InputError(f"{path} is damaged or no safetensors file ({error}).") from error
     return StoredWeights(traverse_util.unflatten_dict(named, sep="/"), description)

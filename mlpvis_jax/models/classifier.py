@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-import flax
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.core import Scope
 
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.models.checks import check_axes
@@ -17,14 +17,9 @@ from mlpvis_jax.models.fields import (
     ParamDtype,
     StochasticDepthRate,
 )
-from mlpvis_jax.models.layers import (
-    Dropout,
-    Initializer,
-    LayerNorm,
-    Rate,
-    is_zero,
-)
+from mlpvis_jax.models.layers import Dropout, Initializer, LayerNorm, Rate, is_zero
 from mlpvis_jax.models.patches import PatchProjection, PositionTable
+from mlpvis_jax.models.scan import scan_submodules
 from mlpvis_jax.settings.declared import Channels, Depth, Pixels, Role
 
 
@@ -152,35 +147,16 @@ class Classifier(nn.Module):
             ) from error
 
     def _scan_blocks(self, tokens: jax.Array, train: bool) -> jax.Array:
-        names = [self._block_name(index) for index in range(self.num_blocks)]
-        # Stacked here rather than stored so: names on disk, and initial values, are the loop's.
-        variables = [
-            {kind: tree[name] for kind, tree in self.variables.items() if name in tree}
-            for name in names
-        ]
-        layers: dict[str, Any] = {
-            "variables": jax.tree.map(lambda *leaves: jnp.stack(leaves), *variables)
-        }
+        indices = range(self.num_blocks)
+        layers: dict[str, Any] = {}
         if train and self.has_rng("dropout"):
             layers["key"] = jax.random.split(self.make_rng("dropout"), self.num_blocks)
         if not is_zero(self.stochastic_depth_rate):
-            rates = [self._stochastic_depth_rate(index) for index in range(self.num_blocks)]
-            layers["rate"] = jnp.asarray(rates)
-        assert self.scope is not None
-        mutable = self.scope.mutable or ()
+            layers["rate"] = jnp.asarray([self._stochastic_depth_rate(index) for index in indices])
 
-        def apply_layer(tokens: jax.Array, layer: dict[str, Any]) -> tuple[jax.Array, Any]:
-            def apply(scope: flax.core.Scope) -> jax.Array:
-                block = self._new_block(layer.get("rate", 0.0), parent=scope)
-                return self._apply_block(block, tokens, train)
+        def apply(scope: Scope, tokens: jax.Array, layer: dict[str, Any]) -> jax.Array:
+            block = self._new_block(layer.get("rate", 0.0), parent=scope)
+            return self._apply_block(block, tokens, train)
 
-            # Not `block.apply`, which would forget whether this call captures intermediates.
-            rngs = {"dropout": layer["key"]} if "key" in layer else None
-            return flax.core.apply(apply, mutable=mutable)(layer["variables"], rngs=rngs)
-
-        tokens, changed = jax.lax.scan(apply_layer, tokens, layers)
-        for kind, stacked in changed.items():
-            for index, name in enumerate(names):
-                of_block = jax.tree.map(lambda leaf, index=index: leaf[index], stacked)
-                self.put_variable(kind, name, of_block)
-        return tokens
+        names = [self._block_name(index) for index in indices]
+        return scan_submodules(self, names, apply, tokens, layers)

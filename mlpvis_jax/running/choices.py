@@ -13,11 +13,12 @@ import jax
 import jax.numpy as jnp
 
 from mlpvis_jax.errors import InputError
-from mlpvis_jax.learning import augment, metrics
+from mlpvis_jax.learning import metrics
 from mlpvis_jax.learning.losses import LOSSES
 from mlpvis_jax.learning.mix import MIXES
 from mlpvis_jax.learning.optimizers import OPTIMIZERS
 from mlpvis_jax.learning.schedules import SCHEDULES
+from mlpvis_jax.learning.transforms import TRANSFORMS
 from mlpvis_jax.models import Classifier, create_model
 from mlpvis_jax.models.presets import model_settings
 from mlpvis_jax.running.room import refuse_without_room
@@ -88,7 +89,7 @@ class Choices:
             choice(OPTIMIZERS, "optimizer"),
             choice(SCHEDULES, "schedule"),
             choice(LOSSES, "loss"),
-            choose_each(augment.TRANSFORMS, config.augment, "config.augment"),
+            choose_each(TRANSFORMS, config.augment, "config.augment"),
             choose_each(MIXES, config.mix, "config.mix"),
             metrics.chosen(config.metrics),
         )

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 from mlpvis_jax.errors import InputError, nearest
 from mlpvis_jax.settings.declared import (
+    MISSING,
     BatchSize,
     Count,
     NotNegative,
@@ -178,6 +179,15 @@ class RunConfig:
     reduce_on_plateau: ReduceOnPlateauConfig
     early_stopping: EarlyStoppingConfig
     checkpoint: CheckpointConfig
+    writers_every_steps: Annotated[
+        Count | None,
+        Role.MACHINE,
+        "Steps between two points that the writers get within an epoch, each after a whole "
+        "dispatch; None: epochs only.",
+    ] = None
+    writers_histograms: Annotated[
+        bool, Role.MACHINE, "Whether the writers get the weights after each epoch, as histograms."
+    ] = False
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> "RunConfig":
@@ -234,6 +244,8 @@ def _section(cls: type, values: Any, path: str) -> Any:
     for key in hints:
         if key == "options":
             continue
+        if key not in values and key in declared and declared[key].default is not MISSING:
+            values[key] = declared[key].default  # a config.json from before there was the setting
         if key not in values:
             raise InputError(
                 f"{path}.{key} is missing; to a config.json of an older version it can be added on "

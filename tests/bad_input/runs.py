@@ -4,6 +4,9 @@ import json
 import os
 import struct
 
+import numpy as np
+from safetensors.numpy import save_file
+
 from tests.bad_input.table import bad, bare, checkpoint, damaged, file, folder, run, weights
 
 EVALUATE = "--mode=evaluate --workdir={here}/run"
@@ -32,6 +35,12 @@ def header(**changes):
         return struct.pack("<Q", len(text)) + text + data[8 + length :]
 
     return damaged(change)
+
+
+def described(content):
+    """Weights with anything in place of their description."""
+    told = {"description": json.dumps(content)}
+    return lambda here: save_file({"a": np.zeros(1)}, here / "run/best.safetensors", told)
 
 
 def scaled(mean, deviation):
@@ -115,8 +124,9 @@ ROWS = [
     bare(EVALUATE, "of shape", "but the model's is", weights(width=32)),
     bare(EVALUATE, "of another model", "MixerBlock_2", weights(num_blocks=3)),
     bare(EVALUATE, "of another model", "missing MixerBlock_1", weights(num_blocks=1)),
-    bare(EVALUATE, "is no JSON object", weights([1])),
-    bare(EVALUATE, "is no JSON object", weights("scaled")),
+    bare(EVALUATE, "is no JSON object", run(), described([1])),
+    bare(EVALUATE, "is no JSON object", run(), described("scaled")),
+    bare(EVALUATE, "not what was written", weights(), damaged(lambda data: data[:-1] + b"x")),
     bare(EVALUATE, UNSCALED, weights({})),
     bare(EVALUATE, UNSCALED, scaled([0], None)),
     bare(EVALUATE, UNSCALED, scaled([0, 0], [1, 1])),

@@ -22,11 +22,24 @@ ALLOWED = {
     "running": {
         *("data", "errors", "files", "learning", "models", "settings", "show", "__init__"),
     },
+    "inference": {
+        *("data", "errors", "files", "learning", "models", "running", "settings", "show"),
+    },
     "sweep": {
         *("data", "errors", "files", "learning", "models", "running", "settings", "show"),
     },
     "command": {
-        *("errors", "files", "models", "running", "settings", "show", "sweep", "weights"),
+        *(
+            "errors",
+            "files",
+            "inference",
+            "models",
+            "running",
+            "settings",
+            "show",
+            "sweep",
+            "weights",
+        ),
         "__init__",  # as long as there is no folder weights
     },
     "py.typed": set(),
@@ -35,7 +48,8 @@ ALLOWED = {
 ORDER = {
     "settings": "declared choice config override",
     "models": (
-        "fields checks layers patches scan fnet gmlp mixer classifier arithmetic presets __init__"
+        "fields checks layers patches scan fnet gmlp mixer features classifier arithmetic presets "
+        "__init__"
     ),
     "learning": (
         "augment pixels colour crops policies transforms metrics losses mix optimizers plateau "
@@ -51,6 +65,7 @@ ORDER = {
         "programs progress failures outcome run points group_files restore trainer evaluation solo "
         "manual"
     ),
+    "inference": "pixels paths predictions contact_sheet trained files __init__",
     "sweep": (
         "space strategies definition culling records database_url storage folder ranking live "
         "marks heat_map parallel pictures data capacity tpe importance retry store study database "

@@ -15,6 +15,8 @@ examples:
   mlpvis --config=gmlp --config.data.source=folder:PATH   train on your own images
   mlpvis --workdir=runs/mixer                             go on with a run
   mlpvis --workdir=runs/mixer --mode=evaluate             test its best weights
+  mlpvis --workdir=runs/mixer --mode=predict --images='*.png'
+                                                          classify images with them
   mlpvis --config=mixer --sweep=lr_wd --workdir=runs/lr_wd
                                                           a sweep over two settings
   mlpvis --list=models                                    what there is to choose from

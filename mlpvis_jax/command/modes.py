@@ -67,6 +67,14 @@ def _evaluate(call: Call) -> None:
     _print_results(evaluate(call.config, call.folder))
 
 
+def _predict(call: Call) -> None:
+    from mlpvis_jax.inference.files import predict_files
+
+    images = call.flags["images"]
+    assert images is not None  # the flag is needed
+    predict_files(call.config, call.folder, images)
+
+
 def _print_what_is_left(call: Call, results: Mapping[str, Any]) -> None:
     """Prints where the run's files are, and the commands that use them."""
     from mlpvis_jax.show.terminal import print_header
@@ -97,4 +105,13 @@ def _print_results(results: Mapping[str, Any]) -> None:
 MODES: Mapping[str, Mode] = {
     "train": Mode(_train, "trains a run, or goes on with it"),
     "evaluate": Mode(_evaluate, "tests the best weights of a run"),
+    "predict": Mode(
+        _predict,
+        "classifies images with the best weights of a run",
+        {
+            "images": Flag(
+                "IMAGES", "files, folders or patterns, such as 'a.png photos **/*.jpg'", True
+            )
+        },
+    ),
 }

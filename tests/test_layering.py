@@ -56,7 +56,7 @@ ORDER = {
         "schedules state averaging step evaluation"
     ),
     "files": "atomic place config_file orbax_messages checkpoint run_folder recipe weights",
-    "weights": "formats __init__",
+    "weights": "stored naming architecture foreign mixer_npz timm formats __init__",
     "show": (
         "drawing output fitting table terminal curves writer event_files weights_and_biases writers"
     ),

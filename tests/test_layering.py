@@ -40,7 +40,6 @@ ALLOWED = {
             "sweep",
             "weights",
         ),
-        "__init__",  # as long as there is no folder weights
     },
     "py.typed": set(),
 }
@@ -56,7 +55,9 @@ ORDER = {
         "schedules state averaging step evaluation"
     ),
     "files": "atomic place config_file orbax_messages checkpoint run_folder recipe weights",
-    "weights": "stored naming architecture foreign mixer_npz timm formats __init__",
+    "weights": (
+        "stored naming architecture foreign mixer_npz timm formats fetch pretrained __init__"
+    ),
     "show": (
         "drawing output fitting table terminal curves writer event_files weights_and_biases writers"
     ),

@@ -67,7 +67,7 @@ def check_names(subject: str, found: Shapes, axes: Mapping[str, int]) -> None:
     missing = [name for name in axes if name not in found]
     unknown = [name for name in found if name not in axes]
     wrong = [
-        f"{name} has the shape {list(found[name])}, and should have {number} axes"
+        f"{name} has the shape {list(found[name])}, and not the number of axes {number}"
         for name, number in axes.items()
         if name in found and len(found[name]) != number
     ]

@@ -15,6 +15,7 @@ from mlpvis_jax.data.paths import read_path
 from mlpvis_jax.errors import InputError, nearest
 from mlpvis_jax.learning import augment
 from mlpvis_jax.models import Classifier
+from mlpvis_jax.settings.declared import shown
 from mlpvis_jax.weights.architecture import build, shapes_of
 from mlpvis_jax.weights.fetch import fetch
 from mlpvis_jax.weights.formats import read
@@ -145,8 +146,9 @@ def load_pretrained(
         path = read_path(os.fspath(name_or_path), "name_or_path")
         if not path.is_file():
             near = nearest(str(name_or_path), PRETRAINED)
-            hint = f"did you mean {near}?" if near else f"published are {', '.join(PRETRAINED)}."
-            raise InputError(f"No file and no published weights are named {name_or_path}; {hint}")
+            hint = f"did you mean {near}?" if near else f"there are {', '.join(PRETRAINED)}."
+            name = shown(os.fspath(name_or_path))
+            raise InputError(f"No file and no published weights are named {name}; {hint}")
         return _pretrained(path, read(path))
     name = str(name_or_path)
     folder = None if cache_dir is None else read_path(os.fspath(cache_dir), "cache_dir")

@@ -75,11 +75,20 @@ def _from_hub(name: str, repository: str, revision: str | None, folder: Path | N
         raise InputError(
             f"The weights {name} are on the Hugging Face hub; pip install 'mlpvis_jax[hub]'."
         ) from None
-    try:
-        _, path = (
-            huggingface_hub.hf_hub_download(repository, file, revision=revision, cache_dir=folder)
+
+    def files(is_kept: bool) -> list[str]:
+        return [
+            huggingface_hub.hf_hub_download(
+                repository, file, revision=revision, cache_dir=folder, local_files_only=is_kept
+            )
             for file in (_CONFIG, _WEIGHTS)
-        )
+        ]
+
+    try:
+        try:
+            path = files(is_kept=True)[-1]
+        except huggingface_hub.errors.LocalEntryNotFoundError:
+            path = files(is_kept=False)[-1]
     except Exception as error:  # of whichever library it goes through
         raise InputError(
             f"The weights {name} could not be fetched from the Hugging Face hub, repository "

@@ -5,7 +5,8 @@ from typing import Any
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves files, in whole or from where a Range header says, and notes what was asked.
+    """Serves files, in whole or from where a Range header says, and notes what was asked:
+    the ranges of files, and paths of which the headers alone.
 
     `content` is served at every path that `files` does not have; `headers` come with every answer,
     and `etags` with that to a path.
@@ -19,6 +20,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.ranges: list[str | None] = []
+        self.heads: list[str] = []
         self.files: dict[str, bytes] = {}
         self.headers: dict[str, str] = {}
         self.etags: dict[str, str] = {}
@@ -49,6 +51,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body[:cut])
 
     def do_HEAD(self) -> None:
+        self.server.heads.append(self.path)
         if self.server.status is not None:
             self.send_error(self.server.status)
             return

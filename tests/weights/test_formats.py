@@ -63,6 +63,7 @@ def test_the_modules_of_a_family_are_the_models(family, block):
     }
 
 
+@pytest.mark.slow  # the whole models are described
 @pytest.mark.parametrize("preset, image_size", [("gmlp_ti16", 224), ("mixer_s16", 64)])
 def test_a_published_model_is_known_by_its_name(tmp_path, preset, image_size):
     params = params_of({"name": preset}, image_size, classes=3)

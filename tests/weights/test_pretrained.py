@@ -200,6 +200,14 @@ def test_from_the_hub(hub, monkeypatch, tmp_path, revision):
     assert [*hub.heads, *hub.ranges] == asked != []  # the files are kept
 
 
+@pytest.mark.slow  # huggingface_hub waits for a second
+def test_a_file_of_the_hub_that_is_cut_off_is_fetched_again(hub, monkeypatch):
+    row(monkeypatch, TIMM, "hub:timm/small")
+    hub.cut_off_after = 40  # of config.json, which is fetched first
+    assert load_pretrained("small").scaling.image_size == 12
+    assert len(hub.ranges) == 3
+
+
 def test_the_hub_has_another_file(hub, monkeypatch):
     row(monkeypatch, TIMM, "hub:timm/small", sha256="0" * 64)
     with pytest.raises(InputError, match=r"has the SHA-256 \w+ and must have 0{64}; remove it"):

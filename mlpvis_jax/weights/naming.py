@@ -71,6 +71,7 @@ def check_names(subject: str, found: Shapes, axes: Mapping[str, int]) -> None:
         for name, number in axes.items()
         if name in found and len(found[name]) != number
     ]
+    wrong += [f"{name} has no numbers" for name, shape in found.items() if 0 in shape]
     parts = [
         f"{what} {_listed(_merged(names))}"
         for what, names in (("it lacks", missing), ("it has no place for", unknown))

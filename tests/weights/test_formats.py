@@ -177,6 +177,11 @@ def of_shape(name, *shape):
             of_shape("norm.weight", 4, 1),
             "norm.weight has the shape [4, 1], and not the number of axes 1.",
         ),
+        (
+            "mixer",
+            of_shape("stem.proj.weight", 4, 0, 2, 2),
+            "no Mixer of the format timm: stem.proj.weight has no numbers.",
+        ),
         # The gated MLPs of timm's gmixer_* have the same names.
         (
             "mixer",

@@ -25,6 +25,10 @@ ALLOWED = {
     "inference": {
         *("data", "errors", "files", "learning", "models", "running", "settings", "show"),
     },
+    "pictures": {
+        *("data", "errors", "files", "inference", "learning", "models", "running", "settings"),
+        "show",
+    },
     "sweep": {
         *("data", "errors", "files", "learning", "models", "running", "settings", "show"),
     },
@@ -34,6 +38,7 @@ ALLOWED = {
             "files",
             "inference",
             "models",
+            "pictures",
             "running",
             "settings",
             "show",
@@ -67,6 +72,7 @@ ORDER = {
         "manual"
     ),
     "inference": "pixels paths predictions contact_sheet trained files __init__",
+    "pictures": "theme mixing kernels depth receptive_field mixing_files __init__",
     "sweep": (
         "space strategies definition culling records database_url storage folder ranking live "
         "marks heat_map parallel pictures data capacity tpe importance retry store study database "

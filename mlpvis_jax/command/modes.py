@@ -75,6 +75,12 @@ def _predict(call: Call) -> None:
     predict_files(call.config, call.folder, images)
 
 
+def _mixing(call: Call) -> None:
+    from mlpvis_jax.pictures.mixing_files import show_mixing
+
+    show_mixing(call.config, call.folder)
+
+
 def _print_what_is_left(call: Call, results: Mapping[str, Any]) -> None:
     """Prints where the run's files are, and the commands that use them."""
     from mlpvis_jax.show.terminal import print_header
@@ -115,4 +121,5 @@ MODES: Mapping[str, Mode] = {
             )
         },
     ),
+    "mixing": Mode(_mixing, "draws what the mixing across tokens has learned"),
 }

@@ -71,7 +71,10 @@ ORDER = {
         "programs progress failures outcome run points group_files restore trainer evaluation solo "
         "manual"
     ),
-    "inference": "pixels paths predictions contact_sheet trained files __init__",
+    "inference": (
+        "pixels paths predictions contact_sheet trained files runners exporters exported agreement "
+        "export __init__"
+    ),
     "pictures": "theme mixing kernels depth receptive_field mixing_files __init__",
     "sweep": (
         "space strategies definition culling records database_url storage folder ranking live "

@@ -18,6 +18,7 @@ def keras_example(model: str, learning_rate: float) -> ConfigDict:
                 "cache_dir": None,
                 "validation": None,  # as is right for the source: the last tenth of CIFAR-100
                 "limit": None,
+                "normalization": "statistics",
             },
             "augment": {"flip_zoom": {"flip_probability": 0.5, "zoom": 0.2}},
             "mix": {},
@@ -29,6 +30,8 @@ def keras_example(model: str, learning_rate: float) -> ConfigDict:
                 "weight_decay": 1e-4,
                 "decay": "all",
                 "clip_norm": None,
+                "head_learning_rate": None,
+                "freeze": None,
                 "b1": 0.9,
                 "b2": 0.999,
                 "epsilon": 1e-7,
@@ -41,6 +44,8 @@ def keras_example(model: str, learning_rate: float) -> ConfigDict:
             "reduce_on_plateau": {"factor": 0.5, "patience": 5, "min_delta": 1e-4},
             "early_stopping": {"patience": 10},
             "checkpoint": {"every_minutes": 10.0, "every_steps": None},
+            "init_from": None,
+            "init_from_resolution": "interpolate",
         }
     )
 

@@ -6,14 +6,18 @@ run may change when it goes on, and what the runs of one program may differ in.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import traverse_util
 
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.learning import augment, metrics
+from mlpvis_jax.learning.freezing import HEAD, is_frozen, patterns_of
 from mlpvis_jax.learning.losses import LOSSES
 from mlpvis_jax.learning.mix import MIXES
 from mlpvis_jax.learning.optimizers import OPTIMIZERS
@@ -58,6 +62,39 @@ def parameter_shapes(model: Classifier, image_size: int, channels: int) -> Any:
     """Describes a model's parameters for images of a size; nothing is compiled."""
     images = jax.ShapeDtypeStruct((1, image_size, image_size, channels), jnp.float32)
     return jax.eval_shape(model.init, jax.random.key(0), images)["params"]
+
+
+def _check_freezing(config: RunConfig, model: Classifier) -> None:
+    """Raises InputError where patterns freeze nothing or everything, or a rate is of no use."""
+    optimizer, path = config.optimizer, f"config.optimizer.freeze={config.optimizer.freeze!r}"
+    names: tuple[str, ...] = ()
+    if optimizer.freeze is not None:
+        names = parameter_names(model, config.model.image_size)
+        for pattern in patterns_of(optimizer.freeze) or [""]:
+            if not any(fnmatchcase(name, pattern.removeprefix("!")) for name in names):
+                shown = sorted({f"{name.partition('/')[0]}/*" for name in names})
+                raise InputError(
+                    f"{path}: {pattern!r} matches none of the parameters of model "
+                    f"{config.model.name!r}; there are {', '.join(shown)}."
+                )
+        if all(is_frozen(name, optimizer.freeze) for name in names):
+            raise InputError(f"{path} leaves nothing to train; '!head/*' trains the head alone.")
+    if optimizer.head_learning_rate is None:
+        return
+    rate = f"config.optimizer.head_learning_rate={optimizer.head_learning_rate:g}"
+    if optimizer.freeze and all(is_frozen(one, optimizer.freeze) for one in names if one[:5] == HEAD[:5]):
+        raise InputError(f"{rate} is of no use where {path} freezes the head.")
+    if optimizer.learning_rate == 0:
+        raise InputError(
+            f"{rate} is of no use with config.optimizer.learning_rate=0, of which it keeps its "
+            "share on a plateau; to train the head alone, set config.optimizer.freeze='!head/*'."
+        )
+
+
+@functools.lru_cache
+def parameter_names(model: Classifier, image_size: int) -> tuple[str, ...]:
+    """Lists the names of a model's parameters, such as "head/kernel"."""
+    return tuple(traverse_util.flatten_dict(parameter_shapes(model, image_size, 3), sep="/"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +153,8 @@ def completed(config: RunConfig) -> RunConfig:
     Raises:
       InputError: the first name or option that cannot be; before any data is read.
     """
-    build_model(config.model, num_classes=1)
+    model = build_model(config.model, num_classes=1)
+    _check_freezing(config, model)
     writers.chosen(config.writers)
     choices = Choices.of(config)
 

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from mlpvis_jax.learning import augment
+from mlpvis_jax.learning.freezing import stop_gradients
 from mlpvis_jax.learning.optimizers import transformation
 from mlpvis_jax.learning.schedules import factor
 from mlpvis_jax.learning.state import Stream, TrainState, random_key
@@ -82,13 +83,17 @@ class Plan:
         model = build_model(config.model, self.task.source.num_classes)
         choices = Choices.of(config)
         optimizer = config.optimizer
-        clip = {} if optimizer.clip_norm is None else {"clip_norm": optimizer.clip_norm}
+        perhaps = {
+            name: getattr(optimizer, name)
+            for name in ("clip_norm", "head_learning_rate")
+            if getattr(optimizer, name) is not None
+        }
         numbers: dict[str, Any] = {
             "model": {name: getattr(model, name) for name in RATES},
             "optimizer": {
                 "learning_rate": optimizer.learning_rate,
                 "weight_decay": optimizer.weight_decay,
-                **clip,
+                **perhaps,
                 **choices.optimizer.traced,
             },
             "schedule": {
@@ -124,8 +129,11 @@ class Plan:
 
 
 def with_learning_rate(numbers: Numbers, learning_rate: float) -> dict[str, Any]:
-    """Replaces the learning rate among a run's traced settings."""
+    """Replaces the learning rate among a run's traced settings; that of the head goes with it."""
     optimizer = {**numbers["optimizer"], "learning_rate": np.float32(learning_rate)}
+    if "head_learning_rate" in optimizer:
+        share = optimizer["learning_rate"] / numbers["optimizer"]["learning_rate"]
+        optimizer["head_learning_rate"] = optimizer["head_learning_rate"] * share
     return {**numbers, "optimizer": optimizer}
 
 
@@ -134,6 +142,8 @@ def _learner(config: RunConfig, choices: Choices, model: Classifier, task: Task)
 
     def apply(params: Any, images: jax.Array, numbers: Numbers, key: jax.Array) -> Any:
         rates = {name: getattr(model, name) and numbers["model"][name] for name in RATES}
+        if config.optimizer.freeze is not None:
+            params = stop_gradients(params, config.optimizer.freeze)
         rngs = {"dropout": key}
         return model.clone(**rates).apply({"params": params}, images, train=True, rngs=rngs)
 
@@ -150,8 +160,12 @@ def _learner(config: RunConfig, choices: Choices, model: Classifier, task: Task)
 
     def optimizer(step: Any, numbers: Numbers) -> optax.GradientTransformation:
         given = dict(numbers["optimizer"])
-        rate = given.pop("learning_rate") * factor(choices.schedule, step, numbers["schedule"])
-        return transformation(choices.optimizer, rate, given, config.optimizer.decay)
+        share = factor(choices.schedule, step, numbers["schedule"])
+        rate = given.pop("learning_rate") * share
+        if "head_learning_rate" in given:
+            given["head_learning_rate"] *= share
+        decay, freeze = config.optimizer.decay, config.optimizer.freeze
+        return transformation(choices.optimizer, rate, given, decay, freeze)
 
     return Learner(
         apply=apply,

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 from mlpvis_jax.errors import InputError, nearest
 from mlpvis_jax.settings.declared import (
+    MISSING,
     BatchSize,
     Count,
     NotNegative,
@@ -57,6 +58,13 @@ class DataConfig:
     limit: Annotated[
         Count | None, Role.SHAPE, "Images of each split, of all classes, for a quick try."
     ]
+    normalization: Annotated[
+        str,
+        OneOf(("statistics", "half_range")),
+        Role.SHAPE,
+        "How pixels are scaled: to mean 0 and deviation 1 of each channel over the training "
+        "images, or (x - 127.5) / 127.5 as for the papers' published weights.",
+    ] = "statistics"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +97,15 @@ class OptimizerConfig:
         Positive | None, Role.TRACED, "Largest global norm of the gradients; None: no clipping."
     ]
     options: Options
+    head_learning_rate: Annotated[
+        NotNegative | None, Role.TRACED, "Highest step size of the head; None: that of the rest."
+    ] = None
+    freeze: Annotated[
+        str | None,
+        Role.SHAPE,
+        "Patterns of parameters that stay as they are, such as 'stem/*'; '!head/*': all but the "
+        "head; None: none.",
+    ] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,6 +195,19 @@ class RunConfig:
     reduce_on_plateau: ReduceOnPlateauConfig
     early_stopping: EarlyStoppingConfig
     checkpoint: CheckpointConfig
+    init_from: Annotated[
+        str | None,
+        Role.SHAPE,
+        "Weights to start from: a run's folder, a file of weights, or the name of published ones; "
+        "None: at random.",
+    ] = None
+    init_from_resolution: Annotated[
+        str,
+        OneOf(("interpolate", "block_diagonal")),
+        Role.SHAPE,
+        "How such weights are carried over to another image size: along the grid of tokens, or as "
+        "in the Mixer paper (appendix C), for a multiple of the size and wider token MLPs.",
+    ] = "interpolate"
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> "RunConfig":
@@ -234,6 +264,8 @@ def _section(cls: type, values: Any, path: str) -> Any:
     for key in hints:
         if key == "options":
             continue
+        if key not in values and key in declared and declared[key].default is not MISSING:
+            values[key] = declared[key].default  # a config.json from before there was the setting
         if key not in values:
             raise InputError(
                 f"{path}.{key} is missing; to a config.json of an older version it can be added on "

@@ -17,6 +17,7 @@ ALLOWED = {
     "models": {"errors", "settings"},
     "learning": {"data", "settings"},
     "files": {"errors", "settings"},
+    "weights": {"data", "errors", "files", "learning", "models", "settings"},
     "show": {"errors", "files", "settings"},
     "running": {
         *("data", "errors", "files", "learning", "models", "settings", "show", "__init__"),
@@ -33,6 +34,7 @@ ORDER = {
     "models": "fields checks layers patches fnet gmlp mixer classifier presets __init__",
     "learning": "augment metrics losses mix optimizers plateau schedules state step",
     "files": "atomic place config_file orbax_messages checkpoint run_folder recipe weights",
+    "weights": "formats __init__",
     "show": "drawing output terminal curves writers",
     "running": (
         "machine interruption room task placement trials feed choices plan programs progress "

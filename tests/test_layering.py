@@ -32,9 +32,9 @@ ALLOWED = {
 ORDER = {
     "settings": "declared choice config override",
     "models": "fields checks layers patches fnet gmlp mixer classifier presets __init__",
-    "learning": "augment metrics losses mix optimizers plateau schedules state step",
+    "learning": "augment metrics losses mix freezing optimizers plateau schedules state step",
     "files": "atomic place config_file orbax_messages checkpoint run_folder recipe weights",
-    "weights": "formats __init__",
+    "weights": "formats transfer matching __init__",
     "show": "drawing output terminal curves writers",
     "running": (
         "machine interruption room task placement trials feed choices plan programs progress "

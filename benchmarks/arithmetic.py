@@ -1,6 +1,7 @@
 """How many floating-point operations the matrix products of a model take, counted by hand.
 
-A product of [m, k] by [k, n] is 2 m k n operations (FLOP). Only products with learned matrices
+`mlpvis_jax.models.arithmetic` counts those of a traced program; here is the count by the papers'
+equations, with the parts of a model apart. Only products with learned matrices
 count; sums, norms, gelu, masks, augmentation and the optimiser do not, although they take time.
 In the backward pass each product is followed by two of its size, for the gradients of its input
 and of its matrix; the stem alone lacks the first, for nobody asks for a gradient of the images.
@@ -12,11 +13,7 @@ import dataclasses
 from typing import Any
 
 from mlpvis_jax.models import Classifier, FNetBlock, GMlpBlock, MixerBlock
-
-
-def product_flop(rows: int, inner: int, columns: int) -> int:
-    """Operations of a matrix product [rows, inner] by [inner, columns]."""
-    return 2 * rows * inner * columns
+from mlpvis_jax.models.arithmetic import product_flop
 
 
 @dataclasses.dataclass(frozen=True)

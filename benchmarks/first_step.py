@@ -72,11 +72,11 @@ def _launch_until_first_step(arguments: Sequence[str]) -> int:
     import launch
     from mlpvis_jax.show import terminal
 
-    def end(self: terminal.Progress, images: int) -> None:
+    def end(self: terminal.Progress, *_: object) -> None:
         print(f"\n{_MARK}{time.time()}", flush=True)
         os._exit(0)  # what is still running on the device is not waited for
 
-    terminal.Progress.advance = end  # type: ignore[method-assign]
+    terminal.Progress.advance = end  # type: ignore[method-assign, assignment]
     return launch.main(["launch.py", *arguments])
 
 

@@ -44,6 +44,8 @@ def keras_example(model: str, learning_rate: float) -> ConfigDict:
             "reduce_on_plateau": {"factor": 0.5, "patience": 5, "min_delta": 1e-4},
             "early_stopping": {"patience": 10},
             "checkpoint": {"every_minutes": 10.0, "every_steps": None},
+            "writers_every_steps": None,
+            "writers_histograms": False,
             "init_from": None,
             "init_from_resolution": "interpolate",
         }

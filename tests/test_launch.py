@@ -42,7 +42,7 @@ def test_evaluation_gives_what_the_run_gave_and_writes_nothing(run, launch_main,
     folder, printed = run
     before = {path: path.stat().st_mtime_ns for path in folder.path.rglob("*")}
     assert launch_main("--mode=evaluate", f"--workdir={folder.path}") == 0
-    assert capfd.readouterr().out.splitlines() == printed[-2:]
+    assert capfd.readouterr().out.splitlines() == printed[-1:]  # no top 5 of two classes
     assert {path: path.stat().st_mtime_ns for path in folder.path.rglob("*")} == before
 
 
@@ -51,6 +51,19 @@ def test_a_line_an_epoch_into_a_pipe(run):
     epochs = [line for line in printed if line.startswith("epoch")]
     assert [line.split(":")[0] for line in epochs] == ["epoch 1/2", "epoch 2/2"]
     assert all("images/s" in line and "\x1b" not in line for line in epochs)
+
+
+def test_the_end_names_the_files_and_the_commands(run):
+    folder, printed = run
+    names = ("folder", "best epoch", "picture", "evaluate", "predict", "go on")
+    last = {line[:12].strip(): line[12:] for line in printed[-1 - len(names) : -1]}
+    assert printed[-1].startswith("Test accuracy: ") and tuple(last) == names
+    assert last["folder"] == str(folder.path) and Path(last["picture"]) == folder.curves
+    assert last["best epoch"].startswith("2 of 2") or last["best epoch"].startswith("1 of 2")
+    assert last["evaluate"] == f"python launch.py --workdir={folder.path} --mode=evaluate"
+    images = "--mode=predict '--images=*.png'"
+    assert last["predict"] == f"python launch.py --workdir={folder.path} {images}"
+    assert last["go on"] == f"python launch.py --workdir={folder.path} --config.num_epochs=4"
 
 
 def test_the_backend_that_a_notebook_sets(tiny_npz, tmp_path):

@@ -20,31 +20,59 @@ ALLOWED = {
     "weights": {"data", "errors", "files", "learning", "models", "settings"},
     "show": {"errors", "files", "settings"},
     "running": {
-        *("data", "errors", "files", "learning", "models", "settings", "show", "__init__"),
+        *("data", "errors", "files", "learning", "models", "settings", "show", "weights"),
+        "__init__",
+    },
+    "inference": {
+        *("data", "errors", "files", "learning", "models", "running", "settings", "show"),
     },
     "sweep": {
         *("data", "errors", "files", "learning", "models", "running", "settings", "show"),
     },
-    "command": {"errors", "files", "models", "running", "settings", "show", "sweep"},
+    "command": {
+        *(
+            "errors",
+            "files",
+            "inference",
+            "models",
+            "running",
+            "settings",
+            "show",
+            "sweep",
+            "weights",
+        ),
+        "__init__",
+    },
     "py.typed": set(),
 }
 # Inside a part, what each file may import of its own part: only what stands before it.
 ORDER = {
-    "settings": "declared choice config override",
-    "models": "fields checks layers patches fnet gmlp mixer classifier presets __init__",
-    "learning": "augment metrics losses mix freezing optimizers plateau schedules state step",
+    "settings": "declared choice sections config override",
+    "models": (
+        "fields checks layers patches scan fnet gmlp mixer features classifier arithmetic presets "
+        "__init__"
+    ),
+    "learning": (
+        "augment pixels colour crops policies transforms metrics losses mix freezing optimizers "
+        "plateau schedules state averaging step evaluation"
+    ),
     "files": "atomic place config_file orbax_messages checkpoint run_folder recipe weights",
     "weights": "formats transfer matching __init__",
-    "show": "drawing output terminal curves writers",
+    "show": (
+        "drawing output fitting table terminal curves writer event_files weights_and_biases writers"
+    ),
     "running": (
-        "machine interruption room task placement trials feed choices plan programs progress "
-        "failures outcome run trainer evaluation solo manual"
+        "machine interruption room task placement trials feed frozen choices plan "
+        "evaluation_program programs progress failures outcome run points group_files restore "
+        "trainer evaluation solo manual"
     ),
+    "inference": "pixels paths predictions contact_sheet trained files __init__",
     "sweep": (
-        "space strategies definition culling records database_url storage folder ranking pictures "
-        "data capacity tpe retry store database stores report loop"
+        "space strategies definition culling records database_url storage folder ranking live "
+        "marks heat_map parallel pictures data capacity tpe importance retry store study database "
+        "stores report loop"
     ),
-    "command": "modes arguments program __init__",
+    "command": "modes lists arguments program __init__",
 }
 
 

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Mapping
 from typing import NoReturn
 
+from mlpvis_jax.command.lists import LISTS
 from mlpvis_jax.command.modes import MODES
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.place import find_folder
@@ -14,8 +15,13 @@ examples:
   mlpvis --config=gmlp --config.data.source=folder:PATH   train on your own images
   mlpvis --workdir=runs/mixer                             go on with a run
   mlpvis --workdir=runs/mixer --mode=evaluate             test its best weights
+  mlpvis --workdir=runs/mixer --mode=predict --images='*.png'
+                                                          classify images with them
   mlpvis --config=mixer --sweep=lr_wd --workdir=runs/lr_wd
-python launch.py takes the same flags. --help=settings lists every --config.KEY.
+                                                          a sweep over two settings
+  mlpvis --list=models                                    what there is to choose from
+  mlpvis --config=mixer --print_config                    all settings of a run; nothing is run
+python launch.py takes the same flags. --help=settings explains every --config.KEY.
 """
 
 Overrides = dict[str, dict[str, str]]
@@ -64,6 +70,17 @@ def _parser() -> _Parser:
     for name, mode in MODES.items():
         for flag, one in mode.flags.items():
             add(f"--{flag}", metavar=one.metavar, help=f"of --mode={name}: {one.meaning}")
+    add(
+        "--list",
+        metavar="TABLE",
+        help=f"prints what there is to choose from, and runs nothing: {', '.join(LISTS)}",
+    )
+    add(
+        "--print_config",
+        action="store_true",
+        help="prints every setting as the run, or the sweep, would have it, and runs nothing; the "
+        "text is a config.json",
+    )
     add("-h", "--help", nargs="?", const="flags", metavar="settings", help="shows this, or them")
     return parser
 
@@ -85,7 +102,10 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
         name, equals, value = argument.partition("=")
         group, dot, key = name.removeprefix("--").partition(".")
         if not name.startswith("--") or group not in overrides or not dot:
-            known = ("--config", "--sweep", "--storage", "--workdir", "--mode", "--help")
+            known = (
+                *("--config", "--sweep", "--storage", "--workdir", "--mode", "--list"),
+                *("--print_config", "--help"),
+            )
             # Not what follows: it may be the URL of a database, with its password.
             shown = name.partition("://")[0]
             raise InputError(

@@ -56,13 +56,44 @@ class Mode:
 def _train(call: Call) -> None:
     from mlpvis_jax.running.solo import train
 
-    _print_results(train(call.config, call.folder))
+    results = train(call.config, call.folder)
+    _print_what_is_left(call, results)
+    _print_results(results)
 
 
 def _evaluate(call: Call) -> None:
     from mlpvis_jax.running.evaluation import evaluate
 
     _print_results(evaluate(call.config, call.folder))
+
+
+def _predict(call: Call) -> None:
+    from mlpvis_jax.inference.files import predict_files
+
+    images = call.flags["images"]
+    assert images is not None  # the flag is needed
+    predict_files(call.config, call.folder, images)
+
+
+def _print_what_is_left(call: Call, results: Mapping[str, Any]) -> None:
+    """Prints where the run's files are, and the commands that use them."""
+    from mlpvis_jax.show.terminal import print_header
+
+    config, folder = call.config, call.folder
+    rows = {
+        "folder": str(folder.path),
+        "best epoch": f"{results['best_epoch']} of {results['epochs']}, by the validation loss",
+    }
+    if folder.curves.exists():
+        rows["picture"] = str(folder.curves)
+    rows["evaluate"] = folder.command(config, "--mode=evaluate")
+    if "predict" in MODES:
+        rows["predict"] = folder.command(config, "--mode=predict", "--images=*.png")
+    # A schedule that ends with the run has no more epochs to give.
+    if not results["stopped_early"] and config.schedule.name == "constant":
+        more = f"--config.num_epochs={2 * config.num_epochs}"
+        rows["go on"] = folder.command(config, more)
+    print_header(rows)
 
 
 def _print_results(results: Mapping[str, Any]) -> None:
@@ -74,4 +105,13 @@ def _print_results(results: Mapping[str, Any]) -> None:
 MODES: Mapping[str, Mode] = {
     "train": Mode(_train, "trains a run, or goes on with it"),
     "evaluate": Mode(_evaluate, "tests the best weights of a run"),
+    "predict": Mode(
+        _predict,
+        "classifies images with the best weights of a run",
+        {
+            "images": Flag(
+                "IMAGES", "files, folders or patterns, such as 'a.png photos **/*.jpg'", True
+            )
+        },
+    ),
 }

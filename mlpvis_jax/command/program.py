@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mlpvis_jax.command.arguments import help_text, own_flags, parse
+from mlpvis_jax.command.lists import print_list
 from mlpvis_jax.command.modes import MODES, Call
 from mlpvis_jax.errors import InputError, RunError, one_line
 from mlpvis_jax.files.config_file import ConfigFile, command
@@ -34,8 +36,14 @@ def main(arguments: list[str]) -> int:
         if flags.help:
             _print_help(flags.help)
             return 0
+        if flags.list:
+            print_list(flags.list)
+            return 0
         values, name = _read_settings(flags)
         override_all(values, overrides["config"])
+        if flags.print_config:
+            _print_config(values, _read_sweep(flags, overrides["sweep"]))
+            return 0
         kept = _config_to_keep(flags, values, overrides["config"])
         written = _read_sweep(flags, overrides["sweep"])
         folder = Path(flags.workdir or _new_folder(flags, f"{name}-sweep" if written else name))
@@ -75,6 +83,20 @@ def _print_help(topic: str) -> None:
         print(manual.text())
         return
     print(help_text(), end="")
+
+
+def _print_config(values: dict[str, Any], written: dict[str, Any]) -> None:
+    """Prints the settings as config.json, or sweep.json, will have them.
+
+    Raises:
+      InputError: what the run, or the sweep, would be refused for.
+    """
+    from mlpvis_jax.running.choices import completed
+    from mlpvis_jax.sweep.definition import Sweep
+
+    config = completed(RunConfig.from_mapping(values))
+    shown = Sweep.read(values, written).to_json() if written else config.to_dict()
+    print(json.dumps(shown, indent=2))
 
 
 def _read_settings(flags: argparse.Namespace) -> tuple[dict[str, Any], str]:

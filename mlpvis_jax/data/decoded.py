@@ -106,7 +106,7 @@ def _decode_to_entry(
     # Checked beforehand, for writing to a mapped file on a full disk kills the process.
     free = shutil.disk_usage(entry.parent).free
     if free < needed:
-        raise OSError(f"{needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} are free")
+        raise OSError(f"{needed / 1e6:,.1f} MB are needed and {free / 1e6:,.1f} are free")
     with tempfile.TemporaryDirectory(dir=entry.parent, prefix=f".{split}-") as temporary:
         unfinished = Path(temporary, split)
         unfinished.mkdir()

@@ -12,6 +12,7 @@ from mlpvis_jax.data.digits import open_digits
 from mlpvis_jax.data.examples import Source
 from mlpvis_jax.data.folder import open_folder
 from mlpvis_jax.data.npz import open_npz
+from mlpvis_jax.data.paths import read_path
 from mlpvis_jax.data.tfds_source import open_tfds
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.settings.choice import find
@@ -33,10 +34,7 @@ def _open_tfds(asked: Request, tfds_name: str) -> Source:
 
 
 def _path(asked: Request) -> Path:
-    try:
-        return Path(asked.rest).expanduser()
-    except RuntimeError as error:  # ~nosuchuser
-        raise InputError(f"config.data.source={asked.name}: {error}") from None
+    return read_path(asked.rest, "The path in config.data.source")
 
 
 SOURCES: dict[str, Callable[[Request], Source]] = {

@@ -13,6 +13,7 @@ from typing import Any
 
 from mlpvis_jax.data.examples import Example, Examples, Source, fingerprint_of
 from mlpvis_jax.data.images import decode_image
+from mlpvis_jax.data.paths import read_path
 from mlpvis_jax.data.tfds_features import only_own_features
 from mlpvis_jax.errors import InputError, first_line
 
@@ -44,14 +45,12 @@ class TfdsExamples(Examples):
         self._image_key, self._label_key = keys
         self._image_shape = image_shape
         self._image_size = image_size
-        self.decode_in_threads = (
-            image_size is not None or image_shape[0] * image_shape[1] >= _PIXELS_FOR_THREADS
-        )
+        is_large = image_shape[0] * image_shape[1] >= _PIXELS_FOR_THREADS
+        self.decode_in_threads = image_size is not None or is_large
         # Only the two features are parsed (a set may have masks or boxes besides), and the
         # image stays encoded: TFDS would decode it with OpenCV, where that is installed.
-        self._features = tfds.features.FeaturesDict(
-            {key: builder.info.features[key] for key in keys}
-        )
+        features = builder.info.features
+        self._features = tfds.features.FeaturesDict({key: features[key] for key in keys})
         self._decoders = {self._image_key: tfds.decode.SkipDecoding()}
         self._records = builder.as_data_source(
             split,
@@ -102,8 +101,9 @@ class TfdsExamples(Examples):
 
 def tfds_folder(data_dir: str | Path | None) -> Path:
     """The folder that holds prepared sets: `data_dir`, else TFDS_DATA_DIR, else TFDS's default."""
-    given = data_dir or os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets"
-    return Path(given).expanduser()
+    if data_dir:
+        return read_path(data_dir, "config.data.data_dir")
+    return read_path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets", "TFDS_DATA_DIR")
 
 
 def open_tfds(name: str, tfds_name: str, image_size: int, data_dir: str | Path | None) -> Source:

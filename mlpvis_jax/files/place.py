@@ -36,6 +36,10 @@ def check_folder(path: Path) -> Path:
     """
     refused = f"--workdir={path} cannot be a folder:"
     try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:  # checkpoints are written by a library that takes nothing else
+        raise InputError(f"{ascii(refused)[1:-1]} its name is not in UTF-8.") from None
+    try:
         existing = nearest_existing(path)
         if not existing.is_dir():
             kind = "a file" if existing.exists() else "a symbolic link to nothing"

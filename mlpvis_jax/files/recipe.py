@@ -96,6 +96,12 @@ def find_file(flag: str, file: str, folder: str) -> Path:
     raise InputError(f"{flag}={file} is no file; there are {nearby}.")
 
 
+def recipe_files(folder: str) -> list[Path]:
+    """Lists the package's own recipes, or sweeps, in the folder of a checkout that holds them."""
+    shipped = _shipped() / Path(folder).relative_to("configs")
+    return sorted(path for path in shipped.glob("*.py") if path.stem not in ("recipe", "__init__"))
+
+
 def _shipped() -> Path:
     """The folder of the recipes: configs/ of a checkout, or that of the installed package."""
     package = Path(str(importlib.resources.files("mlpvis_jax")))

@@ -1,5 +1,6 @@
 """Weights as one portable safetensors file: named arrays, and what it takes to use them."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.atomic import replacing
 
 _DESCRIPTION = "description"  # the key of the file's metadata, whose value is JSON
+_DIGEST = "sha256"  # of the description and of all arrays; a key of that JSON
 
 
 def save_weights(path: Path, params: Any, description: Mapping[str, Any]) -> None:
@@ -28,7 +30,8 @@ def save_weights(path: Path, params: Any, description: Mapping[str, Any]) -> Non
     named = traverse_util.flatten_dict(params, sep="/")
     arrays = {name: np.ascontiguousarray(leaf) for name, leaf in named.items()}
     # One entry: of several, the file's order would be another every time.
-    data = save(arrays, {_DESCRIPTION: json.dumps(description)})
+    told = {**description, _DIGEST: _digest(arrays, description)}
+    data = save(arrays, {_DESCRIPTION: json.dumps(told)})
     with replacing(path) as partial:
         partial.write_bytes(data)
 
@@ -46,7 +49,7 @@ def load_weights(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
     Raises:
       InputError: no such file, a damaged one, or one that does not hold these parameters.
     """
-    description = read_description(path)
+    description, digest = _read_description(path)
     wanted = traverse_util.flatten_dict(like, sep="/")
     try:
         with safe_open(path, "numpy") as file:
@@ -59,7 +62,9 @@ def load_weights(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
                     )
             named = {name: file.get_tensor(name) for name in wanted}
     except SafetensorError as error:
-        raise _damaged(path, error) from error
+        raise _damaged(path, str(error)) from error
+    if digest not in (None, _digest(named, description)):  # None: older, or of another program
+        raise _damaged(path, "its content is not what was written")
     return traverse_util.unflatten_dict(named, sep="/"), description
 
 
@@ -69,20 +74,36 @@ def read_description(path: Path) -> dict[str, Any]:
     Raises:
       InputError: no such file, or a damaged one.
     """
+    return _read_description(path)[0]
+
+
+def _read_description(path: Path) -> tuple[dict[str, Any], str | None]:
+    """What stands beside the weights, and the digest of both."""
     if not path.is_file():
         raise InputError(f"There are no weights at {path}.")
     try:
         with safe_open(path, "numpy") as file:
             description = json.loads((file.metadata() or {}).get(_DESCRIPTION, "{}"))
     except (SafetensorError, json.JSONDecodeError) as error:
-        raise _damaged(path, error) from error
+        raise _damaged(path, str(error)) from error
     if not isinstance(description, dict):
         raise InputError(f"The description in {path} is no JSON object.")
-    return description
+    return description, description.pop(_DIGEST, None)
 
 
-def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path} is damaged or no safetensors file ({error}).")
+def _digest(arrays: Mapping[str, np.ndarray], description: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _damaged(path: Path, reason: str) -> InputError:
+    return InputError(
+        f"{path} is damaged or no safetensors file ({reason}). Weights of a run are restored from "
+        "its checkpoint by the command that goes on with it, once the file is removed."
+    )
 
 
 def count_parameters(params: Any) -> int:

@@ -8,15 +8,13 @@ for one: resizing to fewer pixels averages over what is left out (antialiasing),
 as Resizing does where it is given antialias=True.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from mlpvis_jax.settings.choice import Choice
 from mlpvis_jax.settings.declared import Rate, Role, Share
 
 # Pixels keep their eight bits where the hardware's default product would round to fewer.
@@ -61,33 +59,7 @@ def resize(images: jax.Array, image_size: int) -> jax.Array:
     """Bilinear, with half-pixel centres: [batch, h, w, c] to [batch, size, size, c], float32."""
     rows = resize_matrix(image_size, images.shape[1])
     columns = resize_matrix(image_size, images.shape[2])
-    return _interpolate(images, rows[None], columns[None])
-
-
-def augment(
-    transforms: Mapping[str, Choice],
-    keys: jax.Array,
-    images: jax.Array,
-    image_size: int,
-    numbers: Mapping[str, Any],
-) -> jax.Array:
-    """Applies the transforms of an image in their order, each image by its own key.
-
-    Args:
-      transforms: rows of TRANSFORMS with their options, by label.
-      keys: one key an image, [batch].
-      images: normalised, float32 [batch, height, width, channels].
-      image_size: height and width of the result; images that no transform resizes are resized last.
-      numbers: the traced options of each transform, by label.
-
-    Returns:
-      float32 [batch, image_size, image_size, channels].
-    """
-    for index, (label, choice) in enumerate(transforms.items()):
-        # The first transform draws from the key itself; each later one from a key of its own.
-        own = jax.vmap(lambda key: jax.random.fold_in(key, index))(keys) if index else keys  # noqa: B023
-        images = choice(own, images, image_size, **numbers[label])
-    return images if images.shape[1:3] == (image_size, image_size) else resize(images, image_size)
+    return interpolate(images, rows[None], columns[None])
 
 
 def flip_zoom(
@@ -133,7 +105,7 @@ def resize_flip_zoom(
     columns = zoom_matrix(factors[:, 1], image_size) @ resize_matrix(image_size, images.shape[2])
     # Zooming about the centre commutes with mirroring, so the flip may come last.
     columns = jnp.where(flips[:, None, None], columns[:, ::-1], columns)
-    return _interpolate(images, rows, columns)
+    return interpolate(images, rows, columns)
 
 
 def resize_matrix(new_size: int, size: int) -> jax.Array:
@@ -159,14 +131,11 @@ def zoom_matrix(factors: jax.Array, size: int) -> jax.Array:
     return triangle(pixel) + triangle(-1 - pixel) + triangle(2 * size - 1 - pixel)
 
 
-def _interpolate(images: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+def interpolate(images: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+    """Multiplies images [batch, h, w, c] by [batch or 1, H, h] and [batch or 1, W, w]."""
     images = jnp.einsum("bxw,bhwc->bhxc", *_same_batch(columns, images), precision=_PRECISION)
     return jnp.einsum("byh,bhxc->byxc", *_same_batch(rows, images), precision=_PRECISION)
 
 
 def _same_batch(matrices: jax.Array, images: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.broadcast_to(matrices, (images.shape[0], *matrices.shape[1:])), images
-
-
-# A row maps (keys, images, image_size) to images; see `augment`.
-TRANSFORMS: Mapping[str, Callable[..., jax.Array]] = {"flip_zoom": flip_zoom}

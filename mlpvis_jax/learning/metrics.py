@@ -48,6 +48,7 @@ class Metric:
       text: how a mean is printed.
       label: what a person reads beside the number.
       is_trained: the metric is also reported of the training examples, as they were augmented.
+      least_classes: with fewer classes the metric says nothing, and is left out.
     """
 
     total: Callable[[Outputs], jax.Array]
@@ -55,6 +56,7 @@ class Metric:
     text: Callable[[Any], str] = _percent
     label: str = ""
     is_trained: bool = False
+    least_classes: int = 0
 
 
 def rank_of_label(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -97,7 +99,7 @@ METRICS: Mapping[str, Metric] = {
         is_trained=True,
     ),
     "accuracy": Metric(_correct_within(1), is_trained=True),
-    "top5_accuracy": Metric(_correct_within(5), label="top-5"),
+    "top5_accuracy": Metric(_correct_within(5), label="top-5", least_classes=6),
     "class_accuracy": Metric(
         _correct_and_count_by_class, _share_by_class, text=_extremes, label="classes"
     ),
@@ -118,6 +120,11 @@ def chosen(names: str) -> dict[str, Metric]:
     rows = {name: find(METRICS, name, "config.metrics", _is_metric) for name in wanted}
     # A metric of the user's own is known by the name of its attribute.
     return {name.rpartition(":")[2]: row for name, row in rows.items()}
+
+
+def telling(metrics: Mapping[str, Metric], num_classes: int) -> dict[str, Metric]:
+    """Keeps the metrics that say something of so many classes: of five all are in the top 5."""
+    return {name: row for name, row in metrics.items() if num_classes >= row.least_classes}
 
 
 def sums_of(metrics: Mapping[str, Metric], outputs: Outputs) -> Sums:

@@ -57,7 +57,10 @@ def fourier_mixing(inputs: jax.Array) -> jax.Array:
 
 
 def _transform(inputs: jax.Array) -> jax.Array:
-    if len(inputs) <= LONGEST_MATRIX_TRANSFORM:
+    # What is folded cannot be spread over devices, by a mesh's explicit axes, where that is uneven.
+    along_tokens, _, along_channels = jax.typeof(inputs).sharding.spec
+    is_whole = along_tokens is None and along_channels is None
+    if is_whole and len(inputs) <= LONGEST_MATRIX_TRANSFORM:
         return fourier_mixing_by_matrices(inputs)
     return jnp.fft.fft2(inputs, axes=(0, 2)).real
 

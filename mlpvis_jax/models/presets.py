@@ -200,3 +200,8 @@ def _check(name: str, num_classes: int, settings: Row) -> None:
         block(**{key: settings[key] for key in settings if key in of_block})
     except TypeError as error:  # a field without a value
         raise InputError(f"Model {name!r} cannot be built: {error}.") from error
+
+
+def image_size_of(name: str) -> int:
+    """Says for how large images a preset was published: pixels a side."""
+    return 64 if name.endswith(("_keras", "_paper")) else 224

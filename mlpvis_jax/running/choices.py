@@ -6,28 +6,27 @@ run may change when it goes on, and what the runs of one program may differ in.
 """
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import traverse_util
 
 from mlpvis_jax.errors import InputError
-from mlpvis_jax.learning import augment, metrics
-from mlpvis_jax.learning.freezing import HEAD, is_frozen, patterns_of
+from mlpvis_jax.learning import metrics
 from mlpvis_jax.learning.losses import LOSSES
 from mlpvis_jax.learning.mix import MIXES
 from mlpvis_jax.learning.optimizers import OPTIMIZERS
 from mlpvis_jax.learning.schedules import SCHEDULES
+from mlpvis_jax.learning.transforms import TRANSFORMS
 from mlpvis_jax.models import Classifier, create_model
 from mlpvis_jax.models.presets import model_settings
+from mlpvis_jax.running.frozen import check_freezing
 from mlpvis_jax.running.room import refuse_without_room
 from mlpvis_jax.settings.choice import Choice, choose, choose_each
-from mlpvis_jax.settings.config import ModelConfig, RunConfig, closed_settings, keys_of
+from mlpvis_jax.settings.config import RunConfig, closed_settings, keys_of
 from mlpvis_jax.settings.declared import Role, Setting, unknown_key
+from mlpvis_jax.settings.sections import ModelConfig
 from mlpvis_jax.show import writers
 
 RATES = ("dropout_rate", "stochastic_depth_rate")
@@ -64,39 +63,6 @@ def parameter_shapes(model: Classifier, image_size: int, channels: int) -> Any:
     return jax.eval_shape(model.init, jax.random.key(0), images)["params"]
 
 
-def _check_freezing(config: RunConfig, model: Classifier) -> None:
-    """Raises InputError where patterns freeze nothing or everything, or a rate is of no use."""
-    optimizer, path = config.optimizer, f"config.optimizer.freeze={config.optimizer.freeze!r}"
-    names: tuple[str, ...] = ()
-    if optimizer.freeze is not None:
-        names = parameter_names(model, config.model.image_size)
-        for pattern in patterns_of(optimizer.freeze) or [""]:
-            if not any(fnmatchcase(name, pattern.removeprefix("!")) for name in names):
-                shown = sorted({f"{name.partition('/')[0]}/*" for name in names})
-                raise InputError(
-                    f"{path}: {pattern!r} matches none of the parameters of model "
-                    f"{config.model.name!r}; there are {', '.join(shown)}."
-                )
-        if all(is_frozen(name, optimizer.freeze) for name in names):
-            raise InputError(f"{path} leaves nothing to train; '!head/*' trains the head alone.")
-    if optimizer.head_learning_rate is None:
-        return
-    rate = f"config.optimizer.head_learning_rate={optimizer.head_learning_rate:g}"
-    if optimizer.freeze and all(is_frozen(one, optimizer.freeze) for one in names if one[:5] == HEAD[:5]):
-        raise InputError(f"{rate} is of no use where {path} freezes the head.")
-    if optimizer.learning_rate == 0:
-        raise InputError(
-            f"{rate} is of no use with config.optimizer.learning_rate=0, of which it keeps its "
-            "share on a plateau; to train the head alone, set config.optimizer.freeze='!head/*'."
-        )
-
-
-@functools.lru_cache
-def parameter_names(model: Classifier, image_size: int) -> tuple[str, ...]:
-    """Lists the names of a model's parameters, such as "head/kernel"."""
-    return tuple(traverse_util.flatten_dict(parameter_shapes(model, image_size, 3), sep="/"))
-
-
 @dataclasses.dataclass(frozen=True)
 class Choices:
     """The rows that a config names, with their options, but for the model."""
@@ -125,7 +91,7 @@ class Choices:
             choice(OPTIMIZERS, "optimizer"),
             choice(SCHEDULES, "schedule"),
             choice(LOSSES, "loss"),
-            choose_each(augment.TRANSFORMS, config.augment, "config.augment"),
+            choose_each(TRANSFORMS, config.augment, "config.augment"),
             choose_each(MIXES, config.mix, "config.mix"),
             metrics.chosen(config.metrics),
         )
@@ -154,7 +120,7 @@ def completed(config: RunConfig) -> RunConfig:
       InputError: the first name or option that cannot be; before any data is read.
     """
     model = build_model(config.model, num_classes=1)
-    _check_freezing(config, model)
+    check_freezing(config, parameter_shapes(model, config.model.image_size, channels=3))
     writers.chosen(config.writers)
     choices = Choices.of(config)
 

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mlpvis_jax.learning import augment
 from mlpvis_jax.learning.losses import LOSSES
 from mlpvis_jax.learning.metrics import METRICS
 from mlpvis_jax.learning.mix import MIXES
 from mlpvis_jax.learning.optimizers import OPTIMIZERS
 from mlpvis_jax.learning.schedules import SCHEDULES
+from mlpvis_jax.learning.transforms import TRANSFORMS
 from mlpvis_jax.models.presets import PRESETS, model_settings
 from mlpvis_jax.settings.config import closed_settings
 from mlpvis_jax.settings.declared import MISSING, Setting, settings_of
@@ -18,7 +18,7 @@ _TABLES: Mapping[str, Mapping[str, Any]] = {
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
     "loss": LOSSES,
-    "augment.LABEL": augment.TRANSFORMS,
+    "augment.LABEL": TRANSFORMS,
     "mix.LABEL": MIXES,
 }
 _NAMES = {"metrics": METRICS, "writers": WRITERS, "model.name": PRESETS}

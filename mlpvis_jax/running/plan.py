@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mlpvis_jax.learning import augment
+from mlpvis_jax.learning import augment, metrics
 from mlpvis_jax.learning.freezing import stop_gradients
 from mlpvis_jax.learning.optimizers import transformation
 from mlpvis_jax.learning.schedules import factor
 from mlpvis_jax.learning.state import Stream, TrainState, random_key
 from mlpvis_jax.learning.step import Learner, Numbers
+from mlpvis_jax.learning.transforms import apply_transforms
 from mlpvis_jax.models import Classifier
 from mlpvis_jax.running.choices import RATES, Choices, build_model, program_of
 from mlpvis_jax.running.task import Task
@@ -170,13 +171,13 @@ def _learner(config: RunConfig, choices: Choices, model: Classifier, task: Task)
     return Learner(
         apply=apply,
         predict=predict,
-        augment=lambda keys, images, numbers: augment.augment(
-            choices.augment, keys, normalize(images), size, numbers["augment"]
+        augment=lambda keys, images, numbers: apply_transforms(
+            choices.augment, keys, images, normalize, size, numbers["augment"]
         ),
         prepare=lambda images: augment.resize(normalize(images), size),
         mix=mix if choices.mix else None,
         loss=lambda logits, targets, numbers: choices.loss(logits, targets, **numbers["loss"]),
         optimizer=optimizer,
-        metrics=choices.metrics,
+        metrics=metrics.telling(choices.metrics, task.source.num_classes),
         num_classes=task.source.num_classes,
     )

@@ -8,8 +8,9 @@ import numpy as np
 from mlpvis_jax.data.resident import ResidentSet
 from mlpvis_jax.learning import metrics
 from mlpvis_jax.learning.state import EpochTotals, TrainState
-from mlpvis_jax.learning.step import Learner, make_dispatch, make_evaluation, make_step
-from mlpvis_jax.running.feed import EvaluationFeed, Feed, ResidentFeed
+from mlpvis_jax.learning.step import Learner, make_dispatch, make_step
+from mlpvis_jax.running.evaluation_program import EvaluationProgram
+from mlpvis_jax.running.feed import Feed, ResidentFeed
 from mlpvis_jax.running.placement import Layout, Placement, num_microbatches
 from mlpvis_jax.running.plan import Plan
 from mlpvis_jax.running.task import Task
@@ -101,40 +102,6 @@ class TrainingProgram:
             yield Dispatch(state, totals, self._placement.fetch(before, num_runs), number)
 
 
-class EvaluationProgram:
-    """Sums over a whole set, exact; compiled when it is made, for parameters like these."""
-
-    def __init__(
-        self,
-        placement: Placement,
-        learner: Learner,
-        examples: ResidentSet,
-        batch_size: int,
-        params: Any,
-    ) -> None:
-        self._placement = placement
-        self._metrics = learner.metrics
-        self._feed = EvaluationFeed(placement, examples, batch_size)
-        no_sums = metrics.no_sums(learner.metrics, learner.num_classes)
-        self._no_sums = placement.place([no_sums])
-        chunk = next(self._feed.chunks())
-        self._evaluate = placement.compile(
-            make_evaluation(learner, self._feed.batch, placement.axis_names),
-            (_PER_RUN, _PER_RUN, _SHARED, _SHARED, _SCALAR, _SCALAR),
-            (params, self._no_sums, self._feed.resident, chunk.data, _NO_STEP, _NO_STEP),
-        )
-
-    def __call__(self, num_runs: int, params: Any) -> list[dict[str, Any]]:
-        """Measures parameters that are on the devices: the metrics of each run, by name."""
-        sums = self._no_sums
-        for data, first, number in self._feed.chunks():
-            sums = self._evaluate(
-                num_runs, params, sums, self._feed.resident, data, np.int32(first), np.int32(number)
-            )
-        fetched = self._placement.fetch(sums, num_runs)
-        return [metrics.means_of(self._metrics, one) for one in fetched]
-
-
 class Programs:
     """All that is compiled for runs of one shape: training and validation, and the test.
 
@@ -163,7 +130,7 @@ class Programs:
         # As long a dispatch as a solo run's, though a device takes its runs in turns.
         self.steps_per_dispatch = max(1, config.steps_per_dispatch // placement.rounds)
         self.steps_per_epoch = -(-len(task.training) // config.batch_size)
-        self._training: TrainingProgram | None = None
+        self.are_compiled = False
         self._test: EvaluationProgram | None = None
 
     def compile(self, state: TrainState) -> None:
@@ -172,21 +139,16 @@ class Programs:
         Args:
           state: of any run, on the devices; only its types matter here.
         """
-        if self._training is not None:
+        if self.are_compiled:
             return
         placement, config, learner = self.placement, self._config, self.plan.learner
         self.task.training.refuse_larger_batch(config.batch_size)
         seeds = placement.place([np.uint32(config.seed)])
         feed = ResidentFeed(placement, self.task.training, config.batch_size, self._parts, seeds)
         numbers = placement.place([self.plan.numbers(config, self.steps_per_epoch)])
-        self._training = TrainingProgram(placement, learner, feed, self._parts, state, numbers)
+        self.training = TrainingProgram(placement, learner, feed, self._parts, state, numbers)
         self._validation = self._evaluation(self.task.validation, state.params)
-
-    @property
-    def training(self) -> TrainingProgram:
-        """The program of the training set's epochs."""
-        assert self._training is not None, "not compiled"
-        return self._training
+        self.are_compiled = True
 
     def validate(self, num_runs: int, params: Any) -> list[dict[str, Any]]:
         """Measures parameters that are on the devices on the validation set."""

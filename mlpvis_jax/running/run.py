@@ -1,9 +1,15 @@
 """A run in training, and the observer of a group of runs."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import jax
+import numpy as np
+
+from mlpvis_jax.files.checkpoint import Snapshot
 from mlpvis_jax.files.run_folder import RunFolder
+from mlpvis_jax.learning.state import EpochTotals, TrainState
 from mlpvis_jax.running.outcome import Outcome
 from mlpvis_jax.running.progress import RunProgress
 from mlpvis_jax.settings.config import RunConfig
@@ -36,14 +42,49 @@ class Run:
         return self.progress.is_over(self.config.num_epochs) or self.divergence is not None
 
 
+def snapshot(
+    numbers: Sequence[int],
+    runs: Sequence[Run],
+    states: Sequence[TrainState],
+    identity: Mapping[str, Any],
+) -> Snapshot:
+    """Makes the checkpoint of a group of runs, in which each array has a leading axis of the runs.
+
+    Args:
+      numbers: by which the runs are found again.
+      runs: those of the group; a run of its own is a group of one.
+      states: of the runs, on the host.
+      identity: of the data that the runs train on.
+    """
+    pairs = zip(runs, states, strict=True)
+    arrays = [run.progress.arrays(state) for run, state in pairs]
+    values = {
+        "runs": list(numbers),
+        "configs": [run.config.to_dict() for run in runs],
+        "progress": [run.progress.values() for run in runs],
+        "divergences": [run.divergence for run in runs],
+        "data": dict(identity),
+    }
+    return Snapshot(jax.tree.map(lambda *leaves: np.stack(leaves), *arrays), values)
+
+
 class Observer:
     """Who is told how a group gets on, and decides what differs from group to group."""
 
     def begins(self, run: Run, before: RunConfig | None) -> None:
         """Hears that a run begins, or goes on with the settings that it had; may refuse them."""
 
-    def advance(self, images: int) -> None:
-        """Hears that this many more images have been trained on, over all runs."""
+    def compiling(self) -> None:
+        """Hears that the programs of the group are about to be compiled."""
+
+    def compiled(self) -> None:
+        """Hears that they are."""
+
+    def advance(self, images: int, totals: Sequence[EpochTotals]) -> None:
+        """Hears that this many more images have been trained on, over all runs.
+
+        The totals are those of each run in the epoch under way.
+        """
 
     def epoch_done(self, run: Run) -> None:
         """Hears that a run has ended an epoch; the last record of its history is new."""

@@ -1,12 +1,15 @@
 """A run of its own, from its settings to its test accuracy, or on from where it was."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from mlpvis_jax.errors import DivergenceError, InputError
 from mlpvis_jax.files.checkpoint import Checkpoints
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.files.weights import count_parameters
+from mlpvis_jax.learning import metrics
+from mlpvis_jax.learning.state import EpochTotals
 from mlpvis_jax.running.choices import completed, differences
 from mlpvis_jax.running.failures import explain_resource_errors, interrupted
 from mlpvis_jax.running.interruption import Interruption
@@ -90,7 +93,11 @@ def _header(run: Run, programs: Programs) -> dict[str, str]:
 def _writers(run: Run, task: Task) -> list[writers.Writer]:
     title = f"{run.config.model.name} on {task.source.name}"
     description = writers.RunDescription(
-        run.folder.path, title, run.config.flat(), run.progress.epoch
+        run.folder.path,
+        title,
+        run.config.flat(),
+        run.progress.epoch,
+        run.progress.step + 1,
     )
     return [make(description) for make in writers.chosen(run.config.writers)]
 
@@ -124,9 +131,22 @@ class SoloObserver(Observer):
         if before is not None:
             run.folder.refuse_other(before, run.config, differences)
 
-    def advance(self, images: int) -> None:
+    def compiling(self) -> None:
+        self._progress.compiling()
+
+    def compiled(self) -> None:
+        self._progress.compiled()
+
+    def advance(self, images: int, totals: Sequence[EpochTotals]) -> None:
         self._images += images
-        self._progress.advance(self._images)
+        trained = {
+            name: metric
+            for name, metric in self._programs.plan.learner.metrics.items()
+            if metric.is_trained
+        }
+        # Before the first step there is nothing to average.
+        running = metrics.means_of(trained, totals[0].sums) if self._images else {}
+        self._progress.advance(self._images, running)
 
     def epoch_done(self, run: Run) -> None:
         self._images = 0

@@ -9,6 +9,7 @@ import numpy as np
 
 from mlpvis_jax.data import Source, decode, identity, open_source, split
 from mlpvis_jax.data.examples import Examples, Part
+from mlpvis_jax.data.paths import read_path
 from mlpvis_jax.data.resident import ResidentSet
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.learning import augment
@@ -150,7 +151,9 @@ def _read(config: RunConfig, source: Source, part: Part, run: Path) -> tuple[Res
     if limit is not None:
         source = split.limit_known(source, part, limit)
     examples = source.examples(part)
-    cache_dir = Path(config.data.cache_dir or run.absolute().parent / "decoded").expanduser()
+    cache_dir = run.absolute().parent / "decoded"
+    if config.data.cache_dir:
+        cache_dir = read_path(config.data.cache_dir, "config.data.cache_dir")
     images, labels = decode(source, part, cache_dir=cache_dir)
     if limit is not None and len(labels) > limit:
         rows = split.first_rows(source, examples, labels, limit)

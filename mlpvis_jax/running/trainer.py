@@ -4,23 +4,21 @@ A run of its own is a group of one. Every run has its own history, plateau, earl
 weights. A run that has ended is taken out of the group, and the others go on without it.
 """
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from typing import Any
 
-import jax
-
 from mlpvis_jax.files.checkpoint import Checkpoints
-from mlpvis_jax.files.weights import save_weights
-from mlpvis_jax.learning.metrics import no_sums
 from mlpvis_jax.learning.state import EpochTotals, TrainState
 from mlpvis_jax.running.failures import describe_divergence, describe_divergence_of_validation
+from mlpvis_jax.running.group_files import GroupFiles
 from mlpvis_jax.running.interruption import Interruption
-from mlpvis_jax.running.outcome import Outcome, describe_weights, results_of
+from mlpvis_jax.running.outcome import results_of
 from mlpvis_jax.running.plan import with_learning_rate
 from mlpvis_jax.running.programs import Programs
-from mlpvis_jax.running.progress import RunProgress, snapshot
+from mlpvis_jax.running.restore import restore_or_start
 from mlpvis_jax.running.run import Observer, Run
 from mlpvis_jax.settings.config import RunConfig
 
@@ -44,19 +42,14 @@ class GroupTrainer:
         observer: Observer,
         interruption: Interruption,
     ) -> None:
-        self._runs = list(runs)
         self._programs_for = programs_for
-        self._checkpoints = checkpoints
         self._observer = observer
         self._interruption = interruption
         self._programs = programs_for([run.config for run in runs])
-        self._states = self._restore_or_start()
+        self._files = GroupFiles(checkpoints, self._programs.plan)
+        self._runs, self._states = restore_or_start(runs, self._programs, checkpoints, observer)
         for run in self._runs:
-            # What the folder tells of the run is what the checkpoint tells, no more and no less.
-            run.folder.write_config(run.config)
-            run.folder.write_metrics(run.progress.history)
-            if run.progress.stopping.best_epoch:
-                self._save_best(run)
+            self._files.begin_run(run)
 
     def train(self) -> None:
         """Trains until every run has ended.
@@ -67,10 +60,7 @@ class GroupTrainer:
         self._place(self._states)
         del self._states
         with ExitStack() as stack:
-            self._writers = {
-                run.number: [stack.enter_context(closing(one)) for one in run.writers(run)]
-                for run in self._runs
-            }
+            self._files.open_writers(self._runs, stack)
             self._end_runs()  # where a checkpoint was the last thing that was written
             while self._runs:
                 epoch = self._runs[0].progress.epoch
@@ -84,7 +74,10 @@ class GroupTrainer:
         """Puts the runs' states, which are on the host, on the devices."""
         plan, steps = self._programs.plan, self._programs.steps_per_epoch
         self._state = self._programs.placement.place(states)
-        self._programs.compile(self._state)
+        if not self._programs.are_compiled:
+            self._observer.compiling()
+            self._programs.compile(self._state)
+            self._observer.compiled()
         self._numbers = [plan.numbers(run.config, steps) for run in self._runs]
 
     def _numbers_of_epoch(self) -> list[dict[str, Any]]:
@@ -113,7 +106,7 @@ class GroupTrainer:
                 run.progress.seconds = seconds + (time.perf_counter() - start) / len(runs)
             if step % steps_per_epoch == 0 or all(run.divergence for run in runs):
                 break  # what follows at once, validation, saves
-            if self._interruption.received or self._checkpoints.is_due(step):
+            if self._interruption.received or self._files.checkpoints.is_due(step):
                 self._note_totals(programs.placement.fetch(totals, len(runs)))
                 self._save()
         self._note_totals(programs.placement.fetch(totals, len(runs)))
@@ -123,11 +116,18 @@ class GroupTrainer:
     def _note_totals(self, totals: Sequence[EpochTotals]) -> None:
         """Takes the totals of each run, and sees which runs are no longer finite."""
         images = 0
-        for run, now in zip(self._runs, totals, strict=True):
+        for index, (run, now) in enumerate(zip(self._runs, totals, strict=True)):
             images += int(now.sums["count"]) - int(run.progress.totals.sums["count"])
             run.progress.totals = now
+            self._files.write_point(run, functools.partial(self._learning_rate, index))
             self._note_divergence(run, describe_divergence(now, run.progress.epoch, run.config))
-        self._observer.advance(images)
+        self._observer.advance(images, totals)
+
+    def _learning_rate(self, index: int) -> float:
+        """That of the last step of a run, by its index."""
+        progress = self._runs[index].progress
+        share = self._programs.plan.schedule_factor(self._numbers[index], progress.step - 1)
+        return progress.plateau.learning_rate * share
 
     def _note_divergence(self, run: Run, divergence: str | None) -> None:
         if divergence is not None and run.divergence is None:
@@ -142,43 +142,26 @@ class GroupTrainer:
         if self._programs.plan.is_averaged:
             averaged = self._programs.validate(len(self._runs), self._state.averaged)
         seconds = (time.perf_counter() - start) / len(self._runs)
-        plan, best, numbers = self._programs.plan, [], self._numbers
+        measured, best = self._programs.plan.learner.metrics, []
         for index, run in enumerate(self._runs):
-            self._note_divergence(
-                run,
-                describe_divergence_of_validation(
-                    validated[index]["loss"], run.progress, run.config
-                ),
-            )
+            loss = validated[index]["loss"]
+            what = describe_divergence_of_validation(loss, run.progress, run.config)
+            self._note_divergence(run, what)
             if run.divergence:
                 continue
-            share = plan.schedule_factor(numbers[index], run.progress.step - 1)
             is_best = run.progress.end_epoch(
-                plan.learner.metrics, share, validated[index], averaged[index], seconds
+                measured, self._learning_rate(index), validated[index], averaged[index], seconds
             )
-            best.append((index, *is_best))
-            record = run.progress.history[-1]
-            run.folder.append_metrics(record)
-            for writer in self._writers[run.number]:
-                writer.write(record)
+            best.append((index, run, *is_best))
+            self._files.write_epoch(run)
             self._observer.epoch_done(run)
-        self._keep_best(best)
+        self._files.keep_best(best, self._fetch_weights)
+        self._files.write_histograms(self._runs, self._fetch_weights)
 
-    def _keep_best(self, best: Sequence[tuple[int, bool, bool]]) -> None:
-        """Fetches the weights of the runs, by index, whose weights are the best so far."""
-        if not any(is_best or is_averaged_best for _, is_best, is_averaged_best in best):
-            return
-        state = self._programs.placement.fetch(
-            {"params": self._state.params, "averaged": self._state.averaged}, len(self._runs)
-        )
-        for index, is_best, is_averaged_best in best:
-            run = self._runs[index]
-            if is_best:
-                run.progress.best_params = state[index]["params"]
-            if is_averaged_best:
-                run.progress.best_averaged = state[index]["averaged"]
-            if is_best or is_averaged_best:
-                self._save_best(run)
+    def _fetch_weights(self) -> list[dict[str, Any]]:
+        """Brings the weights of each run, and their averages, to the host."""
+        weights = {"params": self._state.params, "averaged": self._state.averaged}
+        return self._programs.placement.fetch(weights, len(self._runs))
 
     def _end_runs(self) -> None:
         """Ends the runs that are over or culled, and closes the ranks of the others."""
@@ -191,11 +174,12 @@ class GroupTrainer:
             return
         states = self._programs.placement.fetch(self._state, len(self._runs))
         pairs = list(zip(self._runs, states, strict=True))
-        ended = [run for run in self._runs if run.number in over | culled]
-        results = self._test([run for run in ended if run.number in over and not run.divergence])
+        results = self._test([run for run in self._runs if run.is_over and not run.divergence])
         for run, state in pairs:
             if run.number in over | culled:
-                self._end(run, state, run.number in culled, results.get(run.number, {}))
+                its = results.get(run.number, {})
+                outcome = self._files.end_run(run, state, run.number in culled, its)
+                self._observer.run_done(run, outcome)
         self._runs = [run for run in others if run.number not in culled]
         if self._runs:
             self._programs = self._programs_for([run.config for run in self._runs])
@@ -213,89 +197,13 @@ class GroupTrainer:
             for index, run in enumerate(runs)
         }
 
-    def _end(self, run: Run, state: TrainState, is_culled: bool, results: dict[str, Any]) -> None:
-        """Leaves a folder of a run that has ended from which the run can go on by itself."""
-        if run.divergence is None:
-            description = describe_weights(run.config, self._programs.task)
-            save_weights(run.folder.last_weights, state.params, description)
-            self._save_alone(run, state)
-        if results:
-            run.folder.write_results(results)
-            for writer in self._writers[run.number]:
-                writer.finish(run.progress.history, results)
-        self._observer.run_done(run, Outcome.of(run.progress, run.divergence, is_culled, results))
-
-    def _save_alone(self, run: Run, state: TrainState) -> None:
-        """Saves a run in its own folder, unless that is where the group is saved."""
-        if self._checkpoints.folder == run.folder.checkpoints.absolute():
-            return
-        with Checkpoints(run.folder.checkpoints) as checkpoints:
-            if not checkpoints.has(run.progress.step):
-                identity = self._programs.task.identity
-                one = snapshot([0], [run.config], [run.progress], [state], [None], identity)
-                checkpoints.save(run.progress.step, one)
-
-    def _save_best(self, run: Run) -> None:
-        description = describe_weights(run.config, self._programs.task)
-        save_weights(run.folder.best_weights, run.progress.best_params, description)
-        if self._programs.plan.is_averaged:
-            save_weights(run.folder.averaged_weights, run.progress.best_averaged, description)
-
     def _save(self) -> None:
         """Saves the group: waits for the devices, but not for the disk.
 
         After a signal it waits for the disk as well, and the group ends.
         """
-        runs = self._runs
-        states = self._programs.placement.fetch(self._state, len(runs))
-        step = max(run.progress.step for run in runs)
-        self._checkpoints.save(
-            step,
-            snapshot(
-                [run.number for run in runs],
-                [run.config for run in runs],
-                [run.progress for run in runs],
-                states,
-                [run.divergence for run in runs],
-                self._programs.task.identity,
-            ),
-        )
+        self._files.save(self._runs, self._programs.placement.fetch(self._state, len(self._runs)))
         if self._interruption.received:
-            self._checkpoints.wait()
+            self._files.checkpoints.wait()
+            step = max(run.progress.step for run in self._runs)
             self._observer.interrupted(self._interruption.received, step)
-
-    def _restore_or_start(self) -> list[TrainState]:
-        """Takes up the newest checkpoint, but for runs that ended after it; or begins."""
-        plan = self._programs.plan
-        nothing = no_sums(plan.learner.metrics, plan.learner.num_classes)
-        like = plan.state_shapes(self._runs[0].config)
-        shapes = RunProgress.start(self._runs[0].config, like, nothing).arrays(like)
-
-        def stacked(values: dict[str, Any]) -> Any:
-            place = f"What trains in {self._checkpoints.folder.parent}"
-            self._programs.task.refuse_other(values["data"], place)
-            axis = (len(values["runs"]),)
-            return jax.tree.map(
-                lambda leaf: jax.ShapeDtypeStruct((*axis, *leaf.shape), leaf.dtype), shapes
-            )
-
-        saved = self._checkpoints.newest(stacked)
-        if saved is None:
-            states = [plan.initial_state(run.config) for run in self._runs]
-            for run, state in zip(self._runs, states, strict=True):
-                self._observer.begins(run, None)
-                run.progress = RunProgress.start(run.config, state, nothing)
-            return states
-        by_number = {run.number: run for run in self._runs}
-        self._runs, states = [], []
-        for index, number in enumerate(saved.values["runs"]):
-            if number in by_number:
-                run = by_number[number]
-                before = RunConfig.from_mapping(saved.values["configs"][index])
-                self._observer.begins(run, before)
-                arrays = jax.tree.map(lambda leaf: leaf[index], saved.arrays)  # noqa: B023
-                run.progress, state = RunProgress.of(arrays, saved.values["progress"][index], like)
-                run.divergence = saved.values["divergences"][index]
-                self._runs.append(run)
-                states.append(state)
-        return states

@@ -88,6 +88,7 @@ NotNegative = Annotated[float, Within(0)]
 Positive = Annotated[float, Within(0, above=0)]
 Dtype = Annotated[str, OneOf(("float32", "bfloat16"))]
 
+_LARGEST_FLOAT = (2 - 2**-23) * 2.0**127  # of float32, in which programs are given numbers
 _NAMES = {int: "a whole number", float: "a number", str: "a word", bool: "True or False"}
 
 
@@ -135,8 +136,8 @@ class Setting:
             value = float(value) if abs(value) < 2**1023 else math.inf
         if not isinstance(value, self.kind) or (isinstance(value, bool) and self.kind is not bool):
             raise InputError(f"{path} must be {_NAMES[self.kind]}, not {shown(given)}.")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise InputError(f"{path} must be a finite number, not {shown(given)}.")
+        if isinstance(value, float) and not abs(value) <= _LARGEST_FLOAT:
+            raise InputError(f"{path} must be a finite number of float32, not {shown(given)}.")
         for bound in self.bounds:
             if value not in bound:
                 raise InputError(f"{path} must be {bound}, not {shown(given)}.")

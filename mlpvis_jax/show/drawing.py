@@ -1,6 +1,7 @@
 """Pictures as PNG files: pyplot and its screens have no part in it, and no picture ends a run."""
 
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,23 @@ from typing import Any
 from mlpvis_jax.files.atomic import replacing
 
 
-def new_figure(width: float, height: float, title: str) -> Any:
-    """An empty matplotlib Figure of width x height inches, 150 pixels each."""
+def new_figure(width: float, height: float, title: str, subtitle: str = "") -> Any:
+    """An empty matplotlib Figure of width x height inches, 150 pixels each.
+
+    A title that is too long for the width is broken between its words.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, fontweight="bold")
+    letters = int(width * 9)  # of the bold title
+    lines = textwrap.wrap(title, letters, break_long_words=False) or [""]
+    figure.suptitle("\n".join(lines), fontweight="bold")
+    if subtitle:
+        # Below the title, and above all panels, whose layout leaves room for both.
+        below = textwrap.wrap(subtitle, int(width * 13), break_long_words=False)
+        figure.suptitle("\n".join([*lines, *below]), fontsize=10.5)
     return figure
 
 

@@ -7,12 +7,16 @@ fractions), learning_rate, seconds and images_per_second.
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, Self, TextIO
 
 import rich.console
 import rich.progress
+import rich.text
 
+from mlpvis_jax.show.fitting import Part, fit, name_and_value, width_of
+
+_WIDE = 100  # characters of a terminal that has room for a long bar
 Record = Mapping[str, Any]
 
 
@@ -26,14 +30,29 @@ class Metric(Protocol):
 
 
 def print_header(rows: Mapping[str, str], stream: TextIO | None = None) -> None:
-    """Prints what a run is about to do, a name and a value a line."""
-    width = max(map(len, rows))
-    for name, value in rows.items():
-        print(f"{name:<{width}}  {value}", file=stream or sys.stdout, flush=True)
+    """Prints a name and a value a line: what a run is about to do, or what it has left."""
+    console = rich.console.Console(file=stream or sys.stdout, highlight=False)
+    for line in name_and_value(rows, width_of(console)):
+        print(line, file=stream or sys.stdout, flush=True)
+
+
+class _Status(rich.progress.ProgressColumn):
+    """Text that is asked for whenever the bar is drawn."""
+
+    def __init__(self, text: Callable[[], str]) -> None:
+        super().__init__()
+        self._text = text
+
+    def render(self, task: rich.progress.Task) -> rich.text.Text:
+        return rich.text.Text(self._text(), no_wrap=True)
 
 
 class Progress:
     """One line an epoch; on a terminal also a bar for the epoch that is under way.
+
+    Where the terminal is too narrow for all of an epoch's line, these are left out, one after
+    another: images/s, seconds, the learning rate, the averaged weights, the metrics besides loss
+    and accuracy, and the time left.
 
     Use it as a context manager.
 
@@ -61,10 +80,11 @@ class Progress:
         self._images_per_epoch = images_per_epoch
         self._clock = clock
         self._console = rich.console.Console(file=stream or sys.stdout, highlight=False)
+        self._bar_width = 24 if self._console.width >= _WIDE else 10
         self._bar = rich.progress.Progress(
             rich.progress.TextColumn("{task.description}"),
-            rich.progress.BarColumn(bar_width=24),
-            rich.progress.TextColumn("{task.fields[status]}"),
+            rich.progress.BarColumn(bar_width=self._bar_width),
+            _Status(self._status),
             console=self._console,
             transient=True,
             disable=not self._console.is_terminal,
@@ -72,9 +92,11 @@ class Progress:
         self._epoch = epochs_done
         self._images = images_done  # of the epoch under way
         self._watched = 0  # images done while the clock ran
+        self._running: Mapping[str, Any] = {}
+        self._compiling_since: float | None = None
         self._start = clock()
         self._task = self._bar.add_task(
-            self._title(), total=images_per_epoch, completed=images_done, status=""
+            self._title(), total=images_per_epoch, completed=images_done
         )
 
     def __enter__(self) -> Self:
@@ -85,46 +107,85 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def advance(self, images: int) -> None:
-        """Takes the number of images of the epoch that are done."""
+    def compiling(self) -> None:
+        """Says, until `compiled` is called, that programs are compiled, and for how long."""
+        self._compiling_since = self._clock()
+        if not self._console.is_terminal:
+            self.note("compiling the programs")
+
+    def compiled(self) -> None:
+        """Says how long the compilation took; it does not count for the time that is left."""
+        assert self._compiling_since is not None, "not compiling"
+        seconds = self._clock() - self._compiling_since
+        self._compiling_since = None
+        self._start += seconds
+        self.note(f"compiled in {seconds:.3g} s")
+
+    def advance(self, images: int, running: Mapping[str, Any] | None = None) -> None:
+        """Takes the number of images of the epoch that are done, and the metrics over them."""
         new = images - self._images
         self._images = images
         self._watched += new
-        seconds = max(self._clock() - self._start, 1e-9)
-        status = f"{self._watched / seconds:,.0f} images/s, {format_duration(self._left())} left"
-        self._bar.update(self._task, completed=images, status=status)
+        self._running = running or {}
+        self._bar.update(self._task, completed=images)
 
     def epoch_done(self, record: Record) -> None:
         """Prints the epoch's line."""
         self.advance(self._images_per_epoch)
         self._epoch, self._images = record["epoch"], 0
-        averaged = self._measured(record, "averaged")
-        averaged = averaged and f"averaged weights: {averaged} | "
-        line = (
-            f"{self._title(self._epoch)}: "
-            f"{self._measured(record, 'train')} | "
-            f"validation: {self._measured(record, 'validation')} | "
-            f"{averaged}rate {record['learning_rate']:.2g} | "
-            f"{record['seconds']:.3g} s, {record['images_per_second']:,.0f} images/s | "
-            f"{format_duration(self._left())} left"
-        )
+        line = fit(self._parts(record), width_of(self._console))
         self._console.print(line, soft_wrap=True, markup=False)
         self._console.file.flush()
         if self._epoch < self._num_epochs:
-            self._bar.reset(self._task, description=self._title(), status="")
+            self._bar.reset(self._task, description=self._title())
 
-    def _measured(self, record: Record, part: str) -> str:
-        """Such as "loss 0.298, 91.7%, top-5 100.0%": the metrics that the record has of a part."""
-        values = {name: record.get(f"{part}_{name}") for name in self._metrics}
+    def _parts(self, record: Record) -> list[Part]:
+        """What an epoch's line says, from left to right."""
+        main = [name for name in self._metrics if name in ("loss", "accuracy")]
+        others = [name for name in self._metrics if name not in main]
+        averaged = self._measured(record, "averaged_", self._metrics)
+        return [
+            Part(f"{self._title(self._epoch)}:"),
+            Part(f"train {self._measured(record, 'train_', self._metrics)}", separator=" "),
+            Part(f"validation {self._measured(record, 'validation_', main)}"),
+            Part(self._measured(record, "validation_", others), 2, ", "),
+            Part(averaged and f"averaged weights {averaged}", 3),
+            Part(f"learning rate {record['learning_rate']:.2g}", 4),
+            Part(f"{record['seconds']:.3g} s", 5),
+            Part(f"{record['images_per_second']:,.0f} images/s", 6, ", "),
+            Part(f"{format_duration(self._left())} left", 1),
+        ]
+
+    def _measured(self, record: Record, prefix: str, names: Iterable[str]) -> str:
+        """Such as "loss 0.298, 91.7%, top-5 100.0%": what the record has of these metrics."""
+        values = {name: record.get(f"{prefix}{name}") for name in names}
         return ", ".join(
             f"{self._metrics[name].label} {self._metrics[name].text(value)}".strip()
             for name, value in values.items()
             if value is not None
         )
 
+    def _status(self) -> str:
+        """What stands beside the bar."""
+        if self._compiling_since is not None:
+            return f"compiling, {self._clock() - self._compiling_since:.0f} s"
+        if self._epoch >= self._num_epochs:
+            return "testing"
+        if not self._watched:
+            return ""
+        seconds = max(self._clock() - self._start, 1e-9)
+        parts = [
+            Part(self._measured(self._running, "", self._metrics), 1),
+            Part(f"{self._watched / seconds:,.0f} images/s", 2),
+            Part(f"{format_duration(self._left())} left", separator=", "),
+        ]
+        return fit(parts, self._console.width - len(self._title()) - self._bar_width - 3)
+
     def note(self, text: str) -> None:
         """Prints a line about the run as a whole."""
-        self._console.print(text, soft_wrap=True, markup=False)
+        is_terminal = self._console.is_terminal
+        self._console.print(text, soft_wrap=not is_terminal, markup=False)
+        self._console.file.flush()
 
     def _title(self, epoch: int | None = None) -> str:
         digits = len(str(self._num_epochs))

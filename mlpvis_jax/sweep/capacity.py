@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from mlpvis_jax.models import Classifier
+from mlpvis_jax.models.arithmetic import kept_bytes
 from mlpvis_jax.running.choices import build_model, program_of
 from mlpvis_jax.running.placement import num_microbatches
 from mlpvis_jax.running.programs import Programs
@@ -62,17 +63,7 @@ def _bytes_of(
     size = config.model.image_size
     images = jax.ShapeDtypeStruct((batch_size, size, size, channels), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), images)
-
-    def kept(variables: Any, images: jax.Array) -> Any:
-        def forward(variables: Any) -> jax.Array:
-            rngs = {"dropout": jax.random.key(0)}
-            logits = model.apply(variables, images, train=True, rngs=rngs)
-            assert isinstance(logits, jax.Array)
-            return logits
-
-        return jax.vjp(forward, variables)[1]  # a function, whose leaves are what it keeps
-
-    return _total(variables), _total(jax.eval_shape(kept, variables, images))
+    return _total(variables), kept_bytes(model, images)
 
 
 def _total(tree: Any) -> int:

@@ -54,3 +54,19 @@ def culled(
     ranked = sorted(means, key=lambda point: (means[point], point))
     kept = set(ranked[: max(1, math.floor(len(ranked) / factor))])
     return {trial.number for trial in candidates if trial.point not in kept}
+
+
+def expected_epochs(done: int, last: int, cull_epochs: Sequence[int], factor: float) -> float:
+    """Counts the epochs that a trial which goes on will still have, on average over the trials.
+
+    Args:
+      done: epochs of the trial so far.
+      last: epochs of a trial that is never culled.
+      cull_epochs: after which one trial in `factor` goes on.
+      factor: see `culled`.
+    """
+    share, expected = 1.0, 0.0
+    for epoch in sorted(epoch for epoch in cull_epochs if done < epoch < last):
+        expected += share * (epoch - done)
+        share, done = share / factor, epoch
+    return expected + share * (last - done)

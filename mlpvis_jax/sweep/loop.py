@@ -17,6 +17,7 @@ from mlpvis_jax.errors import InputError, InterruptedRunError
 from mlpvis_jax.files.checkpoint import Checkpoints
 from mlpvis_jax.files.config_file import ConfigFile
 from mlpvis_jax.files.run_folder import RunFolder
+from mlpvis_jax.learning.state import EpochTotals
 from mlpvis_jax.running.failures import explain_resource_errors
 from mlpvis_jax.running.interruption import Interruption
 from mlpvis_jax.running.machine import local_devices
@@ -35,6 +36,7 @@ from mlpvis_jax.sweep.capacity import serves, trials_that_fit
 from mlpvis_jax.sweep.data import data_key, read_task
 from mlpvis_jax.sweep.definition import Sweep, Trial, config_of
 from mlpvis_jax.sweep.folder import Group, SweepFolder
+from mlpvis_jax.sweep.live import LiveTable
 from mlpvis_jax.sweep.records import RUNNING
 from mlpvis_jax.sweep.storage import read_storage
 from mlpvis_jax.sweep.stores import TrialStore, open_store
@@ -139,7 +141,7 @@ class _Session(Observer):
         self._tasks = {data_key(config_of(sweep.base, {})): task}
         self._programs: list[Programs] = []
         self._trials: dict[int, Trial] = {}
-        self._live = report.LiveTable(sweep, store.rows(), len(task.training))
+        self._live = LiveTable(sweep, store.rows(), len(task.training))
         self._to_go_on = to_go_on
 
     def print_header(self) -> None:
@@ -223,7 +225,13 @@ class _Session(Observer):
 
     # What a group tells its observer.
 
-    def advance(self, images: int) -> None:
+    def compiling(self) -> None:
+        self._live.compiling()
+
+    def compiled(self) -> None:
+        self._live.compiled()
+
+    def advance(self, images: int, totals: Sequence[EpochTotals]) -> None:
         self._live.advance(images)
 
     def epoch_done(self, run: Run) -> None:
@@ -279,5 +287,8 @@ def _writers(run: Run) -> list[writers.Writer]:
     config = run.config
     names = " ".join(name for name in config.writers.split() if name != "curves")
     title = f"{config.model.name} on {config.data.source}"
-    description = writers.RunDescription(run.folder.path, title, config.flat(), run.progress.epoch)
+    epoch, step = run.progress.epoch, run.progress.step + 1
+    description = writers.RunDescription(
+        run.folder.path, title, config.flat(), epoch, step, is_trial=True
+    )
     return [make(description) for make in writers.chosen(names)]

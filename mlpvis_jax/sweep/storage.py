@@ -1,9 +1,12 @@
 """What --storage names: a database through which machines share a sweep, or one's own store."""
 
 import dataclasses
+import re
 from typing import Any
 
 from mlpvis_jax.sweep.database_url import DatabaseUrl
+
+_IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,4 +30,5 @@ def read_storage(text: str) -> Storage:
     Raises:
       InputError: it is neither.
     """
-    return OwnStorage(text) if "://" not in text and ":" in text else DatabaseUrl.parse(text)
+    # Anything else may be a mistyped URL, of which nothing is shown.
+    return OwnStorage(text) if _IMPORT_PATH.fullmatch(text) else DatabaseUrl.parse(text)

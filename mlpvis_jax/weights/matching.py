@@ -136,7 +136,9 @@ def _block_diagonal(
             f"config.init_from_resolution=block_diagonal needs a multiple of the {side} x {side} "
             f"tokens of the weights, not {new_side} x {new_side}; use interpolate."
         )
-    ranks = [{name: (len(shape),) for name, shape in some.items()} for some in (_shapes(stored), shapes)]
+    ranks = [
+        {name: (len(shape),) for name, shape in some.items()} for some in (_shapes(stored), shapes)
+    ]
     _refuse_other(*ranks)
     bias = f"{mlps[0]}/Dense_0/bias"
     (hidden,), (given,) = stored[bias].shape, shapes[bias]

@@ -24,13 +24,10 @@ resizes the kernels of patches. An image of another size is not exactly its toke
 a patch keeps its pixels; docs/finetuning.md says what is lost in practice.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
-from mlpvis_jax.errors import InputError
 from mlpvis_jax.learning.augment import resize_matrix
 
 Shapes = Mapping[str, tuple[int, ...]]  # of parameters, by names such as "head/kernel"

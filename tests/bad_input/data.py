@@ -12,6 +12,10 @@ NPZ = "--config.data.source=npz:{here}/set.npz"
 FOLDER = "--config.data.source=folder:{here}/images"
 
 
+def loop(here):
+    (here / "loop").symlink_to("loop")
+
+
 def npy():
     stream = io.BytesIO()
     np.save(stream, IMAGES)
@@ -39,6 +43,26 @@ ROWS = [
     bad("--config.data.source=:", "There is no data source ':'"),
     bad("--config.data.source={here}", "(did you mean 'folder:{here}'?)"),
     bad("--config.data.source={here}/set.npz", "(did you mean 'npz:{here}/set.npz'?)", npz()),
+    # paths that are none
+    *(
+        bad(
+            f"--config.data.{setting}{path}", f"data.{key} is ", "which is no path: ", reason,
+            more, loop,
+        )
+        for setting, key, more in (
+            ("source=npz:", "source", folder("x")),
+            ("source=folder:", "source", folder("x")),
+            ("source=tfds:mnist --config.data.data_dir=", "data_dir", folder("x")),
+            ("source=cifar10 --config.data.data_dir=", "data_dir", folder("x")),
+            ("source=folder:{here}/x --config.data.cache_dir=", "cache_dir", images("x/a", "x/b")),
+        )
+        for path, reason in (
+            ("~nosuchuser/x", "home directory"),
+            ("x" * 300, "File name too long"),
+            ("x/" * 3000, "File name too long"),
+            ("{here}/loop/x", "Too many levels of symbolic links"),
+        )
+    ),
     # npz files
     bad(NPZ, "There is no file {here}/set.npz"),
     bad("--config.data.source=npz:{here}", "There is no file {here}", folder("x")),

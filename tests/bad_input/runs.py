@@ -4,9 +4,13 @@ import json
 import os
 import struct
 
-from tests.bad_input.table import bad, bare, checkpoint, damaged, file, folder, run, weights
+import numpy as np
+from safetensors.numpy import save_file
+
+from tests.bad_input.table import bad, bare, checkpoint, damaged, file, folder, images, run, weights
 
 EVALUATE = "--mode=evaluate --workdir={here}/run"
+PREDICT = "--mode=predict --workdir={here}/run --images"
 WEIGHTS = "{here}/run/best.safetensors"
 DAMAGED = "best.safetensors is damaged or no safetensors file"
 UNSCALED = "does not say how its images, of 1 channels, were scaled"
@@ -34,11 +38,36 @@ def header(**changes):
     return damaged(change)
 
 
+def described(content):
+    """Weights with anything in place of their description."""
+    told = {"description": json.dumps(content)}
+    return lambda here: save_file({"a": np.zeros(1)}, here / "run/best.safetensors", told)
+
+
 def scaled(mean, deviation):
     return weights({"normalization_mean": mean, "normalization_deviation": deviation})
 
 
+USABLE = weights(
+    {
+        "class_names": list("0123456789"),
+        "normalization_mean": [0.0],
+        "normalization_deviation": [1.0],
+        "data": {"image_shape": [8, 8, 1]},
+    }
+)
+PICTURE = images("a.png", mode="L")
 ROWS = [
+    bare(f"{PREDICT}={{here}}/none.png", "none.png names no image (.png, .jpg", USABLE),
+    bare(f"{PREDICT}={{here}}/*.jpg", "{here}/*.jpg names no image", USABLE, PICTURE),
+    bare(f"{PREDICT}='{{here}}/a.png *.jpg'", "*.jpg names no image", USABLE, PICTURE),
+    bare(f"{PREDICT}={{here}}/empty", "empty names no image", USABLE, folder("empty")),
+    bare(f"{PREDICT}=", "--images is empty", USABLE),
+    bare(f"{PREDICT}=\\'", "cannot be read (No closing quotation)", USABLE),
+    bare(f"{PREDICT}={{here}}/pics", "b.tif is of a kind", USABLE, file("pics/b.tif", "")),
+    bare(f"{PREDICT}={{here}}/a.png", "a.png cannot be decoded", USABLE, file("a.png", "no")),
+    bare(f"{PREDICT}={{here}}/a.png", "There are no weights at", run(), PICTURE),
+    bare(f"{PREDICT}={{here}}/a.png", "does not say what its classes are", weights(), PICTURE),
     bad("--workdir={here}/file", "{here}/file cannot be a folder", file("file", "")),
     bad("--workdir={here}/file/run", "cannot be a folder: {here}/file is a file", file("file", "")),
     bad("--workdir={here}/a/b/c/d", "cannot be a folder: {here}/a/b is a file", file("a/b", "")),
@@ -115,8 +144,9 @@ ROWS = [
     bare(EVALUATE, "of shape", "but the model's is", weights(width=32)),
     bare(EVALUATE, "of another model", "MixerBlock_2", weights(num_blocks=3)),
     bare(EVALUATE, "of another model", "missing MixerBlock_1", weights(num_blocks=1)),
-    bare(EVALUATE, "is no JSON object", weights([1])),
-    bare(EVALUATE, "is no JSON object", weights("scaled")),
+    bare(EVALUATE, "is no JSON object", run(), described([1])),
+    bare(EVALUATE, "is no JSON object", run(), described("scaled")),
+    bare(EVALUATE, "not what was written", weights(), damaged(lambda data: data[:-1] + b"x")),
     bare(EVALUATE, UNSCALED, weights({})),
     bare(EVALUATE, UNSCALED, scaled([0], None)),
     bare(EVALUATE, UNSCALED, scaled([0, 0], [1, 1])),

@@ -54,6 +54,7 @@ ROWS = [
     bad("--config.optimizer.learning_rate=-0.1", "learning_rate must be at least 0, not -0.1"),
     bad("--config.optimizer.learning_rate=nan", "learning_rate must be a number, not 'nan'"),
     bad("--config.optimizer.learning_rate=-1e999", "learning_rate must be a finite number"),
+    bad("--config.optimizer.learning_rate=1e300", "must be a finite number of float32, not 1e+300"),
     bad("--config.optimizer.learning_rate=1e-3x", "must be a number, not '1e-3x'"),
     bad("--config.optimizer.learning_rate=1,5", "must be a number, not (1, 5)"),
     bad(f"--config.optimizer.learning_rate=1{'0' * 400}", "learning_rate must be a finite number"),

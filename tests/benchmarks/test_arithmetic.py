@@ -1,15 +1,13 @@
 """The count of matrix products against hand counts, published figures and the traced program."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 import pytest
-from jax.extend.core import jaxprs_in_params
 
 from benchmarks import arithmetic
-from benchmarks.arithmetic import forward_flop, product_flop
+from benchmarks.arithmetic import forward_flop
 from mlpvis_jax.models import create_model, fnet
+from mlpvis_jax.models.arithmetic import traced_flop
 
 BATCH = 128
 NAMES = ("mixer_keras", "fnet_keras", "gmlp_keras")
@@ -82,16 +80,3 @@ def test_the_traced_gradient_holds_these_products_and_no_others(name, monkeypatc
 
     traced = jax.make_jaxpr(jax.grad(loss))(params)
     assert traced_flop(traced.jaxpr) == forward_flop(model, image_size=32).training
-
-
-def traced_flop(jaxpr):
-    """Operations of all matrix products in a traced function, inner functions included."""
-    total = 0
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "dot_general":
-            (contracted, _), _ = equation.params["dimension_numbers"]
-            shape = equation.invars[0].aval.shape
-            inner = math.prod(shape[axis] for axis in contracted)
-            total += product_flop(equation.outvars[0].aval.size, inner, 1)
-        total += sum(traced_flop(inner) for inner in jaxprs_in_params(equation.params))
-    return total

@@ -41,6 +41,7 @@ def test_the_folder_itself_or_the_parent_that_exists(tmp_path, monkeypatch):
         ("file/run", "file is a file"),
         ("fifo/run", "fifo is a file"),
         ("nu\0l", "embedded null"),
+        ("na\udcefve", "its name is not in UTF-8"),  # as the shell gives the bytes of Latin-1
     ],
     ids=lambda value: value[:20].replace("\0", "0"),
 )

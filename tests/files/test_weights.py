@@ -64,7 +64,10 @@ def test_a_missing_file_is_refused(tmp_path):
         load_weights(tmp_path / "none.safetensors", PARAMS)
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "header", "huge header", "no safetensors"])
+@pytest.mark.parametrize(
+    "damage",
+    [*("empty", "cut", "header", "huge header", "no safetensors"), *("a bit", "description")],
+)
 def test_a_damaged_file_is_refused(path, damage):
     data = path.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
@@ -78,6 +81,8 @@ def test_a_damaged_file_is_refused(path, damage):
             "header": struct.pack("<Q", len(forged)) + forged + data[8 + length :],
             "huge header": struct.pack("<Q", 1 << 60) + data[8:],
             "no safetensors": b"PK\x03\x04 something else",
+            "a bit": data[:-1] + bytes([data[-1] ^ 1]),
+            "description": data.replace(b"[0.1]", b"[0.2]"),
         }[damage]
     )
     with pytest.raises(InputError, match=r"best\.safetensors is damaged"):

@@ -90,3 +90,9 @@ def test_each_class_counts_its_own_answers():
     means = metrics.means_of(chosen, metrics.sums_of(chosen, outputs))
     assert means["class_accuracy"] == [1.0, 0.5, 1.0]
     assert means["accuracy"] == 0.75
+
+
+def test_the_top_five_of_five_classes_say_nothing():
+    chosen = metrics.chosen("top5_accuracy class_accuracy")
+    assert list(metrics.telling(chosen, 6)) == list(chosen)
+    assert list(metrics.telling(chosen, 5)) == ["loss", "accuracy", "class_accuracy"]

@@ -142,7 +142,9 @@ def test_the_head_moves_at_its_own_rate(name):
             for tree in (found, slow)
         )
         jax.tree.map(
-            lambda move, one: np.testing.assert_allclose(move, factor * one, rtol=1e-3, atol=1e-7),
+            lambda move, one, factor=factor: np.testing.assert_allclose(
+                move, factor * one, rtol=1e-3, atol=1e-7
+            ),
             moves, wanted,
         )  # fmt: skip
 

@@ -15,8 +15,12 @@ jax.config.update("jax_num_cpu_devices", 2)
 RANDOM = np.random.default_rng(0)
 
 
-def check(name, module, inputs, **call):
-    """The outputs and the gradients, and that the outputs are spread over the batch."""
+def check(name, module, inputs, axis=0, **call):
+    """The outputs and the gradients, and that the outputs are spread over the batch as inputs are.
+
+    Args:
+      axis: of the inputs, which is spread over the devices.
+    """
     shapes = jax.eval_shape(module.init, jax.random.key(0), inputs)
     variables = jax.tree.map(lambda leaf: RANDOM.normal(0.1, 0.3, leaf.shape), shapes)
     variables = jax.tree.map(jnp.float32, variables)
@@ -36,17 +40,18 @@ def check(name, module, inputs, **call):
         with on:
             given = inputs
             if not jax.sharding.get_abstract_mesh().empty:
-                given = jax.device_put(inputs, jax.P("data"))
+                given = jax.device_put(inputs, jax.P(*[None] * axis, "data"))
             (_, outputs), gradients = outputs_and_gradients(variables, given)
             sharding = outputs.sharding
             found.append(jax.device_get((outputs, gradients)))
-    assert sharding.spec[0] == "data", (name, sharding)
+    assert axis or sharding.spec[0] == "data", (name, sharding)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 2e-3, 2e-5, err_msg=name), *found)
 
 
 tokens = RANDOM.normal(size=(4, 6, 8)).astype("float32")
 for block in (MixerBlock(5, 7), FNetBlock(7), GMlpBlock(10)):
-    check(type(block).__name__, block, tokens)
+    for axis in range(3):
+        check(f"{type(block).__name__}, axis {axis}", block, tokens, axis)
 images = RANDOM.normal(size=(4, 8, 12, 3)).astype("float32")
 training = {"train": True, "rngs": {"dropout": jax.random.key(0)}}
 options = {"mixer_paper": {}, "fnet_paper": {"scan": True}, "gmlp_paper": {"remat": True}}

@@ -1,5 +1,7 @@
 """Data that changed under a run or a sweep: refused in words, and nothing is touched."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -115,7 +117,7 @@ def test_a_config_of_an_older_version_is_told_how_to_go_on(begun, launch_main, c
     path = folder / "old.json"
     values = read_json(folder / "run" / "config.json")
     del values["data"]["limit"]
-    path.write_text(str(values).replace("'", '"').replace("None", "null"))
+    path.write_text(json.dumps(values))
     arguments = [f"--config={path}", "--mode=evaluate", f"--workdir={folder / 'run'}"]
     assert launch_main(*arguments) == 2
     err = capsys.readouterr().err

@@ -59,3 +59,10 @@ def test_compiled_programs_are_kept_in_the_cache_of_the_user(unset, tmp_path, mo
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
     keep_compiled_programs()
     assert jax.config.jax_compilation_cache_dir == expected
+
+
+def test_a_user_without_a_home_keeps_no_compiled_programs(unset, monkeypatch):
+    monkeypatch.setattr(jax.config, "update", None)  # which would be called
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as it is without HOME
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    keep_compiled_programs()

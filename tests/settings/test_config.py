@@ -12,7 +12,7 @@ from configs import mixer
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.running.choices import completed, declarations
 from mlpvis_jax.settings.config import RunConfig, closed_settings
-from mlpvis_jax.settings.declared import shown
+from mlpvis_jax.settings.declared import MISSING, shown
 from mlpvis_jax.settings.override import override, override_all
 
 CLOSED = list(closed_settings())
@@ -86,7 +86,21 @@ def test_another_name_drops_the_options_of_the_row_that_stood_there():
     assert RunConfig.from_mapping(values).model.options == {"width": 64}
 
 
-@pytest.mark.parametrize("key", [*CLOSED, "model", "optimizer", "augment", "mix"])
+NEEDED = [key for key, one in closed_settings().items() if one.default is MISSING]
+
+
+@pytest.mark.parametrize("key", sorted(set(CLOSED) - set(NEEDED)))
+def test_a_setting_that_came_later_has_its_default(key):
+    values = mixer.get_config().to_dict()
+    *groups, last = key.split(".")
+    section = values
+    for group in groups:
+        section = section[group]
+    del section[last]
+    assert RunConfig.from_mapping(values).flat()[key] == closed_settings()[key].default
+
+
+@pytest.mark.parametrize("key", [*NEEDED, "model", "optimizer", "augment", "mix"])
 def test_a_missing_key_is_named(key):
     values = mixer.get_config().to_dict()
     *groups, last = key.split(".")

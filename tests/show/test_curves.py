@@ -19,7 +19,7 @@ def test_curves_are_a_picture(tmp_path, number):
     path = tmp_path / "curves.png"
     curves.plot_curves(history(number), path, "title")
     with Image.open(path) as image:
-        assert image.size == (1500, 600)
+        assert image.size == (1500, 720)
         colours = {pixel for _, pixel in image.convert("RGB").getcolors(1 << 24)}
     for hexadecimal in (curves._TRAIN, curves._VALIDATION, curves._TOP5):
         assert tuple(bytes.fromhex(hexadecimal[1:])) in colours
@@ -29,7 +29,7 @@ def test_curves_are_a_picture(tmp_path, number):
 def test_a_validation_loss_of_nothing_but_nan_leaves_the_other_curves(tmp_path, figures):
     records = [{**record, "validation_loss": math.nan} for record in history(2)]
     curves.plot_curves(records, tmp_path / "curves.png", "title")
-    loss, accuracy = figures["curves.png"].axes
+    loss, accuracy, rate = figures["curves.png"].axes
     assert [line.get_label() for line in loss.lines] == [
         "train",
         "validation",
@@ -37,6 +37,7 @@ def test_a_validation_loss_of_nothing_but_nan_leaves_the_other_curves(tmp_path, 
     ]
     assert list(loss.lines[0].get_ydata()) == [4.0, 2.0]
     assert list(accuracy.lines[1].get_ydata()) == pytest.approx([0.13, 0.14])
+    assert list(rate.lines[0].get_ydata()) == [0.005, 0.005]
 
 
 def test_a_picture_that_fails_costs_a_line_of_warning(tmp_path, monkeypatch, capsys):
@@ -71,6 +72,19 @@ def test_what_is_not_measured_is_not_drawn(tmp_path, figures):
     for record in records:
         del record["validation_top5_accuracy"]
     curves.plot_curves(records, tmp_path / "curves.png", "title")
-    _, accuracy = figures["curves.png"].axes
+    _, accuracy, _ = figures["curves.png"].axes
     labels = [line.get_label() for line in accuracy.lines]
     assert labels == ["train", "validation", "best: 14.0%"]
+
+
+def test_the_averaged_weights_and_the_name_of_the_run(tmp_path, figures):
+    records = [
+        {**record, "averaged_loss": 0.5 * record["epoch"], "averaged_accuracy": 0.25}
+        for record in history(2)
+    ]
+    curves.plot_curves(records, tmp_path / "curves.png", "title", "run first, seed 7")
+    figure = figures["curves.png"]
+    assert figure.get_suptitle() == "title\nrun first, seed 7"
+    for axes, values in zip(figure.axes, ([0.5, 1.0], [0.25, 0.25]), strict=False):
+        (line,) = [one for one in axes.lines if "averaged weights" in one.get_label()]
+        assert list(line.get_ydata()) == values

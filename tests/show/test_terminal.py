@@ -8,6 +8,7 @@ import pytest
 
 from mlpvis_jax.learning.metrics import chosen
 from mlpvis_jax.show import terminal
+from mlpvis_jax.show.fitting import name_and_value
 from tests.show.records import history
 
 METRICS = chosen("top5_accuracy")
@@ -41,10 +42,10 @@ def test_a_pipe_gets_a_plain_line_an_epoch():
     run(stream, Clock())
     first, second = stream.getvalue().splitlines()
     assert first == (
-        "epoch 1/4: loss 4.000, 11.0% | validation: loss 3.500, 13.0%, top-5 50.0% | rate 0.005 | "
-        "75.6 s, 1,234 images/s | 03:00 left"
+        "epoch 1/4: train loss 4.000, 11.0% | validation loss 3.500, 13.0%, top-5 50.0% | "
+        "learning rate 0.005 | 75.6 s, 1,234 images/s | 03:00 left"
     )
-    assert second.startswith("epoch 2/4: loss 2.000, 12.0% |")
+    assert second.startswith("epoch 2/4: train loss 2.000, 12.0% |")
     assert second.endswith("| 02:00 left")
     assert "\x1b" not in stream.getvalue()
 
@@ -54,7 +55,7 @@ def test_a_terminal_gets_a_bar_besides(monkeypatch):
     stream = Terminal()
     run(stream, Clock())
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", stream.getvalue())
-    assert "epoch 1/4: loss 4.000" in text
+    assert "epoch 1/4: train loss 4.000" in text
     assert "━" in text
     assert "epoch 2/4" in text
 
@@ -66,6 +67,66 @@ def test_the_cursor_comes_back_after_an_error(monkeypatch):
         progress.advance(10)
         raise KeyError
     assert stream.getvalue().rindex("\x1b[?25h") > stream.getvalue().rindex("\x1b[?25l")
+
+
+def lines_at(width, monkeypatch, epochs=2):
+    """What a terminal of a width gets, without the bar and the control codes."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(width))
+    stream = Terminal()
+    record = history(1)[0]
+    record |= {"averaged_loss": 3.25, "averaged_accuracy": 0.25}
+    with terminal.Progress(METRICS, epochs, 100, stream=stream, clock=Clock()) as progress:
+        progress.epoch_done(record)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", stream.getvalue())
+    return re.findall("epoch 1/2: [^\\r\\n]*", text)
+
+
+@pytest.mark.parametrize(
+    ("width", "ends"),
+    [
+        (175, "| learning rate 0.005 | 75.6 s, 1,234 images/s | 00:00 left"),
+        (174, "| learning rate 0.005 | 75.6 s | 00:00 left"),
+        (153, "25.0% | learning rate 0.005 | 00:00 left"),
+        (144, "top-5 50.0% | averaged weights loss 3.250, 25.0% | 00:00 left"),
+        (120, "| validation loss 3.500, 13.0%, top-5 50.0% | 00:00 left"),
+        (90, "| validation loss 3.500, 13.0% | 00:00 left"),
+        (77, "| validation loss 3.500, 13.0%"),
+        (20, "| validation loss 3.500, 13.0%"),
+    ],
+)
+def test_a_narrow_terminal_gets_fewer_parts_of_the_line(monkeypatch, width, ends):
+    (line,) = lines_at(width, monkeypatch)
+    assert line.startswith("epoch 1/2: train loss 4.000, 11.0% | validation loss 3.500, 13.0%")
+    assert line.endswith(ends)
+    assert len(line) <= width or width == 20
+
+
+def test_compilation_is_told_and_takes_no_time_of_the_epochs():
+    stream, clock = io.StringIO(), Clock()
+    with terminal.Progress(METRICS, 2, 100, stream=stream, clock=clock) as progress:
+        progress.compiling()
+        clock.seconds = 12.0
+        assert progress._status() == "compiling, 12 s"
+        clock.seconds = 60.0
+        progress.compiled()
+        progress.advance(0)
+        clock.seconds = 70.0
+        progress.advance(50, {"loss": 1.5, "accuracy": 0.25})
+        # Five images a second; fifty of this epoch and a hundred of the next are left.
+        assert progress._status() == "loss 1.500, 25.0% | 5 images/s, 00:30 left"
+    assert stream.getvalue() == "compiling the programs\ncompiled in 60 s\n"
+
+
+def test_long_values_are_broken_between_words_and_commands_after_a_backslash():
+    rows = {"data": "some images and more images", "evaluate": "python launch.py --mode=evaluate"}
+    assert name_and_value(rows, 28) == [
+        "data      some images and",
+        "          more images",
+        "evaluate  python launch.py \\",
+        "              --mode=evaluate",
+    ]
+    assert len(name_and_value(rows, None)) == 2
 
 
 def test_nan_is_shown_and_not_fatal():
@@ -88,7 +149,7 @@ def test_a_line_has_what_is_measured_and_no_more():
     stream = io.StringIO()
     with terminal.Progress(chosen(""), 1, 100, stream=stream, clock=Clock()) as progress:
         progress.epoch_done(record)
-    assert "| validation: loss 3.500, 13.0% | rate" in stream.getvalue()
+    assert "| validation loss 3.500, 13.0% | learning rate" in stream.getvalue()
     stream = io.StringIO()
     of_averaged = {"averaged_loss": 3.25, "averaged_accuracy": 0.25}
     metrics = chosen("class_accuracy")
@@ -96,8 +157,8 @@ def test_a_line_has_what_is_measured_and_no_more():
     with terminal.Progress(metrics, 1, 100, stream=stream, clock=Clock()) as progress:
         progress.epoch_done({**record, **of_averaged, **shares})
     assert (
-        "| validation: loss 3.500, 13.0%, classes 50.0% to 75.0% | "
-        "averaged weights: loss 3.250, 25.0% | rate"
+        "| validation loss 3.500, 13.0%, classes 50.0% to 75.0% | "
+        "averaged weights loss 3.250, 25.0% | learning rate"
     ) in stream.getvalue()
 
 

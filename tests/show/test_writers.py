@@ -4,6 +4,7 @@ import struct
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from mlpvis_jax.errors import InputError
@@ -22,8 +23,11 @@ TAGS = {
 }
 
 
-def description(folder, first_epoch=1):
-    return writers.RunDescription(folder, "title", {"model.name": "mixer_keras"}, first_epoch)
+SETTINGS = {"model.name": "mixer_keras", "seed": 7, "data.limit": None}
+
+
+def description(folder, first_epoch=1, first_step=1, is_trial=False):
+    return writers.RunDescription(folder, "title", SETTINGS, first_epoch, first_step, is_trial)
 
 
 def events_in(path):
@@ -46,6 +50,7 @@ def test_event_files_hold_the_records(tmp_path):
         (value.tag, event.step): value.simple_value
         for event in events_in(path)
         for value in event.summary.value
+        if not value.metadata.plugin_data.plugin_name
     }
     wanted = {
         (tag, record["epoch"]): record[name] for record in history(3) for name, tag in TAGS.items()
@@ -65,13 +70,96 @@ def test_points_of_an_earlier_process_are_struck_out(tmp_path):
     assert starts == [3]
 
 
+def session_in(path):
+    """The settings of a run in the HPARAMS tab, and how its session ended."""
+    from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
+
+    given, status = {}, []
+    for event in events_in(path):
+        for value in event.summary.value:
+            plugin = value.metadata.plugin_data
+            if plugin.plugin_name == "hparams":
+                told = HParamsPluginData.FromString(plugin.content)
+                for key, one in told.session_start_info.hparams.items():
+                    given[key] = getattr(one, one.WhichOneof("kind"))
+                if told.HasField("session_end_info"):
+                    status.append(told.session_end_info.status)
+    return given, status
+
+
+def test_settings_are_text_and_hparams(tmp_path):
+    events = writers.EventFiles(description(tmp_path))
+    for record in history(3):
+        events.write(record)
+    events.finish(history(3), {"best_epoch": 2, "epochs": 3, "test_accuracy": 0.125})
+    events.close()
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    assert session_in(path) == (
+        {"model.name": "mixer_keras", "seed": 7.0, "data.limit": "None"},
+        [1],  # success
+    )
+    values = [value for event in events_in(path) for value in event.summary.value]
+    (text,) = [value.tensor.string_val[0] for value in values if value.tag.startswith("settings")]
+    assert text.decode().splitlines()[2:4] == ["| model.name | `mixer_keras` |", "| seed | `7` |"]
+    best = {value.tag: value.simple_value for value in values if value.tag.startswith("best/")}
+    assert best == {
+        "best/validation_loss": 1.75,
+        "best/validation_accuracy": pytest.approx(0.14),
+        "best/test_accuracy": 0.125,
+    }
+
+
+def test_a_trial_leaves_its_hparams_to_the_sweep(tmp_path):
+    events = writers.EventFiles(description(tmp_path, is_trial=True))
+    events.write(history(1)[0])
+    events.finish(history(1), {"best_epoch": 1, "epochs": 1, "test_accuracy": 0.125})
+    events.close()
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    assert session_in(path) == ({}, [])
+
+
+def test_points_within_an_epoch_are_a_run_of_their_own(tmp_path):
+    from tensorboardX.proto.event_pb2 import SessionLog
+
+    events = writers.EventFiles(description(tmp_path, first_epoch=2, first_step=17))
+    events.write_steps({"step": 24, "train_loss": 0.5, "learning_rate": 0.25})
+    events.close()
+    (path,) = (tmp_path / "tensorboard" / "steps").iterdir()
+    found = list(events_in(path))
+    assert [one.step for one in found if one.session_log.status == SessionLog.START] == [17]
+    values = {
+        (value.tag, event.step): value.simple_value
+        for event in found
+        for value in event.summary.value
+    }
+    assert values == {("train/loss", 24): 0.5, ("learning_rate", 24): 0.25}
+
+
+def test_weights_become_histograms(tmp_path):
+    events = writers.EventFiles(description(tmp_path))
+    events.write_weights(3, {"head": {"bias": np.array([-1.0, 0.0, 0.0, 2.0, np.nan])}})
+    events.close()
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    (found,) = [
+        (event.step, value)
+        for event in events_in(path)
+        for value in event.summary.value
+        if value.HasField("histo")
+    ]
+    step, value = found
+    assert (step, value.tag) == (3, "weights/head/bias")
+    assert (value.histo.num, value.histo.min, value.histo.max) == (4, -1.0, 2.0)
+
+
 def test_curves_are_drawn_when_the_run_ends(tmp_path, figures):
     curves = writers.Curves(description(tmp_path))
     for record in history(3):
         curves.write(record)
     assert not figures
-    curves.finish(history(3), {})
+    curves.finish(history(3), {"test_accuracy": 0.5})
     curves.close()
+    told = f"title\nrun {tmp_path.name}, seed 7, test accuracy 50.00%"
+    assert figures["curves.png"].get_suptitle() == told
     assert list(figures["curves.png"].axes[0].lines[0].get_xdata()) == [1, 2, 3]
     assert (tmp_path / "curves.png").exists()
 
@@ -86,6 +174,12 @@ class Wandb:
         self.calls.append(options)
         return self
 
+    def define_metric(self, name, step_metric):
+        self.calls.append(f"{name} over {step_metric}")
+
+    def Histogram(self, values):  # noqa: N802
+        return list(values)
+
     def log(self, numbers, step):
         self.calls.append((step, numbers))
 
@@ -98,21 +192,39 @@ def test_weights_and_biases_hold_the_records(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     (make,) = writers.chosen("wandb")
     writer = make(description(tmp_path / "run"))
-    for record in history(2):
+    first, second = history(2)
+    writer.write_steps({"step": 5, "train_loss": 4.5, "learning_rate": 0.005})
+    for record in (first, second):
         writer.write(record)
-    results = {"test_accuracy": 0.5, "epochs": 2, "versions": {"jax": "1"}, "device": "1 x cpu"}
+    writer.write_weights(2, {"head": {"bias": np.array([1.0, 2.0])}})
+    results = {
+        "test_accuracy": 0.5,
+        "epochs": 2,
+        "best_epoch": 1,
+        "versions": {"jax": "1"},
+        "device": "1 x cpu",
+    }
     writer.finish(history(2), results)
     writer.close()
-    begin, *logged, end = wandb.calls
+    begin, epochs, steps, *logged, end = wandb.calls
     assert begin == {
         **{"dir": str(tmp_path / "run"), "id": "run", "name": "run", "resume": "allow"},
-        "config": {"model.name": "mixer_keras"},
+        "config": SETTINGS,
     }
-    assert logged == [
-        (record["epoch"], {tag: record[name] for name, tag in TAGS.items()})
-        for record in history(2)
+    assert (epochs, steps) == ("* over epoch", "steps/* over step")
+    within, *of_epochs, weights = logged
+    assert within == (5, {"step": 5, "steps/train/loss": 4.5, "steps/learning_rate": 0.005})
+    assert of_epochs == [
+        (record["step"], {"epoch": epoch, **{tag: record[name] for name, tag in TAGS.items()}})
+        for epoch, record in enumerate((first, second), start=1)
     ]
-    assert wandb.summary == {"test/accuracy": 0.5, "epochs": 2} and end == "finish"
+    assert weights == (20, {"epoch": 2, "weights/head/bias": [1.0, 2.0]})
+    assert wandb.summary == {
+        **{"test/accuracy": 0.5, "epochs": 2, "best_epoch": 1, "best/test_accuracy": 0.5},
+        "best/validation_loss": 3.5,
+        "best/validation_accuracy": pytest.approx(0.13),
+    }
+    assert end == "finish"
 
 
 def test_weights_and_biases_are_refused_where_they_are_not_installed(monkeypatch):

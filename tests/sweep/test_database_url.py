@@ -4,6 +4,7 @@ import pytest
 
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.sweep.database_url import DatabaseUrl
+from mlpvis_jax.sweep.storage import OwnStorage, read_storage
 
 pytest.importorskip("sqlalchemy")
 
@@ -42,6 +43,14 @@ def test_what_is_no_url_is_not_repeated(url):
     with pytest.raises(InputError, match="--storage") as caught:
         DatabaseUrl.parse(url)
     assert "cret" not in str(caught.value) and caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("typed", ["postgresql:/u:s3cret@h/name", "postgresql:u:s3cret@h", "u:3@h"])
+def test_a_mistyped_url_is_not_taken_for_an_import_path(typed):
+    with pytest.raises(InputError, match="--storage is no URL of a database") as caught:
+        read_storage(typed)
+    assert "cret" not in str(caught.value)
+    assert read_storage("my_package.stores:Own") == OwnStorage("my_package.stores:Own")
 
 
 def test_a_driver_that_repeats_the_secrets():

@@ -4,18 +4,20 @@ import csv
 import io
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
 import rich.console
 
 from configs import mixer
-from mlpvis_jax.sweep import ranking, report
+from mlpvis_jax.sweep import culling, importance, marks, ranking
+from mlpvis_jax.sweep import live as live_table
 from mlpvis_jax.sweep.definition import Sweep
 from mlpvis_jax.sweep.folder import SweepFolder
 from tests import soak
 
-RATE = "optimizer.learning_rate"
+RATE, DROPOUT = "optimizer.learning_rate", "model.dropout_rate"
 
 
 def record(epoch, loss, accuracy=0.5):
@@ -73,20 +75,25 @@ def test_the_live_table():
     written = {RATE: [0.1, 0.2, 0.3, 0.4], "cull_epochs": "1"}
     sweep = Sweep.read({**mixer.get_config().to_dict(), "num_epochs": 2}, written)
     seconds, stream = [0.0], io.StringIO()
-    live = report.LiveTable(sweep, [], 100, stream, clock=lambda: seconds[0])
+    live = live_table.LiveTable(sweep, [], 100, stream, clock=lambda: seconds[0])
     trials = [trial_of(sweep, number) for number in range(2)]
     with live:
         live.group_begins(trials)
+        live.compiling()
+        seconds[0] = 60.0
+        assert live._summary() == "2 waiting, 2 running | no epoch yet | compiling, 60 s"
+        live.compiled()
         live.advance(200)
-        seconds[0] = 4.0
+        seconds[0] = 64.0
         live.epoch_done(trials[0], [record(1, 2.0, 0.3)])
         live.epoch_done(trials[1], [record(1, 1.0, 0.4)])
         live.trial_done(trials[0], {"state": "culled", "epochs": 1}, [record(1, 2.0, 0.3)])
         live.group_epoch_done(1)
-    # One epoch of a running trial and two of two waiting ones are left, at 50 images a second.
+    # One epoch of a running trial is left; of two waiting ones an epoch each, and one more of the
+    # half that is not culled after it: four epochs of 100 images, at 50 images a second.
     assert stream.getvalue() == (
         "epoch 1/2 of trials 0 to 1: 2 waiting, 1 running, 1 culled | "
-        "best: trial 1, 40.0% (loss 1.000) | 50 images/s | 00:10 left\n"
+        "best: trial 1, 40.0% (loss 1.000) | 50 images/s | 00:08 left\n"
     )
     console = rich.console.Console(file=io.StringIO(), width=120)
     console.print(live._render())
@@ -165,9 +172,26 @@ def test_the_pictures_show_what_was_measured(sweep, launch_main, figures):
         assert len(ring) == 1 and ring[0] in accuracies
 
     axes = figures["parallel_coordinates.png"].axes[0]
-    ends = [line.get_ydata()[-1] for line in axes.lines if len(line.get_xdata()) == 3]
+    ends = [
+        line.get_ydata()[-1] for line in axes.lines if (line.get_gid() or "").startswith("trial")
+    ]
     low, high = accuracies[0], accuracies[-1]
     assert sorted(ends) == pytest.approx([(y - low) / (high - low) for y in accuracies])
+
+    cells = figures["heat_map.png"].axes[0]
+    told = {text.get_position(): text.get_text() for text in cells.texts}
+    for column, dropout_rate in enumerate((0.1, 0.2)):
+        for line, rate in enumerate((0.003, 1e-5, 1e30)):
+            here = [
+                outcome["validation_accuracy"]
+                for outcome in outcomes
+                if outcome["values"][RATE] == rate
+                and outcome["values"]["model.dropout_rate"] == dropout_rate
+                and outcome.get("validation_accuracy") is not None
+                and outcome["state"] == "finished"
+            ]
+            if here:
+                assert told[(column, line)] == f"{np.mean(here):.1%}"
 
     panels = figures["learning_curves.png"].axes
     for axes, name in zip(panels, ("validation_loss", "validation_accuracy"), strict=True):
@@ -177,6 +201,54 @@ def test_the_pictures_show_what_was_measured(sweep, launch_main, figures):
             assert not history or history in curves
 
 
+def grid_rows(function):
+    """Sixteen trials on a grid, whose loss is a function of their two values."""
+    values = [(one, other) for one in (0.1, 0.2, 0.3, 0.4) for other in (0.0, 0.1, 0.2, 0.3)]
+    return [
+        row(number, number, "finished", [function(one, other)], **{RATE: one, DROPOUT: other})
+        for number, (one, other) in enumerate(values)
+    ]
+
+
+def test_importance_is_that_of_the_dimension_that_decides():
+    pytest.importorskip("optuna")
+    written = {RATE: [0.1, 0.2, 0.3, 0.4], DROPOUT: [0.0, 0.1, 0.2, 0.3]}
+    sweep = Sweep.read(mixer.get_config().to_dict(), written)
+    found = importance.importances(sweep, grid_rows(lambda one, _: 1 + one))
+    assert found[RATE] == pytest.approx(1.0, abs=0.01)
+    assert found[DROPOUT] == pytest.approx(0.0, abs=0.01)
+    both = importance.importances(sweep, grid_rows(lambda one, other: 1 + one + other))
+    assert both[RATE] == pytest.approx(0.5, abs=0.1)  # of an even forest, but for its randomness
+    assert importance.importances(sweep, grid_rows(lambda *_: 1.0)) == {}
+    found, said = importance.described(sweep, grid_rows(lambda one, _: 1 + one))
+    assert said == f"Importance, by fANOVA: {RATE} 100%, {DROPOUT} 0%"
+
+
+def test_importance_without_optuna_is_left_out_and_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    written = {RATE: [0.1, 0.2, 0.3, 0.4], DROPOUT: [0.0, 0.1, 0.2, 0.3]}
+    sweep = Sweep.read(mixer.get_config().to_dict(), written)
+    found, said = importance.described(sweep, grid_rows(lambda one, _: 1 + one))
+    assert found == {} and "pip install 'mlpvis_jax[sweep]'" in said
+
+
+def test_points_in_one_place_are_told_apart():
+    points = {0: (1.0, 5.0), 1: (1.0, 5.0), 2: (1.0, 5.01), 3: (1.0, 6.0), 4: (2.0, 5.0)}
+    moved = marks.spread(points, radius=(0.1, 0.1), most=0.4)
+    assert moved == pytest.approx({0: 1.0, 1: 1.2, 2: 0.8, 3: 1.0, 4: 2.0})
+    many = marks.spread(dict.fromkeys(range(41), (0.0, 0.0)), radius=(0.1, 0.1), most=0.4)
+    assert max(map(abs, many.values())) == pytest.approx(0.4)
+    assert len(set(many.values())) == 41
+
+
+def test_the_epochs_that_a_trial_will_have():
+    # Sixteen trials, halved after epochs 2 and 4 of 10: 16 x 2, 8 x 2, 4 x 6 epochs.
+    assert culling.expected_epochs(0, 10, (2, 4), 2) * 16 == 32 + 16 + 24
+    assert culling.expected_epochs(2, 10, (2, 4), 2) * 8 == 16 + 24
+    assert culling.expected_epochs(7, 10, (2, 4), 2) == 3
+    assert culling.expected_epochs(3, 10, (), 2) == 7
+
+
 def test_no_picture_ends_a_sweep(sweep, launch_main, monkeypatch, capfd):
     def fail(*arguments, **options):
         raise ValueError("Key backend: no valid value")
@@ -184,9 +256,10 @@ def test_no_picture_ends_a_sweep(sweep, launch_main, monkeypatch, capfd):
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
     assert launch_main(f"--workdir={sweep.path}") == 0  # it is over, and reports once more
     out, err = capfd.readouterr()
-    assert f"{sweep.path} has sweep.csv and tensorboard/" in out
+    assert f"table        {sweep.table}" in out and "pictures     none" in out
     lines = [line for line in err.splitlines() if "is left out (ValueError: Key backend" in line]
-    assert len(lines) == 3
+    drawn = {line.partition(" is left")[0].rpartition("/")[2] for line in lines}
+    assert {"dimensions.png", "heat_map.png", "learning_curves.png"} <= drawn
 
 
 def test_tensorboard_is_told_the_hyperparameters(sweep):

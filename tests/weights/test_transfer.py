@@ -119,9 +119,7 @@ def test_a_table_of_positions_is_interpolated_like_an_image():
 
 def shapes_of(model, size):
     params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))["params"]
-    return {
-        name: leaf.shape for name, leaf in traverse_util.flatten_dict(params, sep="/").items()
-    }
+    return {name: leaf.shape for name, leaf in traverse_util.flatten_dict(params, sep="/").items()}
 
 
 SMALL = {"patch_size": 4, "width": 16, "num_blocks": 1}  # 16 tokens of width 16: told apart

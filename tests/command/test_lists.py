@@ -82,6 +82,7 @@ def test_help_has_examples_that_are_flags(run):
     assert "mlpvis --config=mixer:digits" in text
 
 
+@pytest.mark.slow
 def test_print_config_is_what_a_run_would_have_and_runs_nothing(run, tiny_npz, tmp_path):
     folder = tmp_path / "run"
     arguments = tiny.settings(tiny_npz, num_epochs=2)

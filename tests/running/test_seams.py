@@ -189,7 +189,7 @@ SEAMS = {
 
 
 # Those of `make test`; `make test-all` has them all.
-QUICK = ("muon", "cosine", "averaging", "transforms", "own block", "own optimizer", "own source")
+QUICK = ("muon", "cosine", "own block")
 
 
 def arguments_of(source, changes):
@@ -237,6 +237,7 @@ def test_a_writer_of_the_users_own_is_told_of_each_epoch(launch_main, tiny_npz, 
     assert not (tmp_path / "curves.png").exists() and not (tmp_path / "tensorboard").exists()
 
 
+@pytest.mark.slow
 def test_traced_options_of_every_owner_sweep_as_one_program(launch_main, tiny_npz, tmp_path):
     changes = [
         "schedule.name=cosine", "averaging.decay=0.9", "optimizer.clip_norm=1.0",
@@ -263,6 +264,7 @@ def test_traced_options_of_every_owner_sweep_as_one_program(launch_main, tiny_np
         assert record == pytest.approx(wanted, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_strategy_and_a_store_of_the_users_own(launch_main, tiny_npz, tmp_path, capsys):
     arguments = arguments_of(tiny_npz, ["num_epochs=1"])
     sweep = [

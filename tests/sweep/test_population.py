@@ -108,6 +108,7 @@ def assert_same_run(run, other, exact=True):
     assert (run / "config.json").read_text() == (other / "config.json").read_text()
 
 
+@pytest.mark.slow
 def test_all_numbers_that_may_differ_do(base, every_number, solo):
     sweep = Sweep.read(base, every_number)
     (trial, *_) = sweep.trials(0, sweep.point(0))
@@ -124,15 +125,16 @@ def test_all_numbers_that_may_differ_do(base, every_number, solo):
     assert any(of_run[-1] < of_run[0] for of_run in rates)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("devices", "side_by_side"),
     # One after another, by the same instructions where XLA leaves every loop a loop: it writes one
     # of a single turn into its surroundings, and here is none. Side by side, by vmap, to rounding.
     [
         (1, None),
-        pytest.param(1, 4, marks=pytest.mark.slow),
-        pytest.param(3, None, marks=pytest.mark.slow),
-        pytest.param(2, 2, marks=pytest.mark.slow),
+        (1, 4),
+        (3, None),
+        (2, 2),
     ],
 )
 def test_a_trial_is_the_solo_run(

@@ -28,6 +28,7 @@ ALLOWED = {
     },
     "sweep": {
         *("data", "errors", "files", "learning", "models", "running", "settings", "show"),
+        "weights",
     },
     "command": {
         *(
@@ -57,20 +58,20 @@ ORDER = {
         "plateau schedules state averaging step evaluation"
     ),
     "files": "atomic place config_file orbax_messages checkpoint run_folder recipe weights",
-    "weights": "formats transfer matching __init__",
+    "weights": "formats transfer matching initial __init__",
     "show": (
         "drawing output fitting table terminal curves writer event_files weights_and_biases writers"
     ),
     "running": (
-        "machine interruption room task placement trials feed frozen choices plan "
+        "machine interruption room task placement trials feed frozen choices start plan "
         "evaluation_program programs progress failures outcome run points group_files restore "
         "trainer evaluation solo manual"
     ),
     "inference": "pixels paths predictions contact_sheet trained files __init__",
     "sweep": (
         "space strategies definition culling records database_url storage folder ranking live "
-        "marks heat_map parallel pictures data capacity tpe importance retry store study database "
-        "stores report loop"
+        "marks heat_map parallel pictures data checking capacity tpe importance retry store study "
+        "database stores report loop"
     ),
     "command": "modes lists arguments program __init__",
 }

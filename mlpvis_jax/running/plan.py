@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ import numpy as np
 import optax
 
 from mlpvis_jax.learning import augment, metrics
-from mlpvis_jax.learning.freezing import stop_gradients
+from mlpvis_jax.learning.freezing import map_names, stop_gradients
 from mlpvis_jax.learning.optimizers import transformation
 from mlpvis_jax.learning.schedules import factor
 from mlpvis_jax.learning.state import Stream, TrainState, random_key
@@ -71,13 +72,21 @@ class Plan:
         size, program = config.model.image_size, program_of(configs)
         return cls(task, model, learner, choices, size, is_averaged, program)
 
-    def initial_state(self, config: RunConfig) -> TrainState:
-        """Makes a run's state before the first step, on the host: a function of its seed."""
-        return jax.device_get(self._init(np.uint32(config.seed), self.numbers(config, 1)))
+    def initial_state(
+        self, config: RunConfig, given: Mapping[str, np.ndarray] = MappingProxyType({})
+    ) -> TrainState:
+        """Makes a run's state before the first step, on the host.
+
+        Args:
+          config: the settings; parameters are drawn from the seed.
+          given: parameters that are not drawn, by name.
+        """
+        numbers = self.numbers(config, 1)
+        return jax.device_get(self._init(np.uint32(config.seed), numbers, dict(given)))
 
     def state_shapes(self, config: RunConfig) -> TrainState:
         """Describes the arrays of a state; nothing is compiled."""
-        return jax.eval_shape(self._create, np.uint32(0), self.numbers(config, 1))
+        return jax.eval_shape(self._create, np.uint32(0), self.numbers(config, 1), {})
 
     def numbers(self, config: RunConfig, steps_per_epoch: int) -> dict[str, Any]:
         """Lists a run's traced settings by section, as float32 scalars; the seed is uint32."""
@@ -122,10 +131,11 @@ class Plan:
     def _init(self) -> Callable:
         return jax.jit(self._create)  # traced and compiled once, for any number of seeds
 
-    def _create(self, seed: Any, numbers: Numbers) -> TrainState:
+    def _create(self, seed: Any, numbers: Numbers, given: dict[str, Any]) -> TrainState:
         size = self.image_size
         images = jnp.zeros((1, size, size, self.task.channels))
         params = self.model.init(random_key(seed, Stream.PARAMETERS), images).get("params", {})
+        params = map_names(lambda name, leaf: given.get(name, leaf), params)
         return TrainState.create(params, self.learner.optimizer(0, numbers), self.is_averaged)
 
 

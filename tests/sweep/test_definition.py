@@ -23,6 +23,7 @@ TRACED = {
     RATE,
     "optimizer.weight_decay",
     "optimizer.clip_norm",
+    "optimizer.head_learning_rate",
     "schedule.warmup_epochs",
     "schedule.final",
     "averaging.decay",
@@ -39,6 +40,8 @@ RULES = {
     "reduce_on_plateau.patience",
     "reduce_on_plateau.min_delta",
     "early_stopping.patience",
+    "init_from",
+    "init_from_resolution",
 }
 NAMED = {
     "schedule.name": "cosine",

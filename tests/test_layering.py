@@ -42,7 +42,6 @@ ALLOWED = {
             "sweep",
             "weights",
         ),
-        "__init__",
     },
     "py.typed": set(),
 }
@@ -55,10 +54,13 @@ ORDER = {
     ),
     "learning": (
         "augment pixels colour crops policies transforms metrics losses mix freezing optimizers "
-        "plateau schedules state averaging step evaluation"
+        "plateau schedules state averaging sharpness step evaluation"
     ),
     "files": "atomic place config_file orbax_messages checkpoint run_folder recipe weights",
-    "weights": "formats transfer matching initial __init__",
+    "weights": (
+        "stored naming architecture foreign mixer_npz timm formats fetch pretrained transfer "
+        "matching initial __init__"
+    ),
     "show": (
         "drawing output fitting table terminal curves writer event_files weights_and_biases writers"
     ),

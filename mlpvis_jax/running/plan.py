@@ -15,6 +15,7 @@ from mlpvis_jax.learning import augment, metrics
 from mlpvis_jax.learning.freezing import map_names, stop_gradients
 from mlpvis_jax.learning.optimizers import transformation
 from mlpvis_jax.learning.schedules import factor
+from mlpvis_jax.learning.sharpness import uphill
 from mlpvis_jax.learning.state import Stream, TrainState, random_key
 from mlpvis_jax.learning.step import Learner, Numbers
 from mlpvis_jax.learning.transforms import apply_transforms
@@ -95,7 +96,7 @@ class Plan:
         optimizer = config.optimizer
         perhaps = {
             name: getattr(optimizer, name)
-            for name in ("clip_norm", "head_learning_rate")
+            for name in ("clip_norm", "head_learning_rate", "sharpness_radius")
             if getattr(optimizer, name) is not None
         }
         numbers: dict[str, Any] = {
@@ -159,7 +160,12 @@ def _learner(config: RunConfig, choices: Choices, model: Classifier, task: Task)
         return model.clone(**rates).apply({"params": params}, images, train=True, rngs=rngs)
 
     def predict(params: Any, images: jax.Array) -> Any:
-        return model.apply({"params": params}, images, train=False)
+        def logits_of(images: jax.Array) -> Any:
+            return model.apply({"params": params}, images, train=False)
+
+        if config.average_flips:
+            return (logits_of(images) + logits_of(images[:, :, ::-1])) / 2
+        return logits_of(images)
 
     def mix(
         key: jax.Array, images: jax.Array, targets: jax.Array, partners: jax.Array, numbers: Numbers
@@ -171,12 +177,17 @@ def _learner(config: RunConfig, choices: Choices, model: Classifier, task: Task)
 
     def optimizer(step: Any, numbers: Numbers) -> optax.GradientTransformation:
         given = dict(numbers["optimizer"])
+        given.pop("sharpness_radius", None)
+        given.pop("sharpness_radius", None)
         share = factor(choices.schedule, step, numbers["schedule"])
         rate = given.pop("learning_rate") * share
         if "head_learning_rate" in given:
             given["head_learning_rate"] *= share
         decay, freeze = config.optimizer.decay, config.optimizer.freeze
         return transformation(choices.optimizer, rate, given, decay, freeze)
+
+    def perturb(params: Any, gradients: Any, numbers: Numbers) -> Any:
+        return uphill(params, gradients, numbers["optimizer"]["sharpness_radius"])
 
     return Learner(
         apply=apply,
@@ -190,4 +201,5 @@ def _learner(config: RunConfig, choices: Choices, model: Classifier, task: Task)
         optimizer=optimizer,
         metrics=metrics.telling(choices.metrics, task.source.num_classes),
         num_classes=task.source.num_classes,
+        perturb=None if config.optimizer.sharpness_radius is None else perturb,
     )

@@ -72,6 +72,17 @@ class RunConfig:
     reduce_on_plateau: ReduceOnPlateauConfig
     early_stopping: EarlyStoppingConfig
     checkpoint: CheckpointConfig
+    repeats: Annotated[
+        Count,
+        Role.SHAPE,
+        "Copies of an image in a batch, each transformed by itself (repeated augmentation); an "
+        "epoch has as many steps, and of the images that share.",
+    ] = 1
+    average_flips: Annotated[
+        bool,
+        Role.SHAPE,
+        "Whether validation and test average the logits of each image and its mirror image.",
+    ] = False
     writers_every_steps: Annotated[
         Count | None,
         Role.MACHINE,
@@ -84,7 +95,8 @@ class RunConfig:
     init_from: Annotated[
         str | None,
         Role.RULE,
-        "Weights to start from: the folder of a run, or a file of weights; None: at random.",
+        "Weights to start from: a run's folder, a file, or a name of --list=weights; None: at "
+        "random.",
     ] = None
     init_from_resolution: Annotated[
         str,

@@ -82,6 +82,12 @@ class OptimizerConfig:
         Positive | None, Role.TRACED, "Largest global norm of the gradients; None: no clipping."
     ]
     options: Options
+    sharpness_radius: Annotated[
+        Positive | None,
+        Role.TRACED,
+        "Sharpness-aware minimisation: gradients are those of the weights at this distance up the "
+        "slope, which takes twice the time; None: those of the weights.",
+    ] = None
     head_learning_rate: Annotated[
         NotNegative | None, Role.TRACED, "Highest step size of the head; None: that of the rest."
     ] = None

@@ -14,8 +14,10 @@ from mlpvis_jax.data.paths import read_path
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.models import Classifier, create_model
-from mlpvis_jax.weights.formats import StoredWeights, read
+from mlpvis_jax.weights.formats import read
 from mlpvis_jax.weights.matching import Matched, match
+from mlpvis_jax.weights.pretrained import PRETRAINED, fetch_published
+from mlpvis_jax.weights.stored import StoredWeights
 from mlpvis_jax.weights.transfer import Arrays
 
 # What training does, and how a model is computed: another value leaves a trained model what it is.
@@ -60,7 +62,8 @@ def initial_weights(path: str, wanted: Wanted) -> InitialWeights:
     """Reads weights and matches them to a model.
 
     Args:
-      path: the folder of a run, whose best weights are taken, or a file that `read` takes.
+      path: the folder of a run, whose best weights are taken, a file that `read` takes, or a key
+        of PRETRAINED.
       wanted: what they are to start. Classes of other names, or of another number, get a new head.
 
     Raises:
@@ -75,11 +78,13 @@ def initial_weights(path: str, wanted: Wanted) -> InitialWeights:
 
 
 def file_of(path: str) -> Path:
-    """Finds the file of `config.init_from`.
+    """Finds the file of `config.init_from`; published weights are fetched once.
 
     Raises:
       InputError: there is none.
     """
+    if path in PRETRAINED:
+        return fetch_published(path)
     found = read_path(path, "config.init_from")
     if found.is_dir():
         folder = RunFolder(found)
@@ -91,8 +96,8 @@ def file_of(path: str) -> Path:
         return folder.best_weights
     if not found.is_file():
         raise InputError(
-            f"config.init_from={path}: there is nothing; give the folder of a run, or a file of "
-            "weights."
+            f"config.init_from={path}: there is nothing; give the folder of a run, a file of "
+            "weights, or a name that --list=weights prints."
         )
     return found
 

@@ -21,7 +21,7 @@ What follows, for each linear map M over tokens, such as W^T x:
 
 The pseudo-inverse in place of plain interpolation is how FlexiViT (Beyer et al., 2023, section 3.4)
 resizes the kernels of patches. An image of another size is not exactly its tokens interpolated, for
-a patch keeps its pixels; docs/finetuning.md says what is lost in practice.
+a patch keeps its pixels; docs/transfer.md says how it is used.
 """
 
 from collections.abc import Mapping, Sequence

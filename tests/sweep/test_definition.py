@@ -24,6 +24,7 @@ TRACED = {
     "optimizer.weight_decay",
     "optimizer.clip_norm",
     "optimizer.head_learning_rate",
+    "optimizer.sharpness_radius",
     "schedule.warmup_epochs",
     "schedule.final",
     "averaging.decay",
@@ -47,7 +48,9 @@ NAMED = {
     "schedule.name": "cosine",
     "mix.mixup.alpha": 0.4,
     "optimizer.clip_norm": 1.0,
+    "optimizer.sharpness_radius": 0.05,
     "averaging.decay": 0.5,
+    "optimizer.head_learning_rate": 0.01,
 }
 
 
@@ -100,7 +103,8 @@ def test_trials_that_differ_in_numbers_alone_are_of_one_shape():
     declared = declarations(config)
     assert {key for key, one in declared.items() if one.role is Role.TRACED} == TRACED
     assert {key for key, one in declared.items() if one.role is Role.RULE} == RULES
-    for key in (TRACED | RULES) - {"seed"}:
+    assert are_of_one_shape(config, "init_from", None, "runs/first")
+    for key in (TRACED | RULES) - {"seed", "init_from", "init_from_resolution"}:
         now = config.flat().get(key, 0.0)
         other = 0.25 if isinstance(now, float) else now + 1
         assert are_of_one_shape(config, key, now, other), key
@@ -108,6 +112,7 @@ def test_trials_that_differ_in_numbers_alone_are_of_one_shape():
         (BLOCKS, 2, 3),
         ("batch_size", 32, 64),
         ("model.dtype", "float32", "bfloat16"),
+        ("optimizer.sharpness_radius", 0.05, None),
         ("optimizer.clip_norm", 1.0, None),  # which leaves it out of the program
         ("averaging.decay", 0.5, None),
     ):

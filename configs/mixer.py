@@ -17,6 +17,10 @@ python launch.py --config=configs/mixer.py:paper
 python launch.py --config=configs/mixer.py:digits
     Scikit-learn's embedded digits: 97.49 ± 0.28 / 99.91 ± 0.16, 3 seeds, after 35 to 38 epochs of
     about a second each.
+
+python launch.py --config=configs/mixer.py:finetune
+    Fine-tunes the published Mixer-B/16, trained on ImageNet-21k, with the paper's recipe; not yet
+    trained here.
 """
 
 from ml_collections import ConfigDict
@@ -25,4 +29,7 @@ from configs import recipe
 
 
 def get_config(variant: str = "") -> ConfigDict:
+    if variant == "finetune":
+        config = recipe.keras_example("mixer_keras", learning_rate=0.03)
+        return recipe.finetune(config, "mixer_b16", "mixer_b16_imagenet21k")
     return recipe.variant(recipe.keras_example("mixer_keras", learning_rate=0.005), variant)

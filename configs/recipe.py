@@ -20,6 +20,7 @@ def keras_example(model: str, learning_rate: float) -> ConfigDict:
                 "cache_dir": None,
                 "validation": None,  # as is right for the source: the last tenth of CIFAR-100
                 "limit": None,
+                "normalization": "statistics",
             },
             "augment": {"flip_zoom": {"flip_probability": 0.5, "zoom": 0.2}},
             "mix": {},
@@ -32,6 +33,8 @@ def keras_example(model: str, learning_rate: float) -> ConfigDict:
                 "decay": "all",
                 "clip_norm": None,
                 "sharpness_radius": None,
+                "head_learning_rate": None,
+                "freeze": None,
                 "b1": 0.9,
                 "b2": 0.999,
                 "epsilon": 1e-7,
@@ -46,6 +49,8 @@ def keras_example(model: str, learning_rate: float) -> ConfigDict:
             "checkpoint": {"every_minutes": 10.0, "every_steps": None},
             "writers_every_steps": None,
             "writers_histograms": False,
+            "init_from": None,
+            "init_from_resolution": "interpolate",
         }
     )
 
@@ -59,6 +64,39 @@ def digits(config: ConfigDict) -> ConfigDict:
     config.model.update(image_size=16, patch_size=2, width=64, num_blocks=2, dropout_rate=0.1)
     config.optimizer.learning_rate = 1e-3
     config.early_stopping.patience = 20  # 144 images validate, which is noisy
+    return config
+
+
+def finetune(config: ConfigDict, model: str, weights: str) -> ConfigDict:
+    """Published weights trained on, as the Mixer paper fine-tunes (table 2 and appendix).
+
+    Tolstikhin et al., 2021: SGD with momentum 0.9, batches of 512, a learning rate of 0.03 that
+    falls along a cosine after 500 steps of warm-up, gradients clipped to norm 1, no weight decay,
+    224 px, pixels scaled to [-1, 1]. The number of epochs is this project's.
+    """
+    config.init_from = weights
+    config.model = ConfigDict({"name": model, "image_size": 224, "dropout_rate": 0.0})
+    config.data.normalization = "half_range"
+    config.optimizer = ConfigDict(
+        {
+            "name": "sgd",
+            "learning_rate": 0.03,
+            "weight_decay": 0.0,
+            "decay": "all",
+            "clip_norm": 1.0,
+            "head_learning_rate": None,
+            "freeze": None,
+            "sharpness_radius": None,
+            "momentum": 0.9,
+            "nesterov": False,
+        }
+    )
+    config.batch_size = 512
+    config.num_epochs = 20
+    # 500 steps are this many epochs of the 45,000 images of CIFAR-100 that are trained on.
+    config.schedule = ConfigDict({"name": "cosine", "warmup_epochs": 5.68, "final": 0.0})
+    config.reduce_on_plateau.patience = None
+    config.early_stopping.patience = None
     return config
 
 

@@ -17,7 +17,8 @@ from mlpvis_jax.files.weights import count_parameters
 from mlpvis_jax.learning.plateau import ReduceOnPlateau
 from mlpvis_jax.running import solo
 from mlpvis_jax.running.choices import build_model, completed, declarations, parameter_shapes
-from mlpvis_jax.settings.config import (
+from mlpvis_jax.settings.config import RunConfig
+from mlpvis_jax.settings.sections import (
     AveragingConfig,
     CheckpointConfig,
     DataConfig,
@@ -26,9 +27,9 @@ from mlpvis_jax.settings.config import (
     ModelConfig,
     OptimizerConfig,
     ReduceOnPlateauConfig,
-    RunConfig,
     ScheduleConfig,
 )
+from mlpvis_jax.weights import PRETRAINED
 from tests import tiny
 
 NAMES = ("mixer", "fnet", "gmlp")
@@ -130,3 +131,14 @@ def test_settings_that_are_handed_on_whole_have_a_taker():
     assert of_plateau <= {field.name for field in dataclasses.fields(ReduceOnPlateau)}
     of_checkpoint = {field.name for field in dataclasses.fields(CheckpointConfig)}
     assert of_checkpoint <= set(inspect.signature(Checkpoints).parameters)
+
+
+def test_the_fine_tuning_recipe_is_the_papers():
+    config = completed(RunConfig.from_mapping(read("mixer", "finetune").to_dict()))
+    assert config.init_from in PRETRAINED
+    assert PRETRAINED[config.init_from].model == config.model.name
+    steps = config.schedule.warmup_epochs * -(-45_000 // config.batch_size)
+    assert steps == pytest.approx(500, abs=0.5)
+    found = config.optimizer
+    assert (found.name, found.learning_rate, found.options["momentum"]) == ("sgd", 0.03, 0.9)
+    assert (found.clip_norm, config.data.normalization) == (1.0, "half_range")

@@ -20,10 +20,12 @@ ALLOWED = {
     "weights": {"data", "errors", "files", "learning", "models", "settings"},
     "show": {"errors", "files", "settings"},
     "running": {
-        *("data", "errors", "files", "learning", "models", "settings", "show", "__init__"),
+        *("data", "errors", "files", "learning", "models", "settings", "show", "weights"),
+        "__init__",
     },
     "inference": {
         *("data", "errors", "files", "learning", "models", "running", "settings", "show"),
+        "__init__",
     },
     "pictures": {
         *("data", "errors", "files", "inference", "learning", "models", "running", "settings"),
@@ -31,6 +33,7 @@ ALLOWED = {
     },
     "sweep": {
         *("data", "errors", "files", "learning", "models", "running", "settings", "show"),
+        "weights",
     },
     "command": {
         *(
@@ -50,26 +53,27 @@ ALLOWED = {
 }
 # Inside a part, what each file may import of its own part: only what stands before it.
 ORDER = {
-    "settings": "declared choice config override",
+    "settings": "declared choice sections config override",
     "models": (
         "fields checks layers patches scan fnet gmlp mixer features classifier arithmetic presets "
         "__init__"
     ),
     "learning": (
-        "augment pixels colour crops policies transforms metrics losses mix optimizers plateau "
-        "schedules state averaging sharpness step evaluation"
+        "augment pixels colour crops policies transforms metrics losses mix freezing optimizers "
+        "plateau schedules state averaging sharpness step evaluation"
     ),
     "files": "atomic place config_file orbax_messages checkpoint run_folder recipe weights",
     "weights": (
-        "stored naming architecture foreign mixer_npz timm formats fetch pretrained __init__"
+        "stored naming architecture foreign mixer_npz timm formats fetch pretrained transfer "
+        "matching initial __init__"
     ),
     "show": (
         "drawing output fitting table terminal curves writer event_files weights_and_biases writers"
     ),
     "running": (
-        "machine interruption room task placement trials feed choices plan evaluation_program "
-        "programs progress failures outcome run points group_files restore trainer evaluation solo "
-        "manual"
+        "machine interruption room task placement trials feed frozen choices start plan "
+        "evaluation_program programs progress failures outcome run points group_files restore "
+        "trainer evaluation solo manual"
     ),
     "inference": (
         "pixels paths predictions contact_sheet trained files runners exporters exported agreement "
@@ -78,8 +82,8 @@ ORDER = {
     "pictures": "theme mixing kernels depth receptive_field mixing_files __init__",
     "sweep": (
         "space strategies definition culling records database_url storage folder ranking live "
-        "marks heat_map parallel pictures data capacity tpe importance retry store study database "
-        "stores report loop"
+        "marks heat_map parallel pictures data checking capacity tpe importance retry store study "
+        "database stores report loop"
     ),
     "command": "modes lists arguments program __init__",
 }

@@ -19,7 +19,7 @@ from mlpvis_jax.learning import augment
 from mlpvis_jax.models import Classifier
 from mlpvis_jax.running.choices import build_model, parameter_shapes
 from mlpvis_jax.running.evaluation import normalization_of
-from mlpvis_jax.settings.config import ModelConfig
+from mlpvis_jax.settings.sections import ModelConfig
 
 _THREADS = 4  # that decode; Pillow releases the interpreter lock meanwhile
 _LOGITS = "head"

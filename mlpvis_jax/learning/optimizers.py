@@ -4,13 +4,16 @@ A row of OPTIMIZERS is a function of the learning rate, the weight decay and the
 (None: everything); its further settings are its keyword arguments. Both rates may be traced.
 """
 
+import functools
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from mlpvis_jax.learning.freezing import HEAD, is_frozen, map_names
 from mlpvis_jax.settings.choice import Choice
 from mlpvis_jax.settings.declared import NotNegative, Rate, Role
 
@@ -114,20 +117,50 @@ def matrices(params: Any) -> Any:
 
 
 def transformation(
-    choice: Choice, learning_rate: Number, numbers: Mapping[str, Any], decay: str
+    choice: Choice,
+    learning_rate: Number,
+    numbers: Mapping[str, Any],
+    decay: str,
+    freeze: str | None = None,
 ) -> optax.GradientTransformation:
     """Builds the transformation of gradients that a config asks for.
 
     Args:
       choice: a row of OPTIMIZERS with its options.
       learning_rate: of this step.
-      numbers: weight_decay, clip_norm where gradients are clipped, and the row's traced options.
+      numbers: weight_decay, clip_norm where gradients are clipped, head_learning_rate (of this
+        step) where the head has one of its own, and the row's traced options.
       decay: "all" parameters, or "matrices" alone.
+      freeze: patterns of the parameters that neither move nor decay, whose gradients do not count
+        in the global norm either; see `freezing.is_frozen`.
     """
     options = dict(numbers)
     weight_decay, clip_norm = options.pop("weight_decay"), options.pop("clip_norm", None)
+    head_learning_rate = options.pop("head_learning_rate", None)
     mask = matrices if decay == "matrices" else None
     chosen = choice(learning_rate, weight_decay, mask, **options)
+    if freeze is not None or head_learning_rate is not None:
+        of_labels = {_REST: chosen, _FROZEN: optax.set_to_zero()}
+        if head_learning_rate is not None:
+            of_labels[_HEAD] = choice(head_learning_rate, weight_decay, mask, **options)
+        label = functools.partial(_label, freeze or "", head_learning_rate is not None)
+        chosen = optax.partition(of_labels, functools.partial(map_names, label))
     if clip_norm is None:
         return chosen
-    return optax.chain(optax.clip_by_global_norm(clip_norm), chosen)
+    clip = optax.clip_by_global_norm(clip_norm)
+    if freeze is not None:
+        clip = optax.masked(clip, functools.partial(map_names, functools.partial(_moves, freeze)))
+    return optax.chain(clip, chosen)
+
+
+_REST, _HEAD, _FROZEN = "rest", "head", "frozen"
+
+
+def _label(freeze: str, has_head: bool, name: str, _: Any) -> str:
+    if is_frozen(name, freeze):
+        return _FROZEN
+    return _HEAD if has_head and fnmatchcase(name, HEAD) else _REST
+
+
+def _moves(freeze: str, name: str, _: Any) -> bool:
+    return not is_frozen(name, freeze)

@@ -37,8 +37,7 @@ class Learner:
       loss: (logits, targets, numbers) -> losses float32 [batch].
       optimizer: (step, numbers) -> the transformation of gradients.
       metrics: what is summed up.
-      perturb: (params, gradients, numbers) -> the parameters at which the gradients of the step are
-        taken, or None: at its own; see `learning.sharpness`.
+      perturb: (params, gradients, numbers) -> where gradients are taken; None: at the parameters.
     """
 
     apply: Callable[..., jax.Array]
@@ -107,13 +106,11 @@ def make_step(learner: Learner, axis_names: tuple[str, ...], num_microbatches: i
         )
         no_sums = metrics.no_sums(learner.metrics, learner.num_classes)
 
-        def differentiate(params: Any) -> tuple[Any, metrics.Sums]:
-            totals = _differentiate_parts(microbatch_loss, params, parts, no_sums)
-            return jax.lax.psum(totals, axis_names)
-
-        gradients, sums = differentiate(state.params)
+        given = parts, no_sums, axis_names
+        gradients, sums = _differentiate_parts(microbatch_loss, state.params, *given)
         if learner.perturb is not None:
-            gradients, _ = differentiate(learner.perturb(state.params, gradients, numbers))
+            elsewhere = learner.perturb(state.params, gradients, numbers)
+            gradients, _ = _differentiate_parts(microbatch_loss, elsewhere, *given)
         checked = [jnp.isfinite(part).all() for part in jax.tree.leaves((sums["loss"], gradients))]
         finite = jnp.stack(checked).all()
         optimizer = learner.optimizer(state.step, numbers)
@@ -126,16 +123,16 @@ def make_step(learner: Learner, axis_names: tuple[str, ...], num_microbatches: i
 
 
 def _differentiate_parts(
-    loss: Callable, params: Any, parts: Any, no_sums: metrics.Sums
+    loss: Callable, params: Any, parts: Any, no_sums: metrics.Sums, axis_names: tuple[str, ...]
 ) -> tuple[Any, metrics.Sums]:
-    """Adds up the gradients and the metrics' sums of microbatches, one after another."""
+    """Adds up the gradients and sums of microbatches, one after another, and of all devices."""
 
     def add_part(total: tuple, part: tuple) -> tuple[tuple, None]:
         (_, sums), gradients = jax.value_and_grad(loss, has_aux=True)(params, *part)
         return jax.tree.map(jnp.add, total, (gradients, sums)), None
 
     zero = jax.tree.map(jnp.zeros_like, params), no_sums
-    return jax.lax.scan(add_part, zero, parts)[0]
+    return jax.lax.psum(jax.lax.scan(add_part, zero, parts)[0], axis_names)
 
 
 def make_dispatch(step: Step, batch_of: BatchOf) -> Callable:

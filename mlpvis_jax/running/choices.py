@@ -21,10 +21,12 @@ from mlpvis_jax.learning.schedules import SCHEDULES
 from mlpvis_jax.learning.transforms import TRANSFORMS
 from mlpvis_jax.models import Classifier, create_model
 from mlpvis_jax.models.presets import model_settings
+from mlpvis_jax.running.frozen import check_freezing
 from mlpvis_jax.running.room import refuse_without_room
 from mlpvis_jax.settings.choice import Choice, choose, choose_each
-from mlpvis_jax.settings.config import ModelConfig, RunConfig, closed_settings, keys_of
+from mlpvis_jax.settings.config import RunConfig, closed_settings, keys_of
 from mlpvis_jax.settings.declared import Role, Setting, unknown_key
+from mlpvis_jax.settings.sections import ModelConfig
 from mlpvis_jax.show import writers
 
 RATES = ("dropout_rate", "stochastic_depth_rate")
@@ -117,7 +119,8 @@ def completed(config: RunConfig) -> RunConfig:
     Raises:
       InputError: the first name or option that cannot be; before any data is read.
     """
-    build_model(config.model, num_classes=1)
+    model = build_model(config.model, num_classes=1)
+    check_freezing(config, parameter_shapes(model, config.model.image_size, channels=3))
     writers.chosen(config.writers)
     choices = Choices.of(config)
 

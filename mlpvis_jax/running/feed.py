@@ -13,6 +13,7 @@ import numpy as np
 from mlpvis_jax.data.resident import Batch, ResidentSet, rows_in_order, shuffle
 from mlpvis_jax.learning.state import Stream, random_key
 from mlpvis_jax.running.placement import Layout, Placement
+from mlpvis_jax.settings.config import RunConfig
 
 
 class Chunk(NamedTuple):
@@ -69,13 +70,15 @@ class ResidentFeed:
         self,
         placement: Placement,
         examples: ResidentSet,
-        batch_size: int,
+        config: RunConfig,
         num_microbatches: int,
         seeds: Any,
-        repeats: int = 1,
     ) -> None:
+        examples.refuse_larger_batch(config.batch_size)
         self.num_examples = len(examples)
-        rows = rows_in_order(len(examples), batch_size, placement.num_shards, num_microbatches)
+        rows = rows_in_order(
+            len(examples), config.batch_size, placement.num_shards, num_microbatches
+        )
         self.steps_per_epoch = len(rows)
         self.resident = placement.share(examples)
         self._rows = placement.shard(rows)
@@ -84,7 +87,7 @@ class ResidentFeed:
 
         def order(rows: jax.Array, seed: jax.Array, epoch: jax.Array) -> jax.Array:
             key = random_key(seed, Stream.ORDER, epoch)
-            return shuffle(rows, key, self.num_examples, repeats)
+            return shuffle(rows, key, self.num_examples, config.repeats)
 
         layouts = (Layout.SHARED, Layout.PER_RUN, Layout.SCALAR)
         self._order = placement.compile(order, layouts, (self._rows, seeds, np.int32(0)))

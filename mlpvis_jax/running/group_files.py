@@ -92,10 +92,13 @@ class GroupFiles:
 
     def write_best(self, run: Run) -> None:
         """Writes the best weights of a run, and the best averaged ones where there are some."""
-        description = describe_weights(run.config, self._plan.task)
+        description = self._describe(run)
         save_weights(run.folder.best_weights, run.progress.best_params, description)
         if self._plan.is_averaged:
             save_weights(run.folder.averaged_weights, run.progress.best_averaged, description)
+
+    def _describe(self, run: Run) -> dict[str, Any]:
+        return describe_weights(run.config, self._plan.task, run.progress.initial_weights)
 
     def end_run(
         self, run: Run, state: TrainState, is_culled: bool, results: dict[str, Any]
@@ -109,7 +112,7 @@ class GroupFiles:
           results: what results.json is to hold; {} of a run that was not tested.
         """
         if run.divergence is None:
-            description = describe_weights(run.config, self._plan.task)
+            description = self._describe(run)
             save_weights(run.folder.last_weights, state.params, description)
             self._save_alone(run, state)
         if results:

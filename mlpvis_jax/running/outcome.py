@@ -70,14 +70,24 @@ def results_of(
     }
 
 
-def describe_weights(config: RunConfig, task: Task) -> dict[str, Any]:
-    """Lists what stands beside weights in their file: all that it takes to use them."""
+def describe_weights(
+    config: RunConfig, task: Task, initial_weights: str | None = None
+) -> dict[str, Any]:
+    """Lists what stands beside weights in their file: all that it takes to use them.
+
+    Args:
+      config: of the run.
+      task: what it trained on.
+      initial_weights: the digest of the weights that it started from.
+    """
+    started = {} if initial_weights is None else {"initial_weights": initial_weights}
     return {
         "model": config.to_dict()["model"],
         "class_names": task.source.class_names,
         "normalization_mean": task.normalization.mean.tolist(),
         "normalization_deviation": task.normalization.deviation.tolist(),
         "data": task.identity,
+        **started,
     }
 
 

@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 import optax
 
 from mlpvis_jax.learning import augment, metrics
+from mlpvis_jax.learning.freezing import map_names, stop_gradients
 from mlpvis_jax.learning.optimizers import transformation
 from mlpvis_jax.learning.schedules import factor
 from mlpvis_jax.learning.sharpness import uphill
@@ -71,13 +73,21 @@ class Plan:
         size, program = config.model.image_size, program_of(configs)
         return cls(task, model, learner, choices, size, is_averaged, program)
 
-    def initial_state(self, config: RunConfig) -> TrainState:
-        """Makes a run's state before the first step, on the host: a function of its seed."""
-        return jax.device_get(self._init(np.uint32(config.seed), self.numbers(config, 1)))
+    def initial_state(
+        self, config: RunConfig, given: Mapping[str, np.ndarray] = MappingProxyType({})
+    ) -> TrainState:
+        """Makes a run's state before the first step, on the host.
+
+        Args:
+          config: the settings; parameters are drawn from the seed.
+          given: parameters that are not drawn, by name.
+        """
+        numbers = self.numbers(config, 1)
+        return jax.device_get(self._init(np.uint32(config.seed), numbers, dict(given)))
 
     def state_shapes(self, config: RunConfig) -> TrainState:
         """Describes the arrays of a state; nothing is compiled."""
-        return jax.eval_shape(self._create, np.uint32(0), self.numbers(config, 1))
+        return jax.eval_shape(self._create, np.uint32(0), self.numbers(config, 1), {})
 
     def numbers(self, config: RunConfig, steps_per_epoch: int) -> dict[str, Any]:
         """Lists a run's traced settings by section, as float32 scalars; the seed is uint32."""
@@ -86,7 +96,7 @@ class Plan:
         optimizer = config.optimizer
         perhaps = {
             name: getattr(optimizer, name)
-            for name in ("clip_norm", "sharpness_radius")
+            for name in ("clip_norm", "head_learning_rate", "sharpness_radius")
             if getattr(optimizer, name) is not None
         }
         numbers: dict[str, Any] = {
@@ -122,16 +132,20 @@ class Plan:
     def _init(self) -> Callable:
         return jax.jit(self._create)  # traced and compiled once, for any number of seeds
 
-    def _create(self, seed: Any, numbers: Numbers) -> TrainState:
+    def _create(self, seed: Any, numbers: Numbers, given: dict[str, Any]) -> TrainState:
         size = self.image_size
         images = jnp.zeros((1, size, size, self.task.channels))
         params = self.model.init(random_key(seed, Stream.PARAMETERS), images).get("params", {})
+        params = map_names(lambda name, leaf: given.get(name, leaf), params)
         return TrainState.create(params, self.learner.optimizer(0, numbers), self.is_averaged)
 
 
 def with_learning_rate(numbers: Numbers, learning_rate: float) -> dict[str, Any]:
-    """Replaces the learning rate among a run's traced settings."""
+    """Replaces the learning rate among a run's traced settings; that of the head goes with it."""
     optimizer = {**numbers["optimizer"], "learning_rate": np.float32(learning_rate)}
+    if "head_learning_rate" in optimizer:
+        share = optimizer["learning_rate"] / numbers["optimizer"]["learning_rate"]
+        optimizer["head_learning_rate"] = optimizer["head_learning_rate"] * share
     return {**numbers, "optimizer": optimizer}
 
 
@@ -140,6 +154,8 @@ def _learner(config: RunConfig, choices: Choices, model: Classifier, task: Task)
 
     def apply(params: Any, images: jax.Array, numbers: Numbers, key: jax.Array) -> Any:
         rates = {name: getattr(model, name) and numbers["model"][name] for name in RATES}
+        if config.optimizer.freeze is not None:
+            params = stop_gradients(params, config.optimizer.freeze)
         rngs = {"dropout": key}
         return model.clone(**rates).apply({"params": params}, images, train=True, rngs=rngs)
 
@@ -162,8 +178,13 @@ def _learner(config: RunConfig, choices: Choices, model: Classifier, task: Task)
     def optimizer(step: Any, numbers: Numbers) -> optax.GradientTransformation:
         given = dict(numbers["optimizer"])
         given.pop("sharpness_radius", None)
-        rate = given.pop("learning_rate") * factor(choices.schedule, step, numbers["schedule"])
-        return transformation(choices.optimizer, rate, given, config.optimizer.decay)
+        given.pop("sharpness_radius", None)
+        share = factor(choices.schedule, step, numbers["schedule"])
+        rate = given.pop("learning_rate") * share
+        if "head_learning_rate" in given:
+            given["head_learning_rate"] *= share
+        decay, freeze = config.optimizer.decay, config.optimizer.freeze
+        return transformation(choices.optimizer, rate, given, decay, freeze)
 
     def perturb(params: Any, gradients: Any, numbers: Numbers) -> Any:
         return uphill(params, gradients, numbers["optimizer"]["sharpness_radius"])

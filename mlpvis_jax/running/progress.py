@@ -30,6 +30,7 @@ class RunProgress:
       best_params: the parameters of the best epoch; before there is one, the initial ones.
       best_averaged: the averaged parameters of their own best epoch; {} where none are kept.
       best_averaged_loss: the validation loss of these.
+      initial_weights: the digest of the weights that the run started from; None of random ones.
     """
 
     step: int
@@ -41,6 +42,7 @@ class RunProgress:
     best_params: Any
     best_averaged: Any
     best_averaged_loss: float = math.inf
+    initial_weights: str | None = None
 
     @classmethod
     def start(cls, config: RunConfig, state: TrainState, no_sums: metrics.Sums) -> "RunProgress":
@@ -130,6 +132,7 @@ class RunProgress:
             "plateau": dataclasses.asdict(self.plateau),
             "stopping": dataclasses.asdict(self.stopping),
             "best_averaged_loss": self.best_averaged_loss,
+            "initial_weights": self.initial_weights,
         }
 
     def arrays(self, state: TrainState) -> dict[str, Any]:
@@ -157,5 +160,6 @@ class RunProgress:
             best_params=arrays["best_params"],
             best_averaged=arrays.get("best_averaged", {}),
             best_averaged_loss=values["best_averaged_loss"],
+            initial_weights=values.get("initial_weights"),
         )
         return progress, serialization.from_state_dict(like, arrays["state"])

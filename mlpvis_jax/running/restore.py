@@ -11,6 +11,7 @@ from mlpvis_jax.learning.state import TrainState
 from mlpvis_jax.running.programs import Programs
 from mlpvis_jax.running.progress import RunProgress
 from mlpvis_jax.running.run import Observer, Run
+from mlpvis_jax.running.start import given_params, refuse_other_weights
 from mlpvis_jax.settings.config import RunConfig
 
 
@@ -43,10 +44,13 @@ def restore_or_start(
 
     saved = checkpoints.newest(stacked)
     if saved is None:
-        states = [plan.initial_state(run.config) for run in runs]
+        states = [
+            plan.initial_state(run.config, given_params(run.config, run.initial)) for run in runs
+        ]
         for run, state in zip(runs, states, strict=True):
             observer.begins(run, None)
             run.progress = RunProgress.start(run.config, state, nothing)
+            run.progress.initial_weights = run.initial and run.initial.digest
         return list(runs), states
     by_number = {run.number: run for run in runs}
     going_on, states = [], []
@@ -58,6 +62,8 @@ def restore_or_start(
             arrays = jax.tree.map(lambda leaf: leaf[index], saved.arrays)  # noqa: B023
             run.progress, state = RunProgress.of(arrays, saved.values["progress"][index], like)
             run.divergence = saved.values["divergences"][index]
+            place = f"The run in {run.folder.path}"
+            refuse_other_weights(run.progress.initial_weights, run.initial, run.config, place)
             going_on.append(run)
             states.append(state)
     return going_on, states

@@ -14,6 +14,7 @@ from mlpvis_jax.running.outcome import Outcome
 from mlpvis_jax.running.progress import RunProgress
 from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.show.writers import Writer
+from mlpvis_jax.weights.initial import InitialWeights
 
 
 @dataclasses.dataclass
@@ -25,6 +26,7 @@ class Run:
       config: its settings.
       folder: where its files go.
       writers: make what writes its epochs down, from the first epoch that is to come.
+      initial: weights that it starts from, if it is not at random.
       progress: where it stands.
       divergence: what is no longer finite, in words, or None.
     """
@@ -33,6 +35,7 @@ class Run:
     config: RunConfig
     folder: RunFolder
     writers: Callable[["Run"], Sequence[Writer]]
+    initial: InitialWeights | None = None
     progress: RunProgress = dataclasses.field(init=False)
     divergence: str | None = None
 

@@ -17,7 +17,8 @@ from mlpvis_jax.running.outcome import Outcome
 from mlpvis_jax.running.placement import DataParallel, Placement, describe_devices
 from mlpvis_jax.running.programs import Programs
 from mlpvis_jax.running.run import Observer, Run
-from mlpvis_jax.running.task import Task
+from mlpvis_jax.running.start import find_initial_weights
+from mlpvis_jax.running.task import Task, open_data
 from mlpvis_jax.running.trainer import GroupTrainer
 from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.show import writers
@@ -57,6 +58,9 @@ def train(
             f"--workdir={folder.path} holds the results of a run, but no checkpoint to go on from; "
             "choose another folder."
         )
+    initial = None
+    if config.init_from is not None:  # before images are decoded
+        initial = find_initial_weights(config, open_data(config), folder.has_checkpoint())
     task = Task.read(config, folder.path)
     task.training.refuse_larger_batch(config.batch_size)
     with explain_resource_errors(config, folder), folder.locked():
@@ -64,7 +68,7 @@ def train(
         if not folder.holds_run():
             folder.write_config(config)  # first: files without it are nobody's, and are refused
         programs = Programs([config], task, placement)
-        run = Run(0, config, folder, lambda run: _writers(run, task))
+        run = Run(0, config, folder, lambda run: _writers(run, task), initial)
         observer = SoloObserver(run, programs)
         checkpoints = Checkpoints(folder.checkpoints, **dataclasses.asdict(config.checkpoint))
         with checkpoints, Interruption() as interruption:
@@ -85,6 +89,8 @@ def _header(run: Run, programs: Programs) -> dict[str, str]:
         "devices": describe_devices(programs.placement.devices),
         "folder": str(run.folder.path),
     }
+    if run.initial is not None and not run.progress.step:
+        rows["begins"] = f"with {run.initial.described}"
     if run.progress.step:
         rows["goes on"] = f"after step {run.progress.step:,}, in epoch {run.progress.epoch}"
     return rows

@@ -23,7 +23,7 @@ class Task:
     Attributes:
       source: where the images come from.
       training, validation, test: its three sets.
-      normalization: statistics of the training images.
+      normalization: how pixels are scaled.
       identity: JSON values that are others for other data; see `data.identity`.
     """
 
@@ -69,8 +69,7 @@ class Task:
             "validation": identity.describe_set(validation),
             "test": identity.describe_set(test),
         }
-        images = np.asarray(training.images).reshape(-1, *training.image_shape)
-        normalization = augment.channel_statistics(images)
+        normalization = _normalization(config, training)
         return cls(source, training, validation, test, normalization, described)
 
     @classmethod
@@ -135,6 +134,15 @@ def open_data(config: RunConfig) -> Source:
         )
     split.find_rule(source, config.data.validation)
     return source
+
+
+def _normalization(config: RunConfig, training: ResidentSet) -> augment.Normalization:
+    if config.data.normalization == "half_range":
+        half = np.full(training.image_shape[-1], 127.5, np.float32)
+        return augment.Normalization(half, half)
+    return augment.channel_statistics(
+        np.asarray(training.images).reshape(-1, *training.image_shape)
+    )
 
 
 def _read(config: RunConfig, source: Source, part: Part, run: Path) -> tuple[ResidentSet, Examples]:

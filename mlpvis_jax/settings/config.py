@@ -17,11 +17,7 @@ from mlpvis_jax.settings.declared import (
     MISSING,
     BatchSize,
     Count,
-    NotNegative,
     OneOf,
-    Pixels,
-    Positive,
-    Rate,
     Role,
     Setting,
     Within,
@@ -29,127 +25,18 @@ from mlpvis_jax.settings.declared import (
     shown,
     unknown_key,
 )
-
-Options = Mapping[str, Any]
-Name = Annotated[str, Role.SHAPE, "A row of the section's table, or MODULE:NAME of your own."]
-
-
-@dataclasses.dataclass(frozen=True)
-class DataConfig:
-    source: Annotated[
-        str,
-        Role.SHAPE,
-        "One of digits, cifar10, cifar100, tfds:NAME, folder:PATH, npz:PATH, or MODULE:NAME.",
-    ]
-    data_dir: Annotated[
-        str | None,
-        Role.MACHINE,
-        "Folder of prepared TFDS sets; None: TFDS_DATA_DIR or TFDS's own.",
-    ]
-    cache_dir: Annotated[
-        str | None, Role.MACHINE, "Folder of decoded images; None: a folder beside the run."
-    ]
-    validation: Annotated[
-        str | None,
-        Role.SHAPE,
-        "A split of the source by its name, last:SHARE or stratified:SHARE of the images to train "
-        "on; None: the source's own split, else last:0.1 of cifar and digits and stratified:0.1.",
-    ]
-    limit: Annotated[
-        Count | None, Role.SHAPE, "Images of each split, of all classes, for a quick try."
-    ]
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelConfig:
-    """A preset by its name, with any field of its classifier or block replaced."""
-
-    name: Name
-    image_size: Annotated[Pixels, Role.SHAPE, "Height and width that images are resized to."]
-    options: Options
-
-
-@dataclasses.dataclass(frozen=True)
-class OptimizerConfig:
-    """An optimiser by its name, with its options."""
-
-    name: Name
-    learning_rate: Annotated[
-        NotNegative, Role.TRACED, "Highest step size; the schedule and the plateau lower it."
-    ]
-    weight_decay: Annotated[
-        NotNegative, Role.TRACED, "Decoupled decay, multiplied by the learning rate."
-    ]
-    decay: Annotated[
-        str,
-        OneOf(("all", "matrices")),
-        Role.SHAPE,
-        "What decays: all parameters, or no biases and norms.",
-    ]
-    clip_norm: Annotated[
-        Positive | None, Role.TRACED, "Largest global norm of the gradients; None: no clipping."
-    ]
-    options: Options
-    sharpness_radius: Annotated[
-        Positive | None,
-        Role.TRACED,
-        "Sharpness-aware minimisation: gradients are those of the weights at this distance up the "
-        "slope, which takes twice the time; None: those of the weights.",
-    ] = None
-
-
-@dataclasses.dataclass(frozen=True)
-class ScheduleConfig:
-    """A schedule of the learning rate by its name, with its options."""
-
-    name: Name
-    warmup_epochs: Annotated[
-        NotNegative, Role.TRACED, "Epochs over which the learning rate rises linearly from 0."
-    ]
-    options: Options
-
-
-@dataclasses.dataclass(frozen=True)
-class LossConfig:
-    """A loss by its name, with its options."""
-
-    name: Name
-    options: Options
-
-
-@dataclasses.dataclass(frozen=True)
-class AveragingConfig:
-    decay: Annotated[
-        Rate | None,
-        Role.TRACED,
-        "Weights are averaged, a share of `decay` old at each step; None: no averaging.",
-    ]
-
-
-@dataclasses.dataclass(frozen=True)
-class ReduceOnPlateauConfig:
-    factor: Annotated[
-        float, Within(0, above=0, below=1), Role.RULE, "What the learning rate is multiplied by."
-    ]
-    patience: Annotated[
-        Count | None, Role.RULE, "Epochs without a lower validation loss; None: never."
-    ]
-    min_delta: Annotated[NotNegative, Role.RULE, "Nats by which a validation loss must be lower."]
-
-
-@dataclasses.dataclass(frozen=True)
-class EarlyStoppingConfig:
-    patience: Annotated[
-        Count | None, Role.RULE, "Epochs without a lower validation loss; None: never."
-    ]
-
-
-@dataclasses.dataclass(frozen=True)
-class CheckpointConfig:
-    """When a checkpoint is due besides the end of each epoch."""
-
-    every_minutes: Annotated[Positive | None, Role.MACHINE, "Minutes; None: not by the clock."]
-    every_steps: Annotated[Count | None, Role.MACHINE, "Steps; None: not by steps."]
+from mlpvis_jax.settings.sections import (
+    AveragingConfig,
+    CheckpointConfig,
+    DataConfig,
+    EarlyStoppingConfig,
+    LossConfig,
+    ModelConfig,
+    OptimizerConfig,
+    Options,
+    ReduceOnPlateauConfig,
+    ScheduleConfig,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,6 +92,19 @@ class RunConfig:
     writers_histograms: Annotated[
         bool, Role.MACHINE, "Whether the writers get the weights after each epoch, as histograms."
     ] = False
+    init_from: Annotated[
+        str | None,
+        Role.RULE,
+        "Weights to start from: a run's folder, a file, or a name of --list=weights; None: at "
+        "random.",
+    ] = None
+    init_from_resolution: Annotated[
+        str,
+        OneOf(("interpolate", "block_diagonal")),
+        Role.RULE,
+        "How they are carried over to another image size: along the grid of tokens, or as in the "
+        "Mixer paper's appendix C, for a multiple of the size and wider token MLPs.",
+    ] = "interpolate"
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> "RunConfig":

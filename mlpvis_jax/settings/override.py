@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlpvis_jax.errors import InputError
-from mlpvis_jax.settings.config import Options, RunConfig, hints_of, keys_of
+from mlpvis_jax.settings.config import RunConfig, hints_of, keys_of
 from mlpvis_jax.settings.declared import Role, Setting, settings_of, unknown_key
+from mlpvis_jax.settings.sections import Options
 
 
 def override_all(values: dict[str, Any], texts: Mapping[str, str]) -> None:

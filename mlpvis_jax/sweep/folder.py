@@ -224,6 +224,11 @@ class Group:
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether its trials go on from a checkpoint, whole or not."""
+        return bool(_numbered(self.checkpoints))
+
     def trials(self, sweep: Sweep) -> list[Trial]:
         with records.explained(self.path / "group.json"):
             return [

@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from mlpvis_jax.errors import InputError, InterruptedRunError
+from mlpvis_jax.errors import InterruptedRunError
 from mlpvis_jax.files.checkpoint import Checkpoints
 from mlpvis_jax.files.config_file import ConfigFile
 from mlpvis_jax.files.run_folder import RunFolder
@@ -25,7 +25,7 @@ from mlpvis_jax.running.outcome import DIVERGED, Outcome
 from mlpvis_jax.running.placement import describe_devices
 from mlpvis_jax.running.programs import Programs
 from mlpvis_jax.running.run import Observer, Run
-from mlpvis_jax.running.task import Task, open_data
+from mlpvis_jax.running.task import Task
 from mlpvis_jax.running.trainer import GroupTrainer
 from mlpvis_jax.running.trials import TrialParallel
 from mlpvis_jax.settings.config import RunConfig
@@ -33,7 +33,8 @@ from mlpvis_jax.show import writers
 from mlpvis_jax.show.terminal import print_header
 from mlpvis_jax.sweep import culling, report
 from mlpvis_jax.sweep.capacity import serves, trials_that_fit
-from mlpvis_jax.sweep.data import data_key, read_task
+from mlpvis_jax.sweep.checking import check_trials
+from mlpvis_jax.sweep.data import data_key, find_weights, read_task
 from mlpvis_jax.sweep.definition import Sweep, Trial, config_of
 from mlpvis_jax.sweep.folder import Group, SweepFolder
 from mlpvis_jax.sweep.live import LiveTable
@@ -75,7 +76,7 @@ def run(
     if storage is not None and "://" in storage:
         optuna()  # databases are reached through it
     shared = None if storage is None else read_storage(storage)
-    _check_trials(sweep)
+    begins = check_trials(sweep, folder)
     folder.check(sweep, shared)
     with contextlib.ExitStack() as stack:
         store = open_store(folder, sweep, shared)
@@ -92,34 +93,10 @@ def run(
         if shared is not None:
             to_go_on += f" --storage={shared.shown}"
         session = _Session(sweep, folder, store, devices, task, to_go_on)
-        session.print_header()
+        session.print_header(begins)
         session.work()
         with folder.locked():
             return report.finish(folder, sweep, store.rows())
-
-
-def _check_trials(sweep: Sweep) -> None:
-    """Builds every model, and looks for every source, that the sweep may ask for.
-
-    Raises:
-      InputError: one that cannot be; the message names the trial.
-    """
-    known = sweep.strategy.knows_points
-    points = map(sweep.point, range(sweep.num_points)) if known else sweep.space.corners()
-    shapes, sources = set(), set()
-    for point in points:
-        shape = sweep.shape_of_point(point)
-        if shape in shapes:
-            continue
-        shapes.add(shape)
-        try:
-            config = config_of(sweep.base, point)
-            if data_key(config) not in sources:
-                open_data(config)
-                sources.add(data_key(config))
-        except InputError as error:
-            values = ", ".join(f"{key}={value}" for key, value in point.items())
-            raise InputError(f"The sweep's point {values}: {error}") from None
 
 
 class _Session(Observer):
@@ -144,8 +121,8 @@ class _Session(Observer):
         self._live = LiveTable(sweep, store.rows(), len(task.training))
         self._to_go_on = to_go_on
 
-    def print_header(self) -> None:
-        """Prints what the sweep is about to do."""
+    def print_header(self, begins: Sequence[str]) -> None:
+        """Prints what the sweep is about to do, with the weights that its trials begin with."""
         sweep = self._sweep
         rows = {
             "sweep": f"{sweep.num_trials} trials, {sweep.settings.strategy}",
@@ -154,6 +131,7 @@ class _Session(Observer):
             "data": next(iter(self._tasks.values())).describe(),
             "devices": describe_devices(self._devices),
             "folder": str(self._folder.path),
+            **({"begin": f"with {'; '.join(begins)}"} if begins else {}),
         }
         done = sum(row["state"] != RUNNING for row in self._store.rows())
         if done:
@@ -216,7 +194,10 @@ class _Session(Observer):
             for trial in left:
                 folder = self._folder.run_folder(trial.number)
                 stack.enter_context(folder.locked())
-                runs.append(Run(trial.number, trial.config, folder, _writers))
+                initial = find_weights(
+                    trial.config, task.source, self._sweep, self._folder, group.has_checkpoint
+                )
+                runs.append(Run(trial.number, trial.config, folder, _writers, initial))
             checkpoint = self._sweep.base["checkpoint"]
             checkpoints = stack.enter_context(Checkpoints(group.checkpoints, **checkpoint))
             GroupTrainer(runs, programs_for, checkpoints, self, interruption).train()

@@ -151,17 +151,27 @@ def load_pretrained(
             raise InputError(f"No file and no published weights are named {name}; {hint}")
         return _pretrained(path, read(path))
     name = str(name_or_path)
+    path = fetch_published(name, cache_dir)
+    loaded = _pretrained(path, read(path))
+    _check_published(name, published, path, loaded)
+    return loaded
+
+
+def fetch_published(name: str, cache_dir: str | os.PathLike | None = None) -> Path:
+    """Fetches the file of a row of PRETRAINED, or finds it where it was kept.
+
+    Raises:
+      InputError: it cannot be fetched.
+    """
+    published = PRETRAINED[name]
     folder = None if cache_dir is None else read_path(os.fspath(cache_dir), "cache_dir")
-    path = fetch(
+    return fetch(
         name,
         published.source,
         revision=published.revision,
         sha256=published.sha256,
         folder=folder,
     )
-    loaded = _pretrained(path, read(path))
-    _check_published(name, published, path, loaded)
-    return loaded
 
 
 def _pretrained(path: Path, stored: StoredWeights) -> Pretrained:

@@ -58,8 +58,32 @@ USABLE = weights(
     }
 )
 PICTURE = images("a.png", mode="L")
+START = "--workdir={here}/new --config.init_from={here}"
+FREEZE = "--config.optimizer.freeze"
+RATE = "--config.optimizer.head_learning_rate=0.1"
 ROWS = [
     bare(MIXING, "mixing must be a folder", USABLE, file("run/mixing", "")),
+    bad(f"{START}/none", "config.init_from={here}/none: there is nothing"),
+    bad(f"{START}/empty", "is a folder without best.safetensors", folder("empty")),
+    bad(f"{START}/run", DAMAGED, weights(), damaged(lambda data: data[:99])),
+    bad(f"{START}/run", "they have 3 blocks MixerBlock, and the model 2", weights(num_blocks=3)),
+    bad(f"{START}/run", "LayerNorm_0/scale is [32], and the model's [64]", weights(width=32)),
+    bad(
+        f"{START}/run --config.model.image_size=24 --config.init_from_resolution=block_diagonal",
+        "needs a multiple of the 8 x 8 tokens",
+        weights(),
+    ),
+    bad(
+        f"{START}/run --config.model.image_size=32 --config.init_from_resolution=block_diagonal",
+        "set config.model.tokens_hidden_dim=256, not 64",
+        weights(),
+    ),
+    bad("--config.init_from_resolution=crop", "config.init_from_resolution"),
+    bad('--sweep.init_from="[\'{here}/none\']"', "The sweep's point init_from={here}/none"),
+    bad(f"{FREEZE}=stom/*", "'stom/*' matches none of the parameters", "stem/*"),
+    bad(f"{FREEZE}=*", "leaves nothing to train; '!head/*' trains the head alone"),
+    bad(f"{FREEZE}=head/* {RATE}", "is of no use where", "freezes the head"),
+    bad(f"{RATE} --config.optimizer.learning_rate=0", "is of no use with"),
     bare(f"{PREDICT}={{here}}/none.png", "none.png names no image (.png, .jpg", USABLE),
     bare(f"{PREDICT}={{here}}/*.jpg", "{here}/*.jpg names no image", USABLE, PICTURE),
     bare(f"{PREDICT}='{{here}}/a.png *.jpg'", "*.jpg names no image", USABLE, PICTURE),

@@ -92,3 +92,75 @@ def test_gradients_are_clipped_by_their_global_norm():
     assert norm > 0.5
     for key in PARAMS:
         np.testing.assert_allclose(updates[key], -GRADIENTS[0][key] * 0.5 / norm, rtol=1e-5)
+
+
+# Parameters of the names that a classifier's have.
+CLASSIFIER = {
+    "stem": {"kernel": PARAMS["kernel"], "bias": PARAMS["bias"]},
+    "Block_0": {"Dense_0": {"kernel": 2 * PARAMS["kernel"]}},
+    "head": {"kernel": PARAMS["kernel"] - 1, "bias": PARAMS["bias"] + 1},
+}
+
+
+def descend_classifier(name, numbers, freeze, steps=3, decay="all"):
+    """Parameters after steps of a quadratic loss, whose gradients are the parameters."""
+    choice = choose(OPTIMIZERS, name, {}, "config.optimizer")
+
+    @jax.jit
+    def descended(numbers):
+        rate = 0.01
+        params, state = CLASSIFIER, None
+        for _ in range(steps):
+            optimizer = transformation(choice, rate, numbers, decay, freeze)
+            state = optimizer.init(params) if state is None else state
+            updates, state = optimizer.update(params, state, params)
+            params = optax.apply_updates(params, updates)
+        return params
+
+    return descended({"weight_decay": 0.1, **choice.traced, **numbers})
+
+
+@pytest.mark.parametrize("decay", ["all", "matrices"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_frozen_parameters_neither_move_nor_decay_and_the_others_move_as_without_them(name, decay):
+    found = descend_classifier(name, {}, "stem/*, *Block_*", decay=decay)
+    free = descend_classifier(name, {}, None, decay=decay)
+    for part in ("stem", "Block_0"):
+        jax.tree.map(np.testing.assert_array_equal, found[part], CLASSIFIER[part])
+    for key, leaf in found["head"].items():
+        np.testing.assert_allclose(leaf, free["head"][key], rtol=1e-6)
+        assert not np.allclose(leaf, CLASSIFIER["head"][key])
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_head_moves_at_its_own_rate(name):
+    found = descend_classifier(name, {"head_learning_rate": 0.03}, None, steps=1)
+    slow = descend_classifier(name, {}, None, steps=1)
+    for part, factor in (("stem", 1), ("Block_0", 1), ("head", 3)):
+        moves, wanted = (
+            jax.tree.map(lambda now, before: now - before, tree[part], CLASSIFIER[part])
+            for tree in (found, slow)
+        )
+        jax.tree.map(
+            lambda move, one, factor=factor: np.testing.assert_allclose(
+                move, factor * one, rtol=1e-3, atol=1e-7
+            ),
+            moves, wanted,
+        )  # fmt: skip
+
+
+def test_gradients_of_frozen_parameters_do_not_count_in_the_global_norm():
+    choice = choose(OPTIMIZERS, "sgd", {"momentum": 0.0}, "config.optimizer")
+    numbers = {"weight_decay": 0.0, "clip_norm": 0.5, "head_learning_rate": 2.0}
+    optimizer = transformation(choice, 1.0, numbers, "all", "stem/*")
+    updates, _ = optimizer.update(CLASSIFIER, optimizer.init(CLASSIFIER), CLASSIFIER)
+    free = jax.tree.leaves({**CLASSIFIER, "stem": {}})
+    norm = np.sqrt(sum(float((leaf**2).sum()) for leaf in free))
+    assert norm > 0.5
+    for part, rate in (("stem", 0.0), ("Block_0", 1.0), ("head", 2.0)):
+        jax.tree.map(
+            lambda update, one, rate=rate: np.testing.assert_allclose(
+                update, -rate * one * 0.5 / norm, rtol=1e-5
+            ),
+            updates[part], CLASSIFIER[part],
+        )  # fmt: skip

@@ -23,6 +23,7 @@ TRACED = {
     RATE,
     "optimizer.weight_decay",
     "optimizer.clip_norm",
+    "optimizer.head_learning_rate",
     "optimizer.sharpness_radius",
     "schedule.warmup_epochs",
     "schedule.final",
@@ -40,6 +41,8 @@ RULES = {
     "reduce_on_plateau.patience",
     "reduce_on_plateau.min_delta",
     "early_stopping.patience",
+    "init_from",
+    "init_from_resolution",
 }
 NAMED = {
     "schedule.name": "cosine",
@@ -47,6 +50,7 @@ NAMED = {
     "optimizer.clip_norm": 1.0,
     "optimizer.sharpness_radius": 0.05,
     "averaging.decay": 0.5,
+    "optimizer.head_learning_rate": 0.01,
 }
 
 
@@ -99,7 +103,8 @@ def test_trials_that_differ_in_numbers_alone_are_of_one_shape():
     declared = declarations(config)
     assert {key for key, one in declared.items() if one.role is Role.TRACED} == TRACED
     assert {key for key, one in declared.items() if one.role is Role.RULE} == RULES
-    for key in (TRACED | RULES) - {"seed"}:
+    assert are_of_one_shape(config, "init_from", None, "runs/first")
+    for key in (TRACED | RULES) - {"seed", "init_from", "init_from_resolution"}:
         now = config.flat().get(key, 0.0)
         other = 0.25 if isinstance(now, float) else now + 1
         assert are_of_one_shape(config, key, now, other), key

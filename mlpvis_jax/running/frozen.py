@@ -1,0 +1,57 @@
+"""What a config freezes, and the head's own learning rate: whether they are of use."""
+
+from fnmatch import fnmatchcase
+from typing import Any
+
+from flax import traverse_util
+
+from mlpvis_jax.errors import InputError
+from mlpvis_jax.learning.freezing import HEAD, is_frozen, patterns_of
+from mlpvis_jax.settings.config import RunConfig
+
+
+def check_freezing(config: RunConfig, params: Any) -> None:
+    """Refuses patterns that freeze nothing or everything, and a rate that is of no use.
+
+    Args:
+      config: the settings.
+      params: nested dict of the model's parameters, or of their shapes.
+
+    Raises:
+      InputError: naming the setting.
+    """
+    optimizer = config.optimizer
+    names = list(traverse_util.flatten_dict(params, sep="/"))
+    if optimizer.freeze is not None:
+        _check_patterns(optimizer.freeze, names, config.model.name)
+    if optimizer.head_learning_rate is None:
+        return
+    rate = f"config.optimizer.head_learning_rate={optimizer.head_learning_rate:g}"
+    head = [name for name in names if fnmatchcase(name, HEAD)]
+    if all(is_frozen(name, optimizer.freeze or "") for name in head):
+        raise InputError(
+            f"{rate} is of no use where config.optimizer.freeze={optimizer.freeze!r} freezes the "
+            "head."
+        )
+    if optimizer.learning_rate == 0:
+        raise InputError(
+            f"{rate} is of no use with config.optimizer.learning_rate=0, of which it keeps its "
+            "share on a plateau; to train the head alone, set config.optimizer.freeze='!head/*'."
+        )
+
+
+def _check_patterns(freeze: str, names: list[str], model: str) -> None:
+    setting = f"config.optimizer.freeze={freeze!r}"
+    patterns = patterns_of(freeze)
+    if not patterns:
+        raise InputError(f"{setting} names no pattern; None freezes nothing.")
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern.removeprefix("!")) for name in names):
+            shown = list(dict.fromkeys(f"{name.partition('/')[0]}/*" for name in names))
+            listed = ", ".join(shown[:8]) + (" and so on" if len(shown) > 8 else "")
+            raise InputError(
+                f"{setting}: {pattern!r} matches none of the parameters of model {model!r}; there "
+                f"are {listed}."
+            )
+    if all(is_frozen(name, freeze) for name in names):
+        raise InputError(f"{setting} leaves nothing to train; '!head/*' trains the head alone.")

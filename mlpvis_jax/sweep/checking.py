@@ -1,0 +1,46 @@
+"""What a sweep may ask for: every model, source and weights of its trials, looked at beforehand."""
+
+from typing import Any
+
+from mlpvis_jax.data import Source
+from mlpvis_jax.errors import InputError
+from mlpvis_jax.running.task import open_data
+from mlpvis_jax.sweep.data import INITIAL, data_key, find_weights
+from mlpvis_jax.sweep.definition import Sweep, config_of
+from mlpvis_jax.sweep.folder import SweepFolder
+
+
+def check_trials(sweep: Sweep, folder: SweepFolder) -> list[str]:
+    """Builds every model, looks for every source, and matches all weights that trials begin with.
+
+    Weights of a sweep that goes on may be gone.
+
+    Returns:
+      A line about each of the weights.
+
+    Raises:
+      InputError: something that cannot be; the message names the trial.
+    """
+    known = sweep.strategy.knows_points
+    points = map(sweep.point, range(sweep.num_points)) if known else sweep.space.corners()
+    shapes: set[Any] = set()
+    sources: dict[Any, Source] = {}
+    begins: dict[str, None] = {}
+    for point in points:
+        shape = (sweep.shape_of_point(point), *(point.get(key) for key in INITIAL))
+        if shape in shapes:
+            continue
+        shapes.add(shape)
+        try:
+            config = config_of(sweep.base, point)
+            key = data_key(config)
+            if key not in sources:
+                sources[key] = open_data(config)
+            goes_on = folder.definition.exists()
+            initial = find_weights(config, sources[key], sweep, folder, goes_on)
+        except InputError as error:
+            values = ", ".join(f"{key}={value}" for key, value in point.items())
+            raise InputError(f"The sweep's point {values}: {error}") from None
+        if initial is not None:
+            begins[initial.described] = None
+    return list(begins)

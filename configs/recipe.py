@@ -68,11 +68,11 @@ def digits(config: ConfigDict) -> ConfigDict:
 
 
 def finetune(config: ConfigDict, model: str, weights: str) -> ConfigDict:
-    """Published weights trained on, as the Mixer paper fine-tunes (table 2 and appendix).
+    """Published weights trained on, as the Mixer paper fine-tunes.
 
     Tolstikhin et al., 2021: SGD with momentum 0.9, batches of 512, a learning rate of 0.03 that
-    falls along a cosine after 500 steps of warm-up, gradients clipped to norm 1, no weight decay,
-    224 px, pixels scaled to [-1, 1]. The number of epochs is this project's.
+    falls along a cosine after 500 steps of warm-up, gradients clipped to norm 1, 224 px,
+    pixels scaled to [-1, 1]. The number of epochs and no weight decay are this project's.
     """
     config.init_from = weights
     config.model = ConfigDict({"name": model, "image_size": 224, "dropout_rate": 0.0})

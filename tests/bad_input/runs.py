@@ -65,7 +65,7 @@ ROWS = [
     bare(MIXING, "mixing must be a folder", USABLE, file("run/mixing", "")),
     bad(f"{START}/none", "config.init_from={here}/none: there is nothing"),
     bad(f"{START}/empty", "is a folder without best.safetensors", folder("empty")),
-    bad(f"{START}/run", DAMAGED, weights(), damaged(lambda data: data[:99])),
+    bad(f"{START}/run", "best.safetensors is damaged", weights(), damaged(lambda data: data[:99])),
     bad(f"{START}/run", "they have 3 blocks MixerBlock, and the model 2", weights(num_blocks=3)),
     bad(f"{START}/run", "LayerNorm_0/scale is [32], and the model's [64]", weights(width=32)),
     bad(

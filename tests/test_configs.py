@@ -74,8 +74,8 @@ def test_the_docstring_says_how_to_run_it_and_what_came_out(name):
             assert f"| {COUNTS[name]:,} | {figures[0]} |" in Path("README.md").read_text()
 
 
-# `make test` has one config of each model, and of each variant.
-QUICK = {("mixer", "digits"), ("fnet", ""), ("gmlp", "paper")}
+# `make test` has two of them.
+QUICK = {("mixer", "digits"), ("fnet", "")}
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,7 @@ def test_launch_runs_it_for_two_steps(name, variant, launch_main, tiny_npz, tmp_
     assert not any("top5" in name for name in {**results, **record})  # of two classes
 
 
+@pytest.mark.slow
 def test_every_setting_is_read_by_a_run(monkeypatch, tiny_npz, tmp_path):
     config = tiny.config(tiny_npz, num_epochs=1, batch_size=18)
     sections = (

@@ -92,6 +92,7 @@ def test_the_folder_names_the_command_that_evaluates_it_and_goes_on(config_file,
     assert [line[:9] for line in out if line.startswith("epoch")] == ["epoch 2/2"]
 
 
+@pytest.mark.slow
 def test_a_preset_of_ours_that_a_config_changed_is_not_taken_for_ours(config_file, tmp_path):
     workdir = f"--workdir={tmp_path / 'run'}"
     status, trained, err = launch(f"--config={config_file}", "--config.num_epochs=1", workdir)

@@ -68,9 +68,8 @@ def test_logits_and_gradients(name):
     assert max(jax.tree.leaves(errors)) < 1e-4, errors
 
 
-@pytest.mark.parametrize(
-    "name", [NAMES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
 def test_twenty_steps(name):
     """The very step that trains, on fixed batches, without dropout and augmentation."""
     steps, batch_size = 20, 8

@@ -93,6 +93,7 @@ class _Opened(dict):
         pass
 
 
+@pytest.mark.slow
 def test_the_authors_mixer_is_the_papers_equations_in_flax(expected):
     """The same file through Flax's own modules, as the paper describes them."""
     params = traverse_util.unflatten_dict(stored("mixer_authors"), sep="/")

@@ -53,6 +53,7 @@ def test_divergence_names_the_step_and_keeps_the_last_good_checkpoint(start, tmp
     assert tiny.history(broken) == tiny.history(straight)
 
 
+@pytest.mark.slow
 def test_a_validation_loss_that_is_not_finite(start, tmp_path, monkeypatch):
     evaluate = programs.EvaluationProgram.__call__
 

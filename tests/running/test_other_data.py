@@ -144,6 +144,7 @@ def sweep(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_a_sweep_does_not_go_on_with_other_data(sweep, launch_main, tmp_path, capsys, monkeypatch):
     assert launch_main(*sweep, "--sweep.num_trials=1") == 0
     write(tmp_path / "set.npz", training=slice(30))

@@ -92,14 +92,9 @@ def left_behind(config, path):
     }
 
 
-@pytest.mark.parametrize(
-    ("model", "devices"),
-    [
-        ("mixer", 1),
-        *(pytest.param(model, 1, marks=pytest.mark.slow) for model in ("fnet", "gmlp")),
-        *(pytest.param(model, 2, marks=pytest.mark.slow) for model in ("mixer", "fnet", "gmlp")),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("model", ["mixer", "fnet", "gmlp"])
 def test_a_run_in_pieces_is_the_run_in_one_go(noise, tmp_path, model, devices):
     straight, pieces = tmp_path / "straight", tmp_path / "pieces"
 

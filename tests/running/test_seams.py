@@ -192,7 +192,7 @@ SEAMS = {
 
 
 # Those of `make test`; `make test-all` has them all.
-QUICK = ("muon", "cosine", "own block")
+QUICK = ("muon", "own block")
 
 
 def arguments_of(source, changes):
@@ -230,6 +230,7 @@ def test_a_seam_trains_and_goes_on_to_the_bit(launch_main, tiny_npz, tmp_path, n
     assert launch_main(workdir, "--mode=evaluate") == 0
 
 
+@pytest.mark.slow
 def test_a_writer_of_the_users_own_is_told_of_each_epoch(launch_main, tiny_npz, tmp_path):
     arguments = arguments_of(tiny_npz, ["writers=my_package:Lines"])
     assert launch_main(*arguments, f"--workdir={tmp_path}") == 0

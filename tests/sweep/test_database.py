@@ -173,6 +173,7 @@ def test_workers_that_ask_at_the_same_moment_share_without_overlap(worker, strat
     assert len({row["values"][RATE] for row in rows}) == 8  # points of two seeds
 
 
+@pytest.mark.slow
 def test_a_dead_workers_trials_are_taken_up_again(worker):
     dead, living = worker("dead"), worker("living")
     with living:  # says that it is alive; the other has never entered

@@ -27,7 +27,8 @@ def arguments_of(written):
     return [f"--sweep.{key}={value}" for key, value in written.items()]
 
 
-@pytest.mark.parametrize("side_by_side", [1, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("side_by_side", [1, 4])
 def test_a_trial_that_diverges_touches_no_other(
     launch_main, settings, tmp_path, side_by_side, capsys
 ):
@@ -53,6 +54,7 @@ def test_a_trial_that_diverges_touches_no_other(
         assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_every_trial_diverges(launch_main, settings, tmp_path, capsys):
     written = {RATE: [1e30, 1e31], "num_epochs": [2]}
     assert launch_main(*settings, *arguments_of(written), f"--workdir={tmp_path}/sweep") == 0

@@ -180,6 +180,7 @@ class Device:
         return {"bytes_limit": self.memory, "bytes_in_use": 0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 2])
 def test_as_many_trials_as_there_is_memory_for(base, tmp_path, number):
     sweep = Sweep.read(base, {RATE: [0.1]})

@@ -90,6 +90,7 @@ def test_a_damaged_file_is_named_with_what_to_do(launch_main, sweep, capsys, fil
     assert f"remove the folder {(sweep / file).parent} and give the same command again" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("removed", ["trials/0001", "groups/0000", "groups/0001"])
 def test_what_was_removed_is_trained_anew(launch_main, finished, sweep, capsys, removed):
     kept = {path: path.stat().st_mtime_ns for path in sweep.glob("trials/*/trial.json")}

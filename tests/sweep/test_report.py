@@ -127,6 +127,7 @@ def sweep(launch_main, tiny_npz, tmp_path_factory):
     return SweepFolder(path)
 
 
+@pytest.mark.slow
 def test_the_csv_holds_every_trial(sweep):
     with sweep.table.open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -142,6 +143,7 @@ def test_the_csv_holds_every_trial(sweep):
             assert "Training diverged" in row["message"] and row["test_accuracy"] == ""
 
 
+@pytest.mark.slow
 def test_every_trial_is_a_run_folder(sweep):
     for number in range(12):
         folder, outcome = sweep.run_folder(number), sweep.read_outcome(number)
@@ -154,6 +156,7 @@ def test_every_trial_is_a_run_folder(sweep):
     assert not list(sweep.groups.glob("*/checkpoints"))  # which the trials' own have replaced
 
 
+@pytest.mark.slow
 def test_the_pictures_show_what_was_measured(sweep, launch_main, figures):
     assert launch_main(f"--workdir={sweep.path}") == 0
     outcomes = [sweep.read_outcome(number) for number in range(12)]
@@ -249,6 +252,7 @@ def test_the_epochs_that_a_trial_will_have():
     assert culling.expected_epochs(3, 10, (), 2) == 7
 
 
+@pytest.mark.slow
 def test_no_picture_ends_a_sweep(sweep, launch_main, monkeypatch, capfd):
     def fail(*arguments, **options):
         raise ValueError("Key backend: no valid value")
@@ -262,6 +266,7 @@ def test_no_picture_ends_a_sweep(sweep, launch_main, monkeypatch, capfd):
     assert {"dimensions.png", "heat_map.png", "learning_curves.png"} <= drawn
 
 
+@pytest.mark.slow
 def test_tensorboard_is_told_the_hyperparameters(sweep):
     from tensorboardX.proto.event_pb2 import Event
     from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
@@ -308,6 +313,7 @@ def test_the_best_config_runs_as_it_is_and_gives_the_trial_again(sweep, launch_m
     )
 
 
+@pytest.mark.slow
 def test_a_finished_sweep_only_reports(sweep, launch_main, capsys):
     before = {path: path.stat().st_mtime_ns for path in sweep.trials.rglob("*")}
     table = sweep.table.read_text()

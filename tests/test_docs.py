@@ -1,4 +1,4 @@
-"""The examples of docs/using.md and docs/weights.md run, one after another."""
+"""The examples of docs/using.md, docs/mixing.md and docs/weights.md run, one after another."""
 
 import dataclasses
 import re
@@ -14,12 +14,12 @@ DOCS = Path(__file__).parents[1] / "docs"
 PUBLISHED = Path(__file__).parent / "parity" / "published" / "mixer_authors.npz"
 
 
-def run_examples(page, number):
-    """Runs the Python of a page, and returns the names that it leaves."""
+def run_examples(page, number, names=None):
+    """Runs the Python of a page, after that of another, and returns the names that it leaves."""
     path = DOCS / page
     snippets = re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL)
     assert len(snippets) == number
-    names = {}
+    names = {} if names is None else names
     for snippet in snippets:
         exec(compile(snippet, str(path), "exec"), names)
     return names
@@ -28,7 +28,7 @@ def run_examples(page, number):
 @pytest.mark.slow  # it trains as a user does
 def test_the_examples_of_using_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    names = run_examples("using.md", 4)
+    names = run_examples("mixing.md", 1, run_examples("using.md", 4))
     assert names["predictions"].top(1)[0][0].class_name == "0"
     assert names["classifier"].layers() == (
         *("stem", "MixerBlock_0", "MixerBlock_1", "pooled", "head"),
@@ -37,6 +37,8 @@ def test_the_examples_of_using_run(tmp_path, monkeypatch, capsys):
     assert list(names["outputs"]) == list(names["classifier"].layers())
     tokens = np.asarray(names["tokens"]).mean(axis=1)
     np.testing.assert_allclose(tokens, names["pooled"][:8], rtol=1e-4, atol=1e-4)
+    assert names["units"].shape == (64, 64) and names["grid"] == (8, 8)
+    assert (tmp_path / "units.png").exists() and (tmp_path / "by_depth.png").exists()
     assert "zero.png 0 " in capsys.readouterr().out
 
 

@@ -26,6 +26,10 @@ ALLOWED = {
     "inference": {
         *("data", "errors", "files", "learning", "models", "running", "settings", "show"),
     },
+    "pictures": {
+        *("data", "errors", "files", "inference", "learning", "models", "running", "settings"),
+        "show",
+    },
     "sweep": {
         *("data", "errors", "files", "learning", "models", "running", "settings", "show"),
         "weights",
@@ -36,6 +40,7 @@ ALLOWED = {
             "files",
             "inference",
             "models",
+            "pictures",
             "running",
             "settings",
             "show",
@@ -69,7 +74,11 @@ ORDER = {
         "evaluation_program programs progress failures outcome run points group_files restore "
         "trainer evaluation solo manual"
     ),
-    "inference": "pixels paths predictions contact_sheet trained files __init__",
+    "inference": (
+        "pixels paths predictions contact_sheet trained files runners exporters exported agreement "
+        "export __init__"
+    ),
+    "pictures": "theme mixing kernels depth receptive_field mixing_files __init__",
     "sweep": (
         "space strategies definition culling records database_url storage folder ranking live "
         "marks heat_map parallel pictures data checking capacity tpe importance retry store study "

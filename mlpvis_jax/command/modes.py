@@ -75,6 +75,18 @@ def _predict(call: Call) -> None:
     predict_files(call.config, call.folder, images)
 
 
+def _mixing(call: Call) -> None:
+    from mlpvis_jax.pictures.mixing_files import show_mixing
+
+    show_mixing(call.config, call.folder)
+
+
+def _export(call: Call) -> None:
+    from mlpvis_jax.inference.export import export_run
+
+    export_run(call.config, call.folder, call.flags["format"], call.flags["image_size"])
+
+
 def _print_what_is_left(call: Call, results: Mapping[str, Any]) -> None:
     """Prints where the run's files are, and the commands that use them."""
     from mlpvis_jax.show.terminal import print_header
@@ -113,6 +125,15 @@ MODES: Mapping[str, Mode] = {
             "images": Flag(
                 "IMAGES", "files, folders or patterns, such as 'a.png photos **/*.jpg'", True
             )
+        },
+    ),
+    "mixing": Mode(_mixing, "draws what the mixing across tokens has learned"),
+    "export": Mode(
+        _export,
+        "writes the best weights of a run as a program for other programs",
+        {
+            "format": Flag("stablehlo|onnx", "what it is written as; by default stablehlo"),
+            "image_size": Flag("any", "images of any size are taken, and none are resized"),
         },
     ),
 }

@@ -4,7 +4,7 @@ U = LN(X + Re(F_tokens(F_channels(X))))     F is the unnormalised discrete Fouri
 Y = LN(U + W2 gelu(W1 U))
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +57,8 @@ def fourier_mixing(inputs: jax.Array) -> jax.Array:
 
 
 def _transform(inputs: jax.Array) -> jax.Array:
+    if not isinstance(inputs.shape[0], int):  # a symbol of `jax.export`
+        return fourier_mixing_by_whole_tables(inputs)
     # What is folded cannot be spread over devices, by a mesh's explicit axes, where that is uneven.
     along_tokens, _, along_channels = jax.typeof(inputs).sharding.spec
     is_whole = along_tokens is None and along_channels is None
@@ -87,6 +89,26 @@ def fourier_mixing_by_matrices(inputs: jax.Array) -> jax.Array:
     return jnp.concatenate([even[:1], middle - odd, even[pairs + 1 :], mirrored])
 
 
+def fourier_mixing_by_whole_tables(inputs: jax.Array) -> jax.Array:
+    """The same transform as C_t X C_c - S_t X S_c, nothing folded.
+
+    It is slower, and serves programs that `jax.export` makes for any number of tokens, where the
+    fast transform is not to be had and sizes cannot be halved.
+    """
+    precision = jax.lax.Precision.HIGHEST
+    pairs = zip(_cosine_sine(inputs.shape[0]), _cosine_sine(inputs.shape[2]), strict=True)
+    cosines, sines = (
+        jnp.einsum(
+            "jkd,dc->jkc",
+            jnp.einsum("jt,tkd->jkd", of_tokens, inputs, precision=precision),
+            of_channels,
+            precision=precision,
+        )
+        for of_tokens, of_channels in pairs
+    )
+    return cosines - sines
+
+
 def _fold(inputs: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
     """Sums and differences of entries j and n - j; entries that are their own mirror stay sums."""
     size = inputs.shape[axis]
@@ -114,11 +136,15 @@ def _product(
     return outputs.reshape(rows, batch, channels)
 
 
-def _cosine_sine(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The real and the negated imaginary part of the DFT matrix, float32 [size, size]."""
+def _cosine_sine(size: Any) -> tuple[Any, Any]:
+    """The real and the negated imaginary part of the DFT matrix, float32 [size, size].
+
+    They are NumPy's; where the size is a symbol of `jax.export`, they are computed in the program.
+    """
+    numpy = np if isinstance(size, int) else jnp
     # The product of indices is reduced modulo size first, which keeps the angles exact.
-    angles = 2 * np.pi * (np.outer(np.arange(size), np.arange(size)) % size) / size
-    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+    angles = 2 * np.pi * (numpy.outer(numpy.arange(size), numpy.arange(size)) % size) / size
+    return numpy.cos(angles).astype(np.float32), numpy.sin(angles).astype(np.float32)
 
 
 class FNetBlock(nn.Module):

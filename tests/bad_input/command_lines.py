@@ -54,6 +54,7 @@ ROWS = [
     bad("--images=*.png", "--images is a flag of --mode=predict, and the mode is train"),
     bad("--mode=evaluate --images=a.png", "--images is a flag of --mode=predict", "is evaluate"),
     bad("--mode=predict --images=*.png --workdir=", "--mode=predict needs --workdir"),
+    bad("--mode=mixing --workdir=", "--mode=mixing needs --workdir"),
     bare("--mode=predict --images=*.png", "--mode=predict needs --config=FILE"),
     bad("--mode=predict --images=*.png --sweep.seed=[0,1]", "--mode=predict is of one run"),
     bad("--mode=", "--mode= is unknown"),

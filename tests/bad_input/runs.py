@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 from tests.bad_input.table import bad, bare, checkpoint, damaged, file, folder, images, run, weights
 
 EVALUATE = "--mode=evaluate --workdir={here}/run"
+MIXING = "--mode=mixing --workdir={here}/run"
 PREDICT = "--mode=predict --workdir={here}/run --images"
 WEIGHTS = "{here}/run/best.safetensors"
 DAMAGED = "best.safetensors is damaged or no safetensors file"
@@ -82,6 +83,7 @@ ROWS = [
     bad(f"{FREEZE}=*", "leaves nothing to train; '!head/*' trains the head alone"),
     bad(f"{FREEZE}=head/* {RATE}", "is of no use where", "freezes the head"),
     bad(f"{RATE} --config.optimizer.learning_rate=0", "is of no use with"),
+    bare(MIXING, "mixing must be a folder", USABLE, file("run/mixing", "")),
     bare(f"{PREDICT}={{here}}/none.png", "none.png names no image (.png, .jpg", USABLE),
     bare(f"{PREDICT}={{here}}/*.jpg", "{here}/*.jpg names no image", USABLE, PICTURE),
     bare(f"{PREDICT}='{{here}}/a.png *.jpg'", "*.jpg names no image", USABLE, PICTURE),

@@ -1,0 +1,42 @@
+"""Pictures of what a classifier has learned and how it errs, and the statistics behind them.
+
+A function `draw_...` takes arrays and returns a Matplotlib Figure, which a notebook shows and
+`figure.savefig(path)` saves; within `themed(LIGHT)` or `themed(DARK)` it looks as in the report.
+"""
+
+from mlpvis_jax.pictures.depth import draw_by_depth
+from mlpvis_jax.pictures.kernels import draw_kernels
+from mlpvis_jax.pictures.mixing import (
+    Kernels,
+    Measures,
+    entropy,
+    grid_of,
+    measure,
+    order_in_pairs,
+    token_kernels,
+)
+from mlpvis_jax.pictures.receptive_field import (
+    draw_receptive_fields,
+    field_distance,
+    receptive_fields,
+)
+from mlpvis_jax.pictures.theme import DARK, LIGHT, png, themed
+
+__all__ = [
+    "DARK",
+    "LIGHT",
+    "Kernels",
+    "Measures",
+    "draw_by_depth",
+    "draw_kernels",
+    "draw_receptive_fields",
+    "entropy",
+    "field_distance",
+    "grid_of",
+    "measure",
+    "order_in_pairs",
+    "png",
+    "receptive_fields",
+    "themed",
+    "token_kernels",
+]

@@ -62,7 +62,6 @@ START = "--workdir={here}/new --config.init_from={here}"
 FREEZE = "--config.optimizer.freeze"
 RATE = "--config.optimizer.head_learning_rate=0.1"
 ROWS = [
-    bare(MIXING, "mixing must be a folder", USABLE, file("run/mixing", "")),
     bad(f"{START}/none", "config.init_from={here}/none: there is nothing"),
     bad(f"{START}/empty", "is a folder without best.safetensors", folder("empty")),
     bad(f"{START}/run", "best.safetensors is damaged", weights(), damaged(lambda data: data[:99])),
@@ -84,6 +83,7 @@ ROWS = [
     bad(f"{FREEZE}=*", "leaves nothing to train; '!head/*' trains the head alone"),
     bad(f"{FREEZE}=head/* {RATE}", "is of no use where", "freezes the head"),
     bad(f"{RATE} --config.optimizer.learning_rate=0", "is of no use with"),
+    bare(MIXING, "mixing must be a folder", USABLE, file("run/mixing", "")),
     bare(f"{PREDICT}={{here}}/none.png", "none.png names no image (.png, .jpg", USABLE),
     bare(f"{PREDICT}={{here}}/*.jpg", "{here}/*.jpg names no image", USABLE, PICTURE),
     bare(f"{PREDICT}='{{here}}/a.png *.jpg'", "*.jpg names no image", USABLE, PICTURE),

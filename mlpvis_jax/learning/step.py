@@ -1,4 +1,4 @@
-"""One training step, K of them as one program, and the evaluation of a set: all pure functions.
+"""One training step, K of them as one program, evaluation and prediction: all pure functions.
 
 Randomness is a function of (seed, step), and of an example's index in the batch where the example
 is augmented; so a run that goes on from a state draws what an undisturbed one would have drawn.
@@ -198,3 +198,30 @@ def make_evaluation(learner: Learner, batch_of: BatchOf, axis_names: tuple[str, 
         return jax.tree.map(jnp.add, sums, found)
 
     return evaluation
+
+
+def make_prediction(
+    learner: Learner, batch_of: BatchOf, num_steps: int, axis_names: tuple[str, ...]
+) -> Callable:
+    """Builds the program that gives the logits of a chunk of batches.
+
+    Its arguments: the parameters, what the feed keeps on the device and its chunk. It returns
+    float32 [shards, steps, batch of a shard, classes], those of all devices on each; what a padded
+    example gives is of no use.
+
+    Args:
+      learner: the functions that a step is made of.
+      batch_of: gives the batch of a step.
+      num_steps: batches of the chunk.
+      axis_names: device axes that a batch is cut over; () on one device.
+    """
+
+    def prediction(params: Any, resident: Any, chunk: Any) -> jax.Array:
+        def take(index: jax.Array) -> jax.Array:
+            batch = batch_of(resident, chunk, index)
+            return learner.predict(params, learner.prepare(batch.images))
+
+        logits = jax.lax.map(take, jnp.arange(num_steps))
+        return jax.lax.all_gather(logits, axis_names) if axis_names else logits[None]
+
+    return prediction

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlpvis_jax.data.resident import ResidentSet
+from mlpvis_jax.data.resident import PADDING, ResidentSet, rows_in_order
 from mlpvis_jax.learning import metrics
 from mlpvis_jax.learning.state import EpochTotals, TrainState
-from mlpvis_jax.learning.step import Learner, make_dispatch, make_evaluation, make_step
+from mlpvis_jax.learning.step import Learner, make_dispatch, make_evaluation, make_prediction, make_step
 from mlpvis_jax.running.feed import EvaluationFeed, Feed, ResidentFeed
 from mlpvis_jax.running.placement import Layout, Placement, num_microbatches
 from mlpvis_jax.running.plan import Plan
@@ -135,6 +135,49 @@ class EvaluationProgram:
         return [metrics.means_of(self._metrics, one) for one in fetched]
 
 
+class PredictionProgram:
+    """Logits of every example of a set; compiled when it is made, for sets and parameters like these.
+
+    Args:
+      placement: where it runs.
+      learner: the functions that a step is made of.
+      examples: a set; others of as many images of the same shape can be predicted, too.
+      batch_size: images in memory at once, over all devices.
+      params: of one run, on the host.
+    """
+
+    def __init__(
+        self,
+        placement: Placement,
+        learner: Learner,
+        examples: ResidentSet,
+        batch_size: int,
+        params: Any,
+    ) -> None:
+        self._placement = placement
+        self._params = placement.place([params])
+        self._rows = rows_in_order(len(examples), batch_size, placement.num_shards)
+        self._chunk = placement.shard(self._rows)
+        resident = placement.share(examples)
+        self._predict = placement.compile(
+            make_prediction(
+                learner, EvaluationFeed.batch, len(self._rows), placement.axis_names
+            ),
+            (_PER_RUN, _SHARED, _SHARED),
+            (self._params, resident, self._chunk),
+        )
+
+    def __call__(self, examples: ResidentSet) -> np.ndarray:
+        """Computes the logits of a set in its order, float32 [number, classes]."""
+        resident = self._placement.share(examples)
+        found = self._predict(1, self._params, resident, self._chunk)
+        (logits,) = self._placement.fetch(found, 1)
+        rows = self._rows.swapaxes(0, 1)  # as the logits lie: [shards, steps, rows of a shard]
+        ordered = np.empty((len(examples), logits.shape[-1]), np.float32)
+        ordered[rows[rows != PADDING]] = logits[rows != PADDING]
+        return ordered
+
+
 class Programs:
     """All that is compiled for runs of one shape: training and validation, and the test.
 
@@ -207,6 +250,11 @@ class Programs:
                 self._test = self._evaluation(self.task.test, placed)
             found += self._test(len(some), placed)
         return found
+
+    def prediction(self, params: Any) -> PredictionProgram:
+        """Compiles what gives the logits of the test set, or of one like it, with parameters."""
+        learner, examples = self.plan.learner, self.task.test
+        return PredictionProgram(self.placement, learner, examples, self._batch_size, params)
 
     def _evaluation(self, examples: ResidentSet, params: Any) -> EvaluationProgram:
         learner = self.plan.learner

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mlpvis_jax.files.place import find_folder
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.settings.config import RunConfig
 
@@ -62,9 +63,16 @@ def _train(call: Call) -> None:
 
 
 def _evaluate(call: Call) -> None:
-    from mlpvis_jax.running.evaluation import evaluate
+    from mlpvis_jax.report.evaluation import evaluate_and_report
 
-    _print_results(evaluate(call.config, call.folder))
+    output = call.flags["output"]
+    results = evaluate_and_report(
+        call.config,
+        call.folder,
+        output=None if output is None else find_folder(output, "--output"),
+        corruptions=call.flags["corruptions"],
+    )
+    _print_results(results)
 
 
 def _print_what_is_left(call: Call, results: Mapping[str, Any]) -> None:
@@ -94,7 +102,19 @@ def _print_results(results: Mapping[str, Any]) -> None:
         print(f"Test top 5 accuracy: {round(results['test_top5_accuracy'] * 100, 2)}%")
 
 
+_CORRUPTIONS = Flag(
+    "all|NAMES",
+    "also tests on corrupted images, of five strengths each: all, or names with commas",
+)
+
 MODES: Mapping[str, Mode] = {
     "train": Mode(_train, "trains a run, or goes on with it"),
-    "evaluate": Mode(_evaluate, "tests the best weights of a run"),
+    "evaluate": Mode(
+        _evaluate,
+        "tests the best weights of a run, and writes a report",
+        {
+            "output": Flag("FOLDER", "of the report; by default report/ in the run's folder"),
+            "corruptions": _CORRUPTIONS,
+        },
+    ),
 }

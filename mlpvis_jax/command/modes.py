@@ -26,7 +26,7 @@ class Call:
 
 @dataclasses.dataclass(frozen=True)
 class Flag:
-    """A flag that one mode alone has.
+    """A flag that only the modes have that list it.
 
     Attributes:
       metavar: stands for its value in the help.
@@ -44,14 +44,17 @@ class Mode:
     """A row of MODES.
 
     Attributes:
-      run: does what the mode is for, and prints what came out.
+      run: does what the mode is for, and prints what came out. It is given a Call; if the mode
+        needs no run, the values of its own flags alone, by name.
       meaning: one line for a person.
-      flags: its own flags by name.
+      flags: its own flags by name; several modes may have a flag of one name.
+      needs_run: the mode is of one run, whose settings and folder are read first.
     """
 
-    run: Callable[[Call], None]
+    run: Callable[[Any], None]
     meaning: str
     flags: Mapping[str, Flag] = dataclasses.field(default_factory=dict)
+    needs_run: bool = True
 
 
 def _train(call: Call) -> None:
@@ -73,6 +76,16 @@ def _evaluate(call: Call) -> None:
         corruptions=call.flags["corruptions"],
     )
     _print_results(results)
+
+
+def _compare(flags: Mapping[str, str | None]) -> None:
+    from mlpvis_jax.report.comparison import compare
+    from mlpvis_jax.running.machine import keep_compiled_programs
+
+    keep_compiled_programs()
+    workdirs = flags["workdirs"]
+    assert workdirs is not None  # it is needed
+    compare(workdirs, find_folder(flags["output"] or "comparison", "--output"))
 
 
 def _print_what_is_left(call: Call, results: Mapping[str, Any]) -> None:
@@ -116,5 +129,18 @@ MODES: Mapping[str, Mode] = {
             "output": Flag("FOLDER", "of the report; by default report/ in the run's folder"),
             "corruptions": _CORRUPTIONS,
         },
+    ),
+    "compare": Mode(
+        _compare,
+        "compares runs: settings, accuracies, learning curves, predictions",
+        {
+            "workdirs": Flag(
+                "PATTERNS",
+                "folders of runs, such as 'runs/*'; several with commas",
+                is_needed=True,
+            ),
+            "output": Flag("FOLDER", "of the comparison; by default comparison/ here"),
+        },
+        needs_run=False,
     ),
 }

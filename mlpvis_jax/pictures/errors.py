@@ -40,7 +40,8 @@ def draw_confusion(
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     is_large = number > _NAMED
     side = 12.0 if is_large and groups is None else 7.4
-    figure = empty_figure(side, 0.92 * side)
+    # The names of groups take some of the width, and the matrix is a square.
+    figure = empty_figure(side, 0.7 * side if is_large and groups is not None else 0.86 * side)
     axes = figure.subplots()
     # A root shows the few that go astray beside the many that do not.
     picture = axes.imshow(
@@ -87,7 +88,7 @@ def _write_counts(axes: Any, matrix: np.ndarray, shares: np.ndarray) -> None:
     paper, ink = (matplotlib.rcParams[key] for key in ("axes.facecolor", "text.color"))
     for (row, column), count in np.ndenumerate(matrix):
         if count:
-            colour = paper if shares[row, column] > 0.3 else ink
+            colour = paper if shares[row, column] > 0.15 else ink
             text = {"ha": "center", "va": "center", "fontsize": 8 if len(matrix) <= 12 else 6}
             axes.text(column, row, f"{count:,}", color=colour, **text)
 
@@ -95,7 +96,7 @@ def _write_counts(axes: Any, matrix: np.ndarray, shares: np.ndarray) -> None:
 def draw_class_accuracy(
     names: Sequence[str], correct: np.ndarray, counts: np.ndarray, unit: str = "class"
 ) -> Any:
-    """Draws the accuracy of each class with its 95 % Wilson interval, the highest on top.
+    """Draws the accuracy of each class with its 95% Wilson interval, the highest on top.
 
     Args:
       names: of the classes.
@@ -123,11 +124,11 @@ def draw_class_accuracy(
         heights = np.arange(len(some))
         axes.axvline(mean, color="C1", linewidth=1, linestyle="--", zorder=1)
         axes.hlines(heights, low[some], high[some], color="C0", linewidth=1.4, alpha=0.45)
-        axes.plot(accuracy[some], heights, "o", color="C0", markersize=3.6)
+        axes.plot(accuracy[some], heights, "o", color="C0", markersize=3.6, clip_on=False)
         labels = [_short(names[place]) for place in some]
         axes.set_yticks(heights, labels, fontsize=6.8 if rows > 30 else 8.5)
         axes.set_ylim(rows - 0.4, -0.6)
-        axes.set_xlim(0, 1)
+        axes.set_xlim(math.floor(low[order].min() * 10) / 10, math.ceil(high[order].max() * 10) / 10)
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.grid(axis="x")
         axes.tick_params(axis="y", length=0)
@@ -164,7 +165,7 @@ def draw_reliability(found: Reliability) -> Any:
     above.vlines(found.confidence[some], low[some], high[some], color="C0", linewidth=1.2)
     above.plot(
         found.confidence[some], found.accuracy[some], "o", color="C0", markersize=4,
-        label="mean confidence and accuracy, with 95 % interval",
+        label="mean confidence and accuracy, with 95% interval",
     )  # fmt: skip
     above.set_ylim(0, 1)
     above.set_ylabel("accuracy")

@@ -193,10 +193,10 @@ header p{margin:.4rem 0 0;overflow-wrap:anywhere}
 p{margin:0 0 1rem;max-width:42rem}
 section{margin-top:3.2rem;padding-top:1.6rem;border-top:1px solid var(--faint)}
 a{color:var(--link);text-decoration-thickness:1px;text-underline-offset:.18em}
-.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr));gap:1.3rem 1.5rem;
+.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.75rem,1fr));gap:1.3rem 1.5rem;
  margin:2.2rem 0 1.6rem}
 dt{font-size:.85rem}
-dd{margin:0;font-size:1.4rem;font-weight:600;letter-spacing:-.01em;
+dd{margin:0;font-size:1.3rem;white-space:nowrap;font-weight:600;letter-spacing:-.01em;
  font-variant-numeric:tabular-nums}
 nav ul{list-style:none;display:flex;flex-wrap:wrap;gap:.3rem 1.2rem;margin:0;padding:0;
  font-size:.92rem}

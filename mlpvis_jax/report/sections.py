@@ -25,21 +25,21 @@ _ERRORS = 24  # images on the sheet
 
 
 def percent(share: float) -> str:
-    """Such as "47.7 %"."""
-    return f"{share * 100:.1f} %"
+    """Such as "47.7%"."""
+    return f"{share:.1%}"
 
 
 def interval(correct: int, count: int) -> str:
-    """The 95 % Wilson interval of a share, such as "46.7 to 48.7 %"."""
+    """The 95% Wilson interval of a share, such as "46.7 to 48.7%"."""
     low, high = wilson_interval(np.asarray(correct), np.asarray(count))
-    return f"{low * 100:.1f} to {high * 100:.1f} %"
+    return f"{low * 100:.1f} to {high:.1%}"
 
 
 def facts(measured: Measured) -> dict[str, str]:
     """Lists what stands large at the top of the report."""
     results, right = measured.results, measured.predictions.are_right
     found = {"test accuracy": percent(results["test_accuracy"])}
-    found["95 % interval"] = interval(int(right.sum()), len(right))
+    found["95% interval"] = interval(int(right.sum()), len(right))
     if "test_top5_accuracy" in results:
         found["top-5 accuracy"] = percent(results["test_top5_accuracy"])
     found["loss, nats"] = f"{results['test_loss']:.3f}"
@@ -86,7 +86,7 @@ def classes(measured: Measured) -> Section:
     matrix, names = measured.matrix, measured.class_names
     correct, counts = matrix.diagonal(), matrix.sum(axis=1)
     caption = (
-        "Accuracy of each class, with its 95 % Wilson interval; the dashed line is the accuracy of "
+        "Accuracy of each class, with its 95% Wilson interval; the dashed line is the accuracy of "
         "all images. An interval is as wide as it is because a class has few test images."
     )
     picture = Picture(
@@ -94,7 +94,7 @@ def classes(measured: Measured) -> Section:
     )
     order = np.lexsort((np.arange(len(names)), -correct / np.maximum(counts, 1)))
     rows = [_class_row(measured, matrix, int(label)) for label in order if counts[label]]
-    columns = ("class", "#images", "#accuracy", "#95 % interval", "#precision", "most often taken for")
+    columns = ("class", "#images", "#accuracy", "#95% interval", "#precision", "most often taken for")
     table = Table(columns, rows, f"All {len(rows):,} classes as a table", is_closed=True)
     return Section("Accuracy of each class", [picture, table])
 
@@ -124,7 +124,7 @@ def superclass_accuracy(measured: Measured) -> Section | None:
     within = right - int(measured.predictions.are_right.sum())
     text = (
         f"Of all images, {percent(right / counts.sum())} are given a class of the right superclass "
-        f"(95 % interval: {interval(right, int(counts.sum()))}). "
+        f"(95% interval: {interval(right, int(counts.sum()))}). "
     )
     if errors:
         text += f"Of the errors, {percent(within / errors)} stay within the superclass."

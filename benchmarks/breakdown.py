@@ -46,6 +46,7 @@ from benchmarks.experiment import Epochs, with_images
 from benchmarks.rounds import interleaved, summarize
 from mlpvis_jax.data.resident import Batch, ResidentSet, rows_in_order, shuffle
 from mlpvis_jax.models import Classifier
+from mlpvis_jax.models.features import Outputs
 from mlpvis_jax.running.placement import DataParallel, describe_devices
 from mlpvis_jax.running.plan import Plan
 from mlpvis_jax.running.task import Task
@@ -60,14 +61,18 @@ StepSeconds = Callable[[float], float]
 class WithoutBackward(Classifier):
     """The classifier, of which no gradient is computed."""
 
-    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
-        return jax.lax.stop_gradient(super().__call__(images, train))
+    def __call__(
+        self, images: jax.Array, train: bool = False, outputs: Outputs | None = None
+    ) -> jax.Array:
+        return jax.lax.stop_gradient(super().__call__(images, train, outputs))
 
 
 class MeanPixel(Classifier):
     """The mean of an image's pixels as the logit of every class: reads all of them, and no more."""
 
-    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(
+        self, images: jax.Array, train: bool = False, outputs: Outputs | None = None
+    ) -> jax.Array:
         mean = images.mean(axis=(1, 2, 3))
         return jnp.broadcast_to(mean[:, None], (len(images), self.num_classes))
 

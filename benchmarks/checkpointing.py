@@ -20,10 +20,12 @@ from benchmarks import images, recipes, record, tables
 from benchmarks.experiment import Epochs, with_images
 from benchmarks.rounds import interleaved, summarize
 from mlpvis_jax.files.checkpoint import Checkpoints
+from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.learning.metrics import no_sums
 from mlpvis_jax.learning.state import TrainState
 from mlpvis_jax.running.placement import DataParallel, describe_devices
-from mlpvis_jax.running.progress import RunProgress, snapshot
+from mlpvis_jax.running.progress import RunProgress
+from mlpvis_jax.running.run import Run, snapshot
 from mlpvis_jax.running.task import Task
 from mlpvis_jax.settings.config import RunConfig
 
@@ -83,15 +85,14 @@ def _measure(
     epochs = Epochs([config], task, placement)
     plan = epochs.programs.plan
     nothing = no_sums(plan.learner.metrics, plan.learner.num_classes)
-    progress = RunProgress.start(config, plan.initial_state(config), nothing)
+    run = Run(0, config, RunFolder(folder), lambda _: ())
+    run.progress = RunProgress.start(config, plan.initial_state(config), nothing)
     seconds: dict[str, list[float]] = {"with": [], "without": []}
     with Checkpoints(folder) as checkpoints:
 
         def save(state: TrainState, epoch: int) -> None:
             states = placement.fetch(state)
-            checkpoints.save(
-                epoch, snapshot([0], [config], [progress], states, [None], task.identity)
-            )
+            checkpoints.save(epoch, snapshot([0], [run], states, task.identity))
 
         epochs.run(0, save)
         for _, kind in interleaved(["with", "without"], settings.rounds):

@@ -9,14 +9,15 @@ from configs import mixer
 from mlpvis_jax.data.resident import rows_in_order
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.run_folder import RunFolder
-from mlpvis_jax.learning.augment import TRANSFORMS
+from mlpvis_jax.learning.evaluation import make_evaluation
 from mlpvis_jax.learning.losses import LOSSES
 from mlpvis_jax.learning.metrics import METRICS, no_sums
 from mlpvis_jax.learning.mix import MIXES
 from mlpvis_jax.learning.optimizers import OPTIMIZERS
 from mlpvis_jax.learning.schedules import SCHEDULES
 from mlpvis_jax.learning.state import EpochTotals
-from mlpvis_jax.learning.step import make_dispatch, make_evaluation, make_step
+from mlpvis_jax.learning.step import make_dispatch, make_step
+from mlpvis_jax.learning.transforms import TRANSFORMS
 from mlpvis_jax.models import PRESETS
 from mlpvis_jax.running.choices import completed, declarations, differences
 from mlpvis_jax.running.feed import EvaluationFeed, ResidentFeed

@@ -55,12 +55,14 @@ def test_a_line_an_epoch_into_a_pipe(run):
 
 def test_the_end_names_the_files_and_the_commands(run):
     folder, printed = run
-    names = ("folder", "best epoch", "picture", "evaluate", "go on")
+    names = ("folder", "best epoch", "picture", "evaluate", "predict", "go on")
     last = {line[:12].strip(): line[12:] for line in printed[-1 - len(names) : -1]}
     assert printed[-1].startswith("Test accuracy: ") and tuple(last) == names
     assert last["folder"] == str(folder.path) and Path(last["picture"]) == folder.curves
     assert last["best epoch"].startswith("2 of 2") or last["best epoch"].startswith("1 of 2")
     assert last["evaluate"] == f"python launch.py --workdir={folder.path} --mode=evaluate"
+    images = "--mode=predict '--images=*.png'"
+    assert last["predict"] == f"python launch.py --workdir={folder.path} {images}"
     assert last["go on"] == f"python launch.py --workdir={folder.path} --config.num_epochs=4"
 
 

@@ -21,11 +21,33 @@ ALLOWED = {
     "running": {
         *("data", "errors", "files", "learning", "models", "settings", "show", "__init__"),
     },
+    "inference": {
+        *("data", "errors", "files", "learning", "models", "running", "settings", "show"),
+    },
+    "pictures": {
+        *("data", "errors", "files", "inference", "learning", "models", "running", "settings"),
+        "show",
+    },
+    "report": {
+        *("data", "errors", "files", "inference", "learning", "models", "pictures", "running"),
+        *("settings", "show"),
+    },
     "sweep": {
         *("data", "errors", "files", "learning", "models", "running", "settings", "show"),
     },
     "command": {
-        *("errors", "files", "models", "running", "settings", "show", "sweep", "weights"),
+        *(
+            "errors",
+            "files",
+            "inference",
+            "models",
+            "report",
+            "running",
+            "settings",
+            "show",
+            "sweep",
+            "weights",
+        ),
         "__init__",  # as long as there is no folder weights
     },
     "py.typed": set(),
@@ -33,23 +55,32 @@ ALLOWED = {
 # Inside a part, what each file may import of its own part: only what stands before it.
 ORDER = {
     "settings": "declared choice config override",
-    "models": "fields checks layers patches fnet gmlp mixer classifier arithmetic presets __init__",
+    "models": (
+        "fields checks layers patches scan fnet gmlp mixer features classifier arithmetic presets "
+        "__init__"
+    ),
     "learning": (
-        "augment pixels colour crops policies transforms metrics losses mix optimizers plateau "
-        "schedules state step"
+        "corruptions augment pixels colour crops policies transforms metrics losses mix "
+        "optimizers plateau schedules state averaging step evaluation"
     ),
     "files": "atomic place config_file orbax_messages checkpoint run_folder recipe weights",
     "show": (
         "drawing output fitting table terminal curves writer event_files weights_and_biases writers"
     ),
     "running": (
-        "machine interruption room task placement trials feed choices plan programs progress "
-        "failures outcome run points restore trainer evaluation solo manual"
+        "machine interruption room task placement trials feed choices plan evaluation_program "
+        "programs progress failures outcome run points group_files restore trainer evaluation solo "
+        "manual"
+    ),
+    "inference": "pixels paths predictions contact_sheet trained files __init__",
+    "pictures": "statistics theme errors learning_curves robustness __init__",
+    "report": (
+        "folder predictions page measured sections evaluation runs paired comparison __init__"
     ),
     "sweep": (
         "space strategies definition culling records database_url storage folder ranking live "
-        "marks heat_map parallel pictures data capacity tpe importance retry store database stores "
-        "report loop"
+        "marks heat_map parallel pictures data capacity tpe importance retry store study database "
+        "stores report loop"
     ),
     "command": "modes lists arguments program __init__",
 }

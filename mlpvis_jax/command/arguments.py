@@ -15,6 +15,8 @@ examples:
   mlpvis --config=gmlp --config.data.source=folder:PATH   train on your own images
   mlpvis --workdir=runs/mixer                             go on with a run
   mlpvis --workdir=runs/mixer --mode=evaluate             test its best weights, write a report
+  mlpvis --workdir=runs/mixer --mode=predict --images='*.png'
+                                                          classify images with them
   mlpvis --mode=compare --workdirs='runs/*'               compare runs
   mlpvis --config=mixer --sweep=lr_wd --workdir=runs/lr_wd
                                                           a sweep over two settings
@@ -146,7 +148,9 @@ def _check_mode(name: str, given: Mapping[str, Any], overrides: Overrides) -> No
             raise InputError(f"--mode={name} needs --{flag}={one.metavar}: {one.meaning}.")
     if MODES[name].needs_run:
         return
-    of_a_run = [flag for flag in ("config", "sweep", "storage", "workdir") if given[flag] is not None]
+    of_a_run = [
+        flag for flag in ("config", "sweep", "storage", "workdir") if given[flag] is not None
+    ]
     of_a_run += ["print_config"] if given["print_config"] else []
     of_a_run += [f"{group}.{key}" for group, keys in overrides.items() for key in keys]
     if of_a_run:

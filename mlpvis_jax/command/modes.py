@@ -88,6 +88,14 @@ def _compare(flags: Mapping[str, str | None]) -> None:
     compare(workdirs, find_folder(flags["output"] or "comparison", "--output"))
 
 
+def _predict(call: Call) -> None:
+    from mlpvis_jax.inference.files import predict_files
+
+    images = call.flags["images"]
+    assert images is not None  # the flag is needed
+    predict_files(call.config, call.folder, images)
+
+
 def _print_what_is_left(call: Call, results: Mapping[str, Any]) -> None:
     """Prints where the run's files are, and the commands that use them."""
     from mlpvis_jax.show.terminal import print_header
@@ -128,6 +136,15 @@ MODES: Mapping[str, Mode] = {
         {
             "output": Flag("FOLDER", "of the report; by default report/ in the run's folder"),
             "corruptions": _CORRUPTIONS,
+        },
+    ),
+    "predict": Mode(
+        _predict,
+        "classifies images with the best weights of a run",
+        {
+            "images": Flag(
+                "IMAGES", "files, folders or patterns, such as 'a.png photos **/*.jpg'", True
+            )
         },
     ),
     "compare": Mode(

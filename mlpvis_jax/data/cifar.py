@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
-from mlpvis_jax.data.download import UnreachableError, download
 from mlpvis_jax.data.cifar_superclasses import superclasses_of
+from mlpvis_jax.data.download import UnreachableError, download
 from mlpvis_jax.data.examples import Source
 from mlpvis_jax.data.tfds_source import find_prepared, source_of, tfds_folder
 from mlpvis_jax.errors import InputError

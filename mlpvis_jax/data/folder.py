@@ -10,15 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from mlpvis_jax.data.examples import Example, Examples, Source, fingerprint_of
-from mlpvis_jax.data.images import decode_image
+from mlpvis_jax.data.images import EXTENSIONS, NOT_DECODED, decode_image
 from mlpvis_jax.errors import InputError
 
-_EXTENSIONS = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp")
-# Images as well, but of kinds that are not decoded; to ignore them would be to lose them.
-_NOT_DECODED = (
-    *(".tif", ".tiff", ".avif", ".heic", ".heif", ".jp2", ".jxl", ".svg", ".ico", ".tga"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".dng", ".raw", ".psd", ".exr", ".dcm"),
-)
 _VALIDATION = ("validation", "val")
 _SPLITS = ("train", "test", *_VALIDATION)
 # What people call the folders of splits besides; none of them is likely to be a class.
@@ -167,7 +161,7 @@ def _list_files(root: Path, parent: Path) -> tuple[tuple[str, ...], list[_File]]
         paths = _images_below(class_folder)
         if not paths:
             raise InputError(
-                f"{class_folder} has no images ({', '.join(_EXTENSIONS)}); every class "
+                f"{class_folder} has no images ({', '.join(EXTENSIONS)}); every class "
                 "folder needs some."
             )
         for path in paths:
@@ -217,12 +211,12 @@ def _images_below(class_folder: Path) -> list[Path]:
                     "out, or make links to the images."
                 )
         for file_name in _visible(file_names):
-            if file_name.lower().endswith(_EXTENSIONS):
+            if file_name.lower().endswith(EXTENSIONS):
                 images.append(Path(folder, file_name))
-            elif file_name.lower().endswith(_NOT_DECODED):
+            elif file_name.lower().endswith(NOT_DECODED):
                 raise InputError(
                     f"{Path(folder, file_name)} is of a kind of images that is not decoded "
-                    f"({', '.join(_EXTENSIONS)} are); convert it or take it out."
+                    f"({', '.join(EXTENSIONS)} are); convert it or take it out."
                 )
     return sorted(images)
 

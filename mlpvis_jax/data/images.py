@@ -11,18 +11,27 @@ from mlpvis_jax.errors import InputError
 # The only decoders that Pillow may try: what image sets are made of, and nothing exotic.
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+DECODED_CHANNELS = tuple(_MODES)
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp")
+# Images as well, but of kinds that are not decoded; to ignore them would be to lose them.
+NOT_DECODED = (
+    *(".tif", ".tiff", ".avif", ".heic", ".heif", ".jp2", ".jxl", ".svg", ".ico", ".tga"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".dng", ".raw", ".psd", ".exr", ".dcm"),
+)
 
 # Pillow warns about images that are suspiciously large and raises for those twice as large.
 # Both are refused below by their size; a warning filter is process-wide, so it is set once.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
-def decode_image(encoded: bytes, *, channels: int, size: int | None, name: str) -> np.ndarray:
+def decode_image(
+    encoded: bytes, *, channels: int, size: int | tuple[int, int] | None, name: str
+) -> np.ndarray:
     """The pixels of a PNG, JPEG, WebP, GIF (first frame) or BMP: uint8 [height, width, channels].
 
     With `size`, the image is turned upright as its EXIF orientation says and resized to
-    `size` x `size`, whatever its proportions (Pillow's bilinear filter, which averages over
-    every source pixel when it shrinks). Without, the pixels stay as they are stored.
+    `size` x `size`, or to (height, width), whatever its proportions (see `resize_image`). Without,
+    the pixels stay as they are stored.
     16-bit grey is brought to 8; an alpha channel is dropped unless `channels` is 4.
 
     Raises InputError, with `name` for the culprit, if the image cannot be decoded or is so
@@ -41,8 +50,8 @@ def decode_image(encoded: bytes, *, channels: int, size: int | None, name: str) 
             if size is not None:
                 image = ImageOps.exif_transpose(image)
             image = _in_mode(image, _MODES[channels])
-            if size is not None and image.size != (size, size):
-                image = image.resize((size, size), Image.Resampling.BILINEAR)
+            if size is not None:
+                image = _resized(image, (size, size) if isinstance(size, int) else size)
             array = np.array(image)
     except InputError:
         raise
@@ -55,6 +64,25 @@ def decode_image(encoded: bytes, *, channels: int, size: int | None, name: str) 
             f"{name} cannot be decoded as an image ({error}); replace it or take it out."
         ) from error
     return array.reshape(array.shape[0], array.shape[1], channels)
+
+
+def resize_image(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes uint8 [h, w, channels], of 1, 3 or 4 channels, to [height, width, channels].
+
+    It is what `decode_image` does with the pixels of a file: Pillow's bilinear filter, which
+    averages over every source pixel when it shrinks. Pixels of this size stay as they are.
+    """
+    channels = pixels.shape[-1]
+    image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+    return np.array(_resized(image, size)).reshape(*size, channels)
+
+
+def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """`image` with this height and width."""
+    height, width = size
+    if image.size == (width, height):
+        return image
+    return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:

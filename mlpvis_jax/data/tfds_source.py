@@ -45,14 +45,12 @@ class TfdsExamples(Examples):
         self._image_key, self._label_key = keys
         self._image_shape = image_shape
         self._image_size = image_size
-        self.decode_in_threads = (
-            image_size is not None or image_shape[0] * image_shape[1] >= _PIXELS_FOR_THREADS
-        )
+        is_large = image_shape[0] * image_shape[1] >= _PIXELS_FOR_THREADS
+        self.decode_in_threads = image_size is not None or is_large
         # Only the two features are parsed (a set may have masks or boxes besides), and the
         # image stays encoded: TFDS would decode it with OpenCV, where that is installed.
-        self._features = tfds.features.FeaturesDict(
-            {key: builder.info.features[key] for key in keys}
-        )
+        features = builder.info.features
+        self._features = tfds.features.FeaturesDict({key: features[key] for key in keys})
         self._decoders = {self._image_key: tfds.decode.SkipDecoding()}
         self._records = builder.as_data_source(
             split,

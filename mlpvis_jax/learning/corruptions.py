@@ -58,7 +58,9 @@ def corrupt(name: str, strength: int, images: np.ndarray, seed: int = 0) -> np.n
     key = jax.random.fold_in(jax.random.key(seed), list(CORRUPTIONS).index(name))
     at_a_time = max(1, _PIXELS_AT_A_TIME // (height * width * channels))
     parts = [
-        np.asarray(_corrupt(corruption.apply, key, start, images[start : start + at_a_time], numbers))
+        np.asarray(
+            _corrupt(corruption.apply, key, start, images[start : start + at_a_time], numbers)
+        )
         for start in range(0, len(images), at_a_time)
     ]
     return np.concatenate(parts)

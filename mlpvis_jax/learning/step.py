@@ -1,4 +1,4 @@
-"""One training step, K of them as one program, evaluation and prediction: all pure functions.
+"""One training step, and K of them as one program: pure functions.
 
 Randomness is a function of (seed, step), and of an example's index in the batch where the example
 is augmented; so a run that goes on from a state draws what an undisturbed one would have drawn.
@@ -14,7 +14,7 @@ import optax
 
 from mlpvis_jax.data.resident import Batch
 from mlpvis_jax.learning import metrics
-from mlpvis_jax.learning.losses import softmax_cross_entropy
+from mlpvis_jax.learning.averaging import average
 from mlpvis_jax.learning.mix import partners_of
 from mlpvis_jax.learning.state import EpochTotals, Stream, TrainState, random_key
 
@@ -98,42 +98,35 @@ def make_step(learner: Learner, axis_names: tuple[str, ...], num_microbatches: i
             sums = metrics.sums_of(learner.metrics, outputs)
             return sums["loss"] / count, sums
 
-        def add_part(total: tuple, part: tuple) -> tuple[tuple, None]:
-            differentiate = jax.value_and_grad(microbatch_loss, has_aux=True)
-            (_, sums), gradients = differentiate(state.params, *part)
-            return jax.tree.map(jnp.add, total, (gradients, sums)), None
-
         parts = jax.tree.map(
             lambda leaf: leaf.reshape(num_microbatches, -1, *leaf.shape[1:]),
             (Batch(images, batch.labels, batch.mask), targets, batch_indices),
         )
-        zero_totals = (
-            jax.tree.map(jnp.zeros_like, state.params),
-            metrics.no_sums(learner.metrics, learner.num_classes),
-        )
-        (gradients, sums), _ = jax.lax.scan(add_part, zero_totals, parts)
-        gradients, sums = jax.lax.psum((gradients, sums), axis_names)
+        no_sums = metrics.no_sums(learner.metrics, learner.num_classes)
+        totals = _differentiate_parts(microbatch_loss, state.params, parts, no_sums)
+        gradients, sums = jax.lax.psum(totals, axis_names)
         checked = [jnp.isfinite(part).all() for part in jax.tree.leaves((sums["loss"], gradients))]
         finite = jnp.stack(checked).all()
         optimizer = learner.optimizer(state.step, numbers)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        averaged = _average(params, state, numbers)
+        averaged = average(params, state, numbers)
         return TrainState(state.step + 1, params, opt_state, averaged), sums, finite
 
     return step
 
 
-def _average(params: Any, state: TrainState, numbers: Numbers) -> Any:
-    """The exponential average of the weights after a step; {} where none is kept.
+def _differentiate_parts(
+    loss: Callable, params: Any, parts: Any, no_sums: metrics.Sums
+) -> tuple[Any, metrics.Sums]:
+    """Adds up the gradients and the metrics' sums of microbatches, one after another."""
 
-    Early on it forgets faster, so that the initial weights do not stay in it: at step t the decay
-    is at most (1 + t) / (10 + t).
-    """
-    if "averaging" not in numbers:
-        return state.averaged
-    decay = jnp.minimum(numbers["averaging"]["decay"], (1 + state.step) / (10 + state.step))
-    return optax.incremental_update(params, state.averaged, 1 - decay)
+    def add_part(total: tuple, part: tuple) -> tuple[tuple, None]:
+        (_, sums), gradients = jax.value_and_grad(loss, has_aux=True)(params, *part)
+        return jax.tree.map(jnp.add, total, (gradients, sums)), None
+
+    zero = jax.tree.map(jnp.zeros_like, params), no_sums
+    return jax.lax.scan(add_part, zero, parts)[0]
 
 
 def make_dispatch(step: Step, batch_of: BatchOf) -> Callable:
@@ -168,60 +161,3 @@ def make_dispatch(step: Step, batch_of: BatchOf) -> Callable:
         return jax.lax.fori_loop(0, number, take, (state, totals))
 
     return dispatch
-
-
-def make_evaluation(learner: Learner, batch_of: BatchOf, axis_names: tuple[str, ...]) -> Callable:
-    """Builds the program that adds the sums of a chunk of batches to those so far.
-
-    Its arguments: the parameters, the sums, what the feed keeps on the device and its chunk, the
-    first step of the chunk and the number of steps (int32). Losses are softmax cross-entropies of
-    the labels, whatever loss is trained with.
-    """
-
-    def evaluation(
-        params: Any,
-        sums: metrics.Sums,
-        resident: Any,
-        chunk: Any,
-        first: jax.Array,
-        number: jax.Array,
-    ) -> metrics.Sums:
-        def take(index: jax.Array, total: metrics.Sums) -> metrics.Sums:
-            batch = batch_of(resident, chunk, first + index)
-            logits = learner.predict(params, learner.prepare(batch.images))
-            losses = softmax_cross_entropy(logits, batch.labels)
-            outputs = metrics.Outputs(losses, logits, batch.labels, batch.mask)
-            return jax.tree.map(jnp.add, total, metrics.sums_of(learner.metrics, outputs))
-
-        zero = jax.tree.map(jnp.zeros_like, sums)
-        found = jax.lax.psum(jax.lax.fori_loop(0, number, take, zero), axis_names)
-        return jax.tree.map(jnp.add, sums, found)
-
-    return evaluation
-
-
-def make_prediction(
-    learner: Learner, batch_of: BatchOf, num_steps: int, axis_names: tuple[str, ...]
-) -> Callable:
-    """Builds the program that gives the logits of a chunk of batches.
-
-    Its arguments: the parameters, what the feed keeps on the device and its chunk. It returns
-    float32 [shards, steps, batch of a shard, classes], those of all devices on each; what a padded
-    example gives is of no use.
-
-    Args:
-      learner: the functions that a step is made of.
-      batch_of: gives the batch of a step.
-      num_steps: batches of the chunk.
-      axis_names: device axes that a batch is cut over; () on one device.
-    """
-
-    def prediction(params: Any, resident: Any, chunk: Any) -> jax.Array:
-        def take(index: jax.Array) -> jax.Array:
-            batch = batch_of(resident, chunk, index)
-            return learner.predict(params, learner.prepare(batch.images))
-
-        logits = jax.lax.map(take, jnp.arange(num_steps))
-        return jax.lax.all_gather(logits, axis_names) if axis_names else logits[None]
-
-    return prediction

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-import flax
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.core import Scope
 
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.models.checks import check_axes
+from mlpvis_jax.models.features import Layered, Outputs
 from mlpvis_jax.models.fields import (
     ComputeDtype,
     DropoutRate,
@@ -17,18 +18,13 @@ from mlpvis_jax.models.fields import (
     ParamDtype,
     StochasticDepthRate,
 )
-from mlpvis_jax.models.layers import (
-    Dropout,
-    Initializer,
-    LayerNorm,
-    Rate,
-    is_zero,
-)
+from mlpvis_jax.models.layers import Dropout, Initializer, LayerNorm, Rate, is_zero
 from mlpvis_jax.models.patches import PatchProjection, PositionTable
+from mlpvis_jax.models.scan import scan_submodules
 from mlpvis_jax.settings.declared import Channels, Depth, Pixels, Role
 
 
-class Classifier(nn.Module):
+class Classifier(Layered):
     """An image classifier of `num_blocks` equal blocks.
 
     Parameters are named as in the published Mixer's: `stem`, `MixerBlock_0` (the block's class and
@@ -75,12 +71,15 @@ class Classifier(nn.Module):
     param_dtype: ParamDtype = jnp.float32
 
     @nn.compact
-    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(
+        self, images: jax.Array, train: bool = False, outputs: Outputs | None = None
+    ) -> jax.Array:
         """Classifies normalised images.
 
         Args:
           images: float [batch, height, width, channels]; the patch must divide height and width.
           train: apply dropout and stochastic depth, with the random stream "dropout".
+          outputs: takes what each layer gives, by its name; see `features`.
 
         Returns:
           float32 logits [batch, num_classes].
@@ -92,28 +91,29 @@ class Classifier(nn.Module):
         """
         check_axes(self, images, ("batch", "height", "width", "channels"))
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        tokens = PatchProjection(
-            self.patch_size, self.width, self.kernel_init, **dtypes, name="stem"
-        )(images)
+        # A scan hands on its last tokens alone; a Python loop gives the same, and those between.
+        is_scanned = self.scan and outputs is None and not self.is_initializing()
+        found: Outputs = {} if outputs is None else outputs
+        stem = PatchProjection(self.patch_size, self.width, self.kernel_init, **dtypes, name="stem")
+        tokens = found["stem"] = stem(images)
         if self.position_init is not None:
-            tokens = PositionTable(self.position_init, **dtypes, name="position_table")(tokens)
-        if self.scan and not self.is_initializing():
-            tokens = self._scan_blocks(tokens, train)
-        else:
-            tokens = self._loop_over_blocks(tokens, train)
+            table = PositionTable(self.position_init, **dtypes, name="position_table")
+            tokens = found["position_table"] = table(tokens)
+        apply_blocks = self._scan_blocks if is_scanned else self._loop_over_blocks
+        tokens = apply_blocks(tokens, train, found)
         if self.final_norm:
-            tokens = LayerNorm(self.epsilon, **dtypes, name="pre_head_layer_norm")(tokens)
-        features = tokens.mean(axis=1, dtype=jnp.float32)
-        features = Dropout(self.dropout_rate if self.dropout_before_head else 0.0)(
-            features, not train
-        )
-        return nn.Dense(
+            norm = LayerNorm(self.epsilon, **dtypes, name="pre_head_layer_norm")
+            tokens = found["pre_head_layer_norm"] = norm(tokens)
+        pooled = found["pooled"] = tokens.mean(axis=1, dtype=jnp.float32)
+        dropout = Dropout(self.dropout_rate if self.dropout_before_head else 0.0)
+        logits = found["head"] = nn.Dense(
             self.num_classes,
             kernel_init=self.head_kernel_init,
             dtype=jnp.float32,
             param_dtype=self.param_dtype,
             name="head",
-        )(features)
+        )(dropout(pooled, not train))
+        return logits
 
     def _new_block(self, stochastic_depth_rate: Rate, **module_arguments: Any) -> nn.Module:
         block = self.block
@@ -128,17 +128,13 @@ class Classifier(nn.Module):
             **module_arguments,
         )
 
-    def _block_name(self, index: int) -> str:
-        return f"{self.block.__name__}_{index}"
-
     def _stochastic_depth_rate(self, index: int) -> Rate:
         return self.stochastic_depth_rate * (index / max(self.num_blocks - 1, 1))
 
-    def _loop_over_blocks(self, tokens: jax.Array, train: bool) -> jax.Array:
-        for index in range(self.num_blocks):
-            rate = self._stochastic_depth_rate(index)
-            block = self._new_block(rate, name=self._block_name(index))
-            tokens = self._apply_block(block, tokens, train)
+    def _loop_over_blocks(self, tokens: jax.Array, train: bool, found: Outputs) -> jax.Array:
+        for index, name in enumerate(self.block_names):
+            block = self._new_block(self._stochastic_depth_rate(index), name=name)
+            tokens = found[name] = self._apply_block(block, tokens, train)
         return tokens
 
     def _apply_block(self, block: nn.Module, tokens: jax.Array, train: bool) -> jax.Array:
@@ -151,36 +147,16 @@ class Classifier(nn.Module):
                 "flax.linen.Dropout, which needs a Python number."
             ) from error
 
-    def _scan_blocks(self, tokens: jax.Array, train: bool) -> jax.Array:
-        names = [self._block_name(index) for index in range(self.num_blocks)]
-        # Stacked here rather than stored so: names on disk, and initial values, are the loop's.
-        variables = [
-            {kind: tree[name] for kind, tree in self.variables.items() if name in tree}
-            for name in names
-        ]
-        layers: dict[str, Any] = {
-            "variables": jax.tree.map(lambda *leaves: jnp.stack(leaves), *variables)
-        }
+    def _scan_blocks(self, tokens: jax.Array, train: bool, _: Outputs) -> jax.Array:
+        indices = range(self.num_blocks)
+        layers: dict[str, Any] = {}
         if train and self.has_rng("dropout"):
             layers["key"] = jax.random.split(self.make_rng("dropout"), self.num_blocks)
         if not is_zero(self.stochastic_depth_rate):
-            rates = [self._stochastic_depth_rate(index) for index in range(self.num_blocks)]
-            layers["rate"] = jnp.asarray(rates)
-        assert self.scope is not None
-        mutable = self.scope.mutable or ()
+            layers["rate"] = jnp.asarray([self._stochastic_depth_rate(index) for index in indices])
 
-        def apply_layer(tokens: jax.Array, layer: dict[str, Any]) -> tuple[jax.Array, Any]:
-            def apply(scope: flax.core.Scope) -> jax.Array:
-                block = self._new_block(layer.get("rate", 0.0), parent=scope)
-                return self._apply_block(block, tokens, train)
+        def apply(scope: Scope, tokens: jax.Array, layer: dict[str, Any]) -> jax.Array:
+            block = self._new_block(layer.get("rate", 0.0), parent=scope)
+            return self._apply_block(block, tokens, train)
 
-            # Not `block.apply`, which would forget whether this call captures intermediates.
-            rngs = {"dropout": layer["key"]} if "key" in layer else None
-            return flax.core.apply(apply, mutable=mutable)(layer["variables"], rngs=rngs)
-
-        tokens, changed = jax.lax.scan(apply_layer, tokens, layers)
-        for kind, stacked in changed.items():
-            for index, name in enumerate(names):
-                of_block = jax.tree.map(lambda leaf, index=index: leaf[index], stacked)
-                self.put_variable(kind, name, of_block)
-        return tokens
+        return scan_submodules(self, self.block_names, apply, tokens, layers)

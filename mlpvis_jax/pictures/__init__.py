@@ -19,7 +19,6 @@ from mlpvis_jax.pictures.statistics import (
     holm,
     mcnemar,
     reliability,
-    softmax,
     wilson_interval,
 )
 from mlpvis_jax.pictures.theme import DARK, LIGHT, png, themed
@@ -40,7 +39,6 @@ __all__ = [
     "mcnemar",
     "png",
     "reliability",
-    "softmax",
     "themed",
     "wilson_interval",
 ]

@@ -47,10 +47,10 @@ def draw_confusion(
     picture = axes.imshow(
         shares[np.ix_(order, order)], shades(), PowerNorm(0.5, 0, 1), interpolation="nearest"
     )
-    ordered = [_short(names[place]) for place in order]
+    ordered = [_short(names[place]) for place in order.tolist()]
     size = 8.5 if number <= 12 else 7 if number <= _NAMED else 5.5
     if is_large and groups is not None:
-        _name_groups(axes, [groups[place] for place in order])
+        _name_groups(axes, [groups[place] for place in order.tolist()])
         axes.set_xticks([])
     else:
         axes.set_yticks(range(number), ordered, fontsize=size)
@@ -128,7 +128,9 @@ def draw_class_accuracy(
         labels = [_short(names[place]) for place in some]
         axes.set_yticks(heights, labels, fontsize=6.8 if rows > 30 else 8.5)
         axes.set_ylim(rows - 0.4, -0.6)
-        axes.set_xlim(math.floor(low[order].min() * 10) / 10, math.ceil(high[order].max() * 10) / 10)
+        axes.set_xlim(
+            math.floor(low[order].min() * 10) / 10, math.ceil(high[order].max() * 10) / 10
+        )
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.grid(axis="x")
         axes.tick_params(axis="y", length=0)
@@ -153,9 +155,7 @@ def draw_reliability(found: Reliability) -> Any:
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     width = np.diff(found.edges)
     centres = (found.edges[:-1] + found.edges[1:]) / 2
-    low, high = wilson_interval(
-        np.nan_to_num(found.accuracy * found.counts).round(), found.counts
-    )
+    low, high = wilson_interval(np.nan_to_num(found.accuracy * found.counts).round(), found.counts)
     some = found.counts > 0
     above.plot([0, 1], [0, 1], color="C1", linewidth=1, linestyle="--", label="perfect")
     above.bar(

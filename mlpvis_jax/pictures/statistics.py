@@ -33,21 +33,11 @@ class PairedTest(NamedTuple):
       only_first: examples that the first alone gets right.
       only_second: examples that the second alone gets right.
       p_value: of the hypothesis that both are as often right, two-sided.
-      is_exact: whether it is the binomial test, and not the chi-squared approximation.
     """
 
     only_first: int
     only_second: int
     p_value: float
-    is_exact: bool
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Turns logits [number, classes] into probabilities, float64 [number, classes]."""
-    shifted = logits.astype(np.float64)
-    shifted -= shifted.max(axis=-1, keepdims=True)
-    np.exp(shifted, out=shifted)
-    return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
@@ -136,23 +126,20 @@ def group_order(groups: np.ndarray) -> np.ndarray:
 def mcnemar(first: np.ndarray, second: np.ndarray) -> PairedTest:
     """Tests whether two classifiers are right equally often on the same examples.
 
-    Only examples that one of them alone gets right say something (McNemar, 1947). Fewer than 25 of
-    them: the exact binomial test; otherwise chi-squared with a continuity correction (Edwards,
-    1948).
+    Only examples that one of them alone gets right say something (McNemar, 1947). If both were
+    right equally often, each of these n examples would be as likely the one's as the other's. The
+    p-value is exact: twice the probability that a binomial variable of n draws and probability 1/2
+    is at most the smaller of the two counts, and 1 where that is more than 1.
 
     Args:
       first, second: whether each is right, bool [number].
     """
-    from scipy.stats import binomtest, chi2
+    from scipy.stats import binom
 
     only_first = int((first & ~second).sum())
     only_second = int((second & ~first).sum())
-    differing = only_first + only_second
-    if differing < 25:
-        p_value = binomtest(only_first, differing).pvalue if differing else 1.0
-        return PairedTest(only_first, only_second, float(p_value), True)
-    statistic = max(abs(only_first - only_second) - 1, 0) ** 2 / differing
-    return PairedTest(only_first, only_second, float(chi2.sf(statistic, 1)), False)
+    one_sided = binom.cdf(min(only_first, only_second), only_first + only_second, 0.5)
+    return PairedTest(only_first, only_second, min(1.0, 2 * float(one_sided)))
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from mlpvis_jax.show.drawing import new_figure
 
+
 class Theme(NamedTuple):
     """Colours of a page and of the pictures on it, such as "#ffffff".
 
@@ -50,13 +51,14 @@ DARK = Theme(
 def themed(theme: Theme) -> Iterator[None]:
     """Has figures that are made and saved meanwhile look as a theme says."""
     import matplotlib
+    from cycler import cycler
 
-    settings = {
+    settings: Any = {
         "axes.edgecolor": theme.soft,
         "axes.facecolor": theme.paper,
         "axes.labelcolor": theme.soft,
         "axes.labelsize": 9,
-        "axes.prop_cycle": matplotlib.cycler(color=theme.cycle),
+        "axes.prop_cycle": cycler(color=theme.cycle),
         "axes.titlesize": 9.5,
         "axes.spines.right": False,
         "axes.spines.top": False,

@@ -8,18 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from mlpvis_jax.errors import InputError
-from mlpvis_jax.pictures import draw_learning_curves, holm, mcnemar
-from mlpvis_jax.pictures.statistics import PairedTest
-from mlpvis_jax.report.evaluation import digest_of_weights, report_folder
-from mlpvis_jax.report.folder import check_replaceable, read_facts, replace_report
+from mlpvis_jax.inference.predictions import percent
+from mlpvis_jax.pictures import draw_learning_curves
+from mlpvis_jax.report.folder import check_replaceable, replace_report
 from mlpvis_jax.report.page import Page, Picture, Section, Table, render
-from mlpvis_jax.report.predictions import PREDICTIONS, Predictions
+from mlpvis_jax.report.paired import PairOfRuns, compare_with_best, section_of_tests, sentences
 from mlpvis_jax.report.runs import SEED, ComparedRun, Group, find_runs, group_by_settings
-from mlpvis_jax.report.sections import interval, percent
-from mlpvis_jax.running.evaluation import Tested
+from mlpvis_jax.report.sections import interval
 from mlpvis_jax.running.outcome import versions
 from mlpvis_jax.show.table import Column, console_for, fitted
 from mlpvis_jax.show.terminal import format_duration
@@ -46,10 +41,12 @@ def compare(workdirs: str, output: Path) -> None:
     groups, keys = group_by_settings(runs)
     columns, rows = _table_of_groups(groups, keys)
     console = console_for()
-    shown = [Column(name.removeprefix("#"), order, is_text=name[0] != "#") for name, order in columns]
+    shown = [
+        Column(name.removeprefix("#"), order, is_text=name[0] != "#") for name, order in columns
+    ]
     console.print(fitted(shown, rows, console.width))
-    tests = paired_tests(runs)
-    for line in _sentences(tests):
+    tests = compare_with_best(runs)
+    for line in sentences(tests):
         console.print(line, soft_wrap=True, markup=False)
     files = _files(runs, groups, keys, tests, workdirs)
     try:
@@ -58,69 +55,6 @@ def compare(workdirs: str, output: Path) -> None:
         print(f"The comparison {output} is left out ({error.strerror or error}).", file=sys.stderr)
     else:
         print(f"Comparison: {output / 'report.html'}")
-
-
-def paired_tests(
-    runs: Sequence[ComparedRun],
-) -> list[tuple[ComparedRun, ComparedRun, PairedTest, float]]:
-    """Tests the run of the highest test accuracy against each other one.
-
-    Returns:
-      The best run, the other one, their test, and its p-value adjusted for all of these tests. A
-      run whose predictions cannot be had costs a line of warning.
-    """
-    ended = [run for run in runs if run.accuracy is not None]
-    right: dict[str, np.ndarray] = {}
-    labels: np.ndarray | None = None
-    for run in ended:
-        try:
-            found = predictions_of(run)
-        except InputError as error:
-            print(f"{run.name} is left out of the paired tests: {error}", file=sys.stderr)
-            continue
-        if labels is None:
-            labels = found.labels
-        if not np.array_equal(labels, found.labels):
-            print(f"{run.name} is left out of the paired tests: other labels.", file=sys.stderr)
-            continue
-        right[run.name] = found.are_right
-    tested = [run for run in ended if run.name in right]
-    if len(tested) < 2:
-        return []
-    best = max(tested, key=lambda run: float(right[run.name].mean()))
-    others = [run for run in tested if run is not best]
-    tests = [mcnemar(right[best.name], right[run.name]) for run in others]
-    adjusted = holm(np.array([one.p_value for one in tests]))
-    return [
-        (best, run, one, float(p_value))
-        for run, one, p_value in zip(others, tests, adjusted, strict=True)
-    ]
-
-
-def predictions_of(run: ComparedRun) -> Predictions:
-    """Reads the predictions of a run's best weights from its report, or else computes them.
-
-    The report is used if it is of these very weights and of the run's own test set.
-
-    Raises:
-      InputError: there are no weights, or the test images cannot be had or are others now.
-    """
-    place = report_folder(run.folder)
-    facts = read_facts(place)
-    run.folder.check_weights(run.config)
-    if (
-        run.folder.best_weights.exists()
-        and facts.get("weights") == digest_of_weights(run.folder)
-        and facts.get("test") == run.data.get("test")
-        and (place / PREDICTIONS).exists()
-    ):
-        return Predictions.read(place / PREDICTIONS)
-    print(f"Predicting with {run.name} ...", flush=True)
-    tested = Tested.open(run.config, run.folder)
-    if not tested.is_of_run:
-        raise InputError(f"the test images of {run.config.data.source} have changed since it ended.")
-    logits = tested.programs.prediction(tested.params)(tested.task.test)
-    return Predictions.of(logits, np.asarray(tested.task.test.labels))
 
 
 def _table_of_groups(
@@ -162,7 +96,7 @@ def _spread(values: Sequence[float | None], scale: float, unit: str) -> str:
     known = [value * scale for value in values if value is not None]
     digits = 2 if scale > 1 else 3
     if not known:
-        return "–"
+        return "-"
     mean = statistics.fmean(known)
     if len(known) == 1:
         return f"{mean:.{digits}f}{unit}"
@@ -170,26 +104,14 @@ def _spread(values: Sequence[float | None], scale: float, unit: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else "–" if value is None else str(value)
-
-
-def _sentences(tests: Sequence[tuple[ComparedRun, ComparedRun, PairedTest, float]]) -> list[str]:
-    return [
-        f"{best.name} against {other.name}: {one.only_first:,} images that it alone gets right, "
-        f"{one.only_second:,} that the other alone does; p = {_p_value(adjusted)}"
-        for best, other, one, adjusted in tests
-    ]
-
-
-def _p_value(value: float) -> str:
-    return f"{value:.2g}" if value >= 1e-4 else "below 0.0001"
+    return f"{value:.6g}" if isinstance(value, float) else "-" if value is None else str(value)
 
 
 def _files(
     runs: Sequence[ComparedRun],
     groups: Sequence[Group],
     keys: Sequence[str],
-    tests: Sequence[tuple[ComparedRun, ComparedRun, PairedTest, float]],
+    tests: Sequence[PairOfRuns],
     workdirs: str,
 ) -> dict[str, bytes]:
     columns, rows = _table_of_groups(groups, keys)
@@ -215,7 +137,7 @@ def _files(
         Section("Learning curves", [_curves(groups)]),
     ]
     if tests:
-        sections.append(_section_of_tests(tests))
+        sections.append(section_of_tests(tests))
     page = Page(
         title=f"{len(runs)} runs compared",
         subtitle=workdirs,
@@ -233,7 +155,7 @@ def _row_of_run(run: ComparedRun) -> list[str]:
         run.name,
         str(run.config.seed),
         percent(accuracy) if accuracy is not None else "not ended",
-        interval(round(accuracy * number), number) if accuracy is not None and known else "–",
+        interval(round(accuracy * number), number) if accuracy is not None and known else "-",
         _shown(run.results.get("best_epoch")),
         str(len(run.history)),
         format_duration(run.seconds),
@@ -252,35 +174,6 @@ def _curves(groups: Sequence[Group]) -> Picture:
         "Loss and accuracy on the validation set by epoch. Runs that differ in the seed alone have "
         "one colour.",
     )
-
-
-def _section_of_tests(
-    tests: Sequence[tuple[ComparedRun, ComparedRun, PairedTest, float]],
-) -> Section:
-    best = tests[0][0].name
-    text = (
-        f"{best} gets the most test images right. McNemar's test asks of each other run whether "
-        "that may be chance, from the images that one of the two alone gets right: with fewer than "
-        "25 of them by the binomial distribution, otherwise by chi-squared with a correction for "
-        "continuity. It says nothing about other seeds."
-    )
-    columns = (
-        *("run", f"#{best} alone is right", "#the run alone is right", "#p"),
-        *("#p, adjusted", "test"),
-    )
-    rows = [
-        (
-            other.name,
-            f"{one.only_first:,}",
-            f"{one.only_second:,}",
-            _p_value(one.p_value),
-            _p_value(adjusted),
-            "exact" if one.is_exact else "chi-squared",
-        )
-        for _, other, one, adjusted in tests
-    ]
-    caption = f"{best} against each other run; p-values adjusted for all of these tests by Holm."
-    return Section("Paired tests", [text, Table(columns, rows, caption)])
 
 
 def _csv(runs: Sequence[ComparedRun], keys: Sequence[str]) -> bytes:

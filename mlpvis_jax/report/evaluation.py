@@ -11,9 +11,15 @@ from mlpvis_jax.data import identity
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.pictures.statistics import reliability
 from mlpvis_jax.report.folder import check_replaceable, replace_report
-from mlpvis_jax.report.measured import Measured, choose_corruptions, measure_corruptions
+from mlpvis_jax.report.measured import (
+    Measured,
+    choose_corruptions,
+    classifier_of,
+    images_of,
+    measure_corruptions,
+)
 from mlpvis_jax.report.page import Page, render
-from mlpvis_jax.report.predictions import PREDICTIONS, Predictions
+from mlpvis_jax.report.predictions import PREDICTIONS, LabelledPredictions
 from mlpvis_jax.report.sections import SECTIONS, facts, superclass_counts
 from mlpvis_jax.running.evaluation import Tested
 from mlpvis_jax.running.outcome import versions
@@ -58,14 +64,15 @@ def evaluate_and_report(
     tested = Tested.open(config, folder, placement)
     results = tested.results()
     labels = np.asarray(tested.task.test.labels)
-    predict = tested.programs.prediction(tested.params)
-    logits = predict(tested.task.test)
-    finite = np.isfinite(logits).all(axis=-1)
+    classifier = classifier_of(tested)
+    probabilities = classifier.predict(images_of(tested)).probabilities
+    finite = np.isfinite(probabilities).all(axis=-1)
     if not finite.all():
         _leave_out(place, f"the model gives no finite numbers for {(~finite).sum():,} images")
         return results
-    corrupted = measure_corruptions(tested, predict, names)
-    measured = Measured(tested, results, Predictions.of(logits, labels), corrupted)
+    corrupted = measure_corruptions(tested, classifier, names)
+    predictions = LabelledPredictions.of(probabilities, labels)
+    measured = Measured(tested, results, predictions, corrupted)
     try:
         write_report(place, measured)
     except OSError as error:

@@ -23,7 +23,8 @@ def check_replaceable(folder: Path) -> None:
     for place in (folder, _unfinished(folder)):
         if place.is_symlink() or (place.exists() and not place.is_dir()):
             raise InputError(
-                f"{place} must be a folder for the report, and something else is there; move it away."
+                f"{place} must be a folder for the report, and something else is there; move that "
+                "away, or give --output=FOLDER."
             )
         foreign = _foreign(place)
         if foreign:
@@ -74,7 +75,9 @@ def _unfinished(folder: Path) -> Path:
 
 def _own_files(folder: Path) -> set[str]:
     listed = read_facts(folder).get("files")
-    names = {name for name in listed if isinstance(name, str)} if isinstance(listed, list) else set()
+    names = (
+        {name for name in listed if isinstance(name, str)} if isinstance(listed, list) else set()
+    )
     # What a killed process may leave of a file.
     return names | {f"{name}.partial" for name in [*names, FACTS]}
 

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from mlpvis_jax.data.resident import ResidentSet
 from mlpvis_jax.errors import InputError, nearest
+from mlpvis_jax.inference import TrainedClassifier
 from mlpvis_jax.learning.corruptions import CORRUPTIONS, STRENGTHS, corrupt, corruptions_for
 from mlpvis_jax.pictures.statistics import confusion_matrix
-from mlpvis_jax.report.predictions import Predictions
+from mlpvis_jax.report.predictions import LabelledPredictions
 from mlpvis_jax.running.evaluation import Tested
-from mlpvis_jax.running.programs import PredictionProgram
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Measured:
 
     tested: Tested
     results: Mapping[str, Any]
-    predictions: Predictions
+    predictions: LabelledPredictions
     corrupted: Mapping[str, Sequence[float]]
 
     @property
@@ -47,10 +46,24 @@ class Measured:
         """The class of classes that each class belongs to, or None."""
         return self.tested.task.source.superclasses
 
-    def images(self, places: np.ndarray) -> np.ndarray:
-        """Takes test images, uint8 [places, height, width, channels]."""
-        examples = self.tested.task.test
-        return np.asarray(examples.images)[places].reshape(-1, *examples.image_shape)
+
+def images_of(tested: Tested) -> np.ndarray:
+    """The test images, uint8 [number, height, width, channels]."""
+    examples = tested.task.test
+    return np.asarray(examples.images).reshape(-1, *examples.image_shape)
+
+
+def classifier_of(tested: Tested) -> TrainedClassifier:
+    """The tested weights as what can be given any images of the test set's shape."""
+    return TrainedClassifier(
+        tested.model,
+        tested.params,
+        {**tested.description, "class_names": tested.task.source.class_names},
+        tested.config.model.image_size,
+        tested.task.test.image_shape,
+        tested.task.normalization,
+        tested.config.batch_size,
+    )
 
 
 def choose_corruptions(asked: str | None) -> tuple[str, ...]:
@@ -73,16 +86,14 @@ def choose_corruptions(asked: str | None) -> tuple[str, ...]:
 
 
 def measure_corruptions(
-    tested: Tested, predict: PredictionProgram, names: Sequence[str]
+    tested: Tested, classifier: TrainedClassifier, names: Sequence[str]
 ) -> dict[str, list[float]]:
     """Measures the accuracy on corrupted test images at each strength, a pass each.
 
     Corruptions of colour are left out of grey images. A line is printed for each.
     """
-    examples = tested.task.test
-    possible = corruptions_for(examples.image_shape[-1])
-    images = np.asarray(examples.images).reshape(-1, *examples.image_shape)
-    labels = np.asarray(examples.labels)
+    images, labels = images_of(tested), np.asarray(tested.task.test.labels)
+    possible = corruptions_for(images.shape[-1])
     found: dict[str, list[float]] = {}
     for name in names:
         if name not in possible:
@@ -90,8 +101,8 @@ def measure_corruptions(
             continue
         found[name] = []
         for strength in STRENGTHS:
-            worse = ResidentSet.of(corrupt(name, strength, images), labels)
-            right = predict(worse).argmax(axis=-1) == labels
+            told = classifier.predict(corrupt(name, strength, images)).probabilities
+            right = told.argmax(axis=-1) == labels
             found[name].append(float(right.mean()))
         print(f"{name}: {', '.join(f'{value:.1%}' for value in found[name])}", flush=True)
     return found

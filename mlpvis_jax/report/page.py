@@ -139,9 +139,7 @@ def _table(table: Table) -> str:
     )
     rows = "".join(
         "<tr>"
-        + "".join(
-            f"<td{kind}>{_text(cell)}</td>" for cell, kind in zip(row, kinds, strict=True)
-        )
+        + "".join(f"<td{kind}>{_text(cell)}</td>" for cell, kind in zip(row, kinds, strict=True))
         + "</tr>"
         for row in table.rows
     )

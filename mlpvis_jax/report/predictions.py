@@ -1,4 +1,4 @@
-"""What a classifier says of each test image, as arrays and as a CSV file."""
+"""What a classifier says of images whose labels are known, as arrays and as a CSV file."""
 
 import csv
 import io
@@ -9,18 +9,16 @@ from typing import NamedTuple
 import numpy as np
 
 from mlpvis_jax.errors import InputError
-from mlpvis_jax.pictures.statistics import softmax
 
 PREDICTIONS = "predictions.csv"
 _COLUMNS = (
     *("image", "label", "prediction", "confidence", "label_probability"),
     *("label_name", "prediction_name"),
 )
-_ROWS = 4096  # of probabilities in memory at once
 
 
-class Predictions(NamedTuple):
-    """The predictions of a set of images, in its order.
+class LabelledPredictions(NamedTuple):
+    """The predictions of a set of images with their labels, in its order.
 
     Attributes:
       labels, predictions: numbers of classes, int64 [number].
@@ -34,21 +32,16 @@ class Predictions(NamedTuple):
     label_probabilities: np.ndarray
 
     @classmethod
-    def of(cls, logits: np.ndarray, labels: np.ndarray) -> "Predictions":
+    def of(cls, probabilities: np.ndarray, labels: np.ndarray) -> "LabelledPredictions":
         """Takes the most probable class of each image, of equal ones the first.
 
         Args:
-          logits: finite, float32 [number, classes].
+          probabilities: float32 [number, classes].
           labels: int [number].
         """
-        predictions = logits.argmax(axis=-1)
-        confidences, of_labels = np.empty((2, len(labels)))
-        for start in range(0, len(labels), _ROWS):
-            rows = slice(start, start + _ROWS)
-            probabilities = softmax(logits[rows])
-            places = np.arange(len(probabilities))
-            confidences[rows] = probabilities[places, predictions[rows]]
-            of_labels[rows] = probabilities[places, labels[rows]]
+        predictions, places = probabilities.argmax(axis=-1), np.arange(len(labels))
+        confidences = probabilities[places, predictions].astype(np.float64)
+        of_labels = probabilities[places, labels].astype(np.float64)
         return cls(np.asarray(labels, np.int64), predictions, confidences, of_labels)
 
     @property
@@ -66,17 +59,17 @@ class Predictions(NamedTuple):
             names = class_names[label], class_names[prediction]
             numbers = f"{confidence:.6f}", f"{of_label:.6f}"
             writer.writerow([place, label, prediction, *numbers, *names])
-        return stream.getvalue().encode()
+        return stream.getvalue().encode(errors="surrogateescape")
 
     @classmethod
-    def read(cls, path: Path) -> "Predictions":
+    def read(cls, path: Path) -> "LabelledPredictions":
         """Reads what `to_csv` wrote.
 
         Raises:
           InputError: no such file, or another content.
         """
         try:
-            with path.open(newline="", encoding="utf-8") as file:
+            with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
                 rows = list(csv.DictReader(file))
             columns = [[float(row[name]) for row in rows] for name in _COLUMNS[1:5]]
         except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:

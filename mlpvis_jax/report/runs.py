@@ -106,8 +106,8 @@ def find_runs(patterns: str) -> list[ComparedRun]:
                 raise InputError(f"--workdirs={patterns}: {pattern} holds no run.")
     if len(paths) < 2:
         raise InputError(
-            f"--workdirs={patterns} finds {'one run' if paths else 'no run'}, and a comparison needs "
-            "two; give a pattern in quotes, such as 'runs/*', or folders with commas between them."
+            f"--workdirs={patterns} finds {'one run' if paths else 'no run'}, and a comparison "
+            "needs two; give a pattern in quotes, such as 'runs/*', or folders with commas between."
         )
     common = os.path.commonpath([path.parent for path in paths])
     here = Path.cwd()

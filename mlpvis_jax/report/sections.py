@@ -1,11 +1,13 @@
 """The sections of the evaluation report, in their order: each a function of what was measured."""
 
+import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from mlpvis_jax.files.weights import count_parameters
+from mlpvis_jax.inference.predictions import percent
 from mlpvis_jax.pictures import (
     cluster_order,
     draw_class_accuracy,
@@ -17,16 +19,11 @@ from mlpvis_jax.pictures import (
     reliability,
     wilson_interval,
 )
-from mlpvis_jax.report.measured import Measured
+from mlpvis_jax.report.measured import Measured, images_of
 from mlpvis_jax.report.page import Picture, Section, Table
 
 _PAIRS = 15  # of classes that are confused, in the table
 _ERRORS = 24  # images on the sheet
-
-
-def percent(share: float) -> str:
-    """Such as "47.7%"."""
-    return f"{share:.1%}"
 
 
 def interval(correct: int, count: int) -> str:
@@ -94,7 +91,14 @@ def classes(measured: Measured) -> Section:
     )
     order = np.lexsort((np.arange(len(names)), -correct / np.maximum(counts, 1)))
     rows = [_class_row(measured, matrix, int(label)) for label in order if counts[label]]
-    columns = ("class", "#images", "#accuracy", "#95% interval", "#precision", "most often taken for")
+    columns = (
+        "class",
+        "#images",
+        "#accuracy",
+        "#95% interval",
+        "#precision",
+        "most often taken for",
+    )
     table = Table(columns, rows, f"All {len(rows):,} classes as a table", is_closed=True)
     return Section("Accuracy of each class", [picture, table])
 
@@ -152,9 +156,9 @@ def calibration(measured: Measured) -> Section:
     mean, right = measured.predictions.confidences.mean(), measured.predictions.are_right.mean()
     kind = "surer than it is right" if mean > right else "right more often than it is sure"
     text = (
-        f"The model is {percent(mean)} sure on average and right for {percent(right)}: it is {kind}. "
-        f"The expected calibration error, over {len(found.counts)} bins of equal width, is "
-        f"{percent(found.error)}."
+        f"The model is {percent(mean)} sure on average and right for {percent(right)} of the "
+        f"images: it is {kind}. The expected calibration error, over {len(found.counts)} bins of "
+        f"equal width, is {percent(found.error)}."
     )
     picture = Picture(
         "reliability",
@@ -175,7 +179,7 @@ def surest_errors(measured: Measured) -> Section:
     picture = Picture(
         "confident_errors",
         lambda: draw_errors(
-            measured.images(places),
+            images_of(measured.tested)[places],
             [names[label] for label in found.labels[places]],
             [names[label] for label in found.predictions[places]],
             found.confidences[places],
@@ -191,7 +195,7 @@ def corruptions(measured: Measured) -> Section | None:
     accuracies, clean = measured.corrupted, float(measured.predictions.are_right.mean())
     if not accuracies:
         return None
-    mean = np.mean(list(accuracies.values()))
+    mean = float(np.mean(list(accuracies.values())))
     text = (
         f"On average over {len(accuracies)} corruptions of five strengths the accuracy is "
         f"{percent(mean)}, and {percent(clean)} on the images as they are. The corruptions are "
@@ -204,8 +208,8 @@ def corruptions(measured: Measured) -> Section | None:
         "Accuracy by the strength of each corruption; the dashed line is that of clean images.",
     )
     rows = [
-        (name.replace("_", " "), *(percent(value) for value in values), percent(np.mean(values)))
-        for name, values in sorted(accuracies.items(), key=lambda item: np.mean(item[1]))
+        (name.replace("_", " "), *map(percent, [*values, statistics.fmean(values)]))
+        for name, values in sorted(accuracies.items(), key=lambda item: statistics.fmean(item[1]))
     ]
     columns = ("corruption", *(f"#strength {number}" for number in range(1, 6)), "#mean")
     table = Table(columns, rows, "The same as a table, the hardest first.")

@@ -12,6 +12,7 @@ from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.files.weights import load_weights, read_description
 from mlpvis_jax.learning import augment
+from mlpvis_jax.models import Classifier
 from mlpvis_jax.running.choices import build_model, completed, parameter_shapes
 from mlpvis_jax.running.placement import DataParallel, Placement
 from mlpvis_jax.running.programs import Programs
@@ -21,22 +22,26 @@ from mlpvis_jax.settings.config import RunConfig
 
 @dataclasses.dataclass(frozen=True)
 class Tested:
-    """The best weights of a run, and the programs that test them.
+    """The best weights of a run, and the images that test them.
 
     Attributes:
       config: the settings, complete.
       folder: of the run.
       task: its test set is what the weights are tested on; the other sets have no images.
+      model: the linen module.
       params: the weights, on the host.
-      programs: of the run's shape.
+      description: all that the file of the weights says of them, JSON values.
+      placement: where the test runs.
       is_of_run: whether the test set is the run's own.
     """
 
     config: RunConfig
     folder: RunFolder
     task: Task
+    model: Classifier
     params: Any
-    programs: Programs
+    description: Mapping[str, Any]
+    placement: Placement
     is_of_run: bool
 
     @classmethod
@@ -77,12 +82,11 @@ class Tested:
         is_of_run = found == told.get("data", {}).get("test", found)
         if not is_of_run:
             print(f"The {found['number']:,} test images are not those of the run.")
-        programs = Programs([config], task, placement)
-        return cls(config, folder, task, params, programs, is_of_run)
+        return cls(config, folder, task, model, params, told, placement, is_of_run)
 
     def results(self) -> dict[str, Any]:
         """Measures the weights on the test set: test_loss, test_accuracy, and so on."""
-        (tested,) = self.programs.test([self.params])
+        (tested,) = Programs([self.config], self.task, self.placement).test([self.params])
         return {f"test_{name}": value for name, value in tested.items()}
 
 

@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlpvis_jax.data.resident import PADDING, ResidentSet, rows_in_order
+from mlpvis_jax.data.resident import ResidentSet
 from mlpvis_jax.learning import metrics
 from mlpvis_jax.learning.state import EpochTotals, TrainState
-from mlpvis_jax.learning.step import Learner, make_dispatch, make_evaluation, make_prediction, make_step
-from mlpvis_jax.running.feed import EvaluationFeed, Feed, ResidentFeed
+from mlpvis_jax.learning.step import Learner, make_dispatch, make_step
+from mlpvis_jax.running.evaluation_program import EvaluationProgram
+from mlpvis_jax.running.feed import Feed, ResidentFeed
 from mlpvis_jax.running.placement import Layout, Placement, num_microbatches
 from mlpvis_jax.running.plan import Plan
 from mlpvis_jax.running.task import Task
@@ -101,83 +102,6 @@ class TrainingProgram:
             yield Dispatch(state, totals, self._placement.fetch(before, num_runs), number)
 
 
-class EvaluationProgram:
-    """Sums over a whole set, exact; compiled when it is made, for parameters like these."""
-
-    def __init__(
-        self,
-        placement: Placement,
-        learner: Learner,
-        examples: ResidentSet,
-        batch_size: int,
-        params: Any,
-    ) -> None:
-        self._placement = placement
-        self._metrics = learner.metrics
-        self._feed = EvaluationFeed(placement, examples, batch_size)
-        no_sums = metrics.no_sums(learner.metrics, learner.num_classes)
-        self._no_sums = placement.place([no_sums])
-        chunk = next(self._feed.chunks())
-        self._evaluate = placement.compile(
-            make_evaluation(learner, self._feed.batch, placement.axis_names),
-            (_PER_RUN, _PER_RUN, _SHARED, _SHARED, _SCALAR, _SCALAR),
-            (params, self._no_sums, self._feed.resident, chunk.data, _NO_STEP, _NO_STEP),
-        )
-
-    def __call__(self, num_runs: int, params: Any) -> list[dict[str, Any]]:
-        """Measures parameters that are on the devices: the metrics of each run, by name."""
-        sums = self._no_sums
-        for data, first, number in self._feed.chunks():
-            sums = self._evaluate(
-                num_runs, params, sums, self._feed.resident, data, np.int32(first), np.int32(number)
-            )
-        fetched = self._placement.fetch(sums, num_runs)
-        return [metrics.means_of(self._metrics, one) for one in fetched]
-
-
-class PredictionProgram:
-    """Logits of every example of a set; compiled when it is made, for sets and parameters like these.
-
-    Args:
-      placement: where it runs.
-      learner: the functions that a step is made of.
-      examples: a set; others of as many images of the same shape can be predicted, too.
-      batch_size: images in memory at once, over all devices.
-      params: of one run, on the host.
-    """
-
-    def __init__(
-        self,
-        placement: Placement,
-        learner: Learner,
-        examples: ResidentSet,
-        batch_size: int,
-        params: Any,
-    ) -> None:
-        self._placement = placement
-        self._params = placement.place([params])
-        self._rows = rows_in_order(len(examples), batch_size, placement.num_shards)
-        self._chunk = placement.shard(self._rows)
-        resident = placement.share(examples)
-        self._predict = placement.compile(
-            make_prediction(
-                learner, EvaluationFeed.batch, len(self._rows), placement.axis_names
-            ),
-            (_PER_RUN, _SHARED, _SHARED),
-            (self._params, resident, self._chunk),
-        )
-
-    def __call__(self, examples: ResidentSet) -> np.ndarray:
-        """Computes the logits of a set in its order, float32 [number, classes]."""
-        resident = self._placement.share(examples)
-        found = self._predict(1, self._params, resident, self._chunk)
-        (logits,) = self._placement.fetch(found, 1)
-        rows = self._rows.swapaxes(0, 1)  # as the logits lie: [shards, steps, rows of a shard]
-        ordered = np.empty((len(examples), logits.shape[-1]), np.float32)
-        ordered[rows[rows != PADDING]] = logits[rows != PADDING]
-        return ordered
-
-
 class Programs:
     """All that is compiled for runs of one shape: training and validation, and the test.
 
@@ -206,7 +130,7 @@ class Programs:
         # As long a dispatch as a solo run's, though a device takes its runs in turns.
         self.steps_per_dispatch = max(1, config.steps_per_dispatch // placement.rounds)
         self.steps_per_epoch = -(-len(task.training) // config.batch_size)
-        self._training: TrainingProgram | None = None
+        self.are_compiled = False
         self._test: EvaluationProgram | None = None
 
     def compile(self, state: TrainState) -> None:
@@ -222,19 +146,9 @@ class Programs:
         seeds = placement.place([np.uint32(config.seed)])
         feed = ResidentFeed(placement, self.task.training, config.batch_size, self._parts, seeds)
         numbers = placement.place([self.plan.numbers(config, self.steps_per_epoch)])
-        self._training = TrainingProgram(placement, learner, feed, self._parts, state, numbers)
+        self.training = TrainingProgram(placement, learner, feed, self._parts, state, numbers)
         self._validation = self._evaluation(self.task.validation, state.params)
-
-    @property
-    def are_compiled(self) -> bool:
-        """Whether training and validation are compiled."""
-        return self._training is not None
-
-    @property
-    def training(self) -> TrainingProgram:
-        """The program of the training set's epochs."""
-        assert self._training is not None, "not compiled"
-        return self._training
+        self.are_compiled = True
 
     def validate(self, num_runs: int, params: Any) -> list[dict[str, Any]]:
         """Measures parameters that are on the devices on the validation set."""
@@ -250,11 +164,6 @@ class Programs:
                 self._test = self._evaluation(self.task.test, placed)
             found += self._test(len(some), placed)
         return found
-
-    def prediction(self, params: Any) -> PredictionProgram:
-        """Compiles what gives the logits of the test set, or of one like it, with parameters."""
-        learner, examples = self.plan.learner, self.task.test
-        return PredictionProgram(self.placement, learner, examples, self._batch_size, params)
 
     def _evaluation(self, examples: ResidentSet, params: Any) -> EvaluationProgram:
         learner = self.plan.learner

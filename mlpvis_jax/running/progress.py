@@ -2,14 +2,13 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 from flax import serialization
 
-from mlpvis_jax.files.checkpoint import Snapshot
 from mlpvis_jax.learning import metrics
 from mlpvis_jax.learning.plateau import EarlyStopping, ReduceOnPlateau
 from mlpvis_jax.learning.state import EpochTotals, TrainState
@@ -81,7 +80,7 @@ class RunProgress:
     def end_epoch(
         self,
         measures: Mapping[str, metrics.Metric],
-        schedule_factor: float,
+        learning_rate: float,
         validated: Mapping[str, Any],
         averaged: Mapping[str, Any],
         seconds: float,
@@ -90,7 +89,7 @@ class RunProgress:
 
         Args:
           measures: what was measured, by name.
-          schedule_factor: of the learning rate in the epoch's last step.
+          learning_rate: of the epoch's last step.
           validated: the metrics after the epoch; `totals` and `seconds` are those of its training.
           averaged: the metrics of the averaged weights; {} where none are kept.
           seconds: that validating took.
@@ -105,7 +104,7 @@ class RunProgress:
             **{f"train_{name}": trained[name] for name in measures if measures[name].is_trained},
             **{f"validation_{name}": value for name, value in validated.items()},
             **{f"averaged_{name}": value for name, value in averaged.items()},
-            "learning_rate": self.plateau.learning_rate * schedule_factor,
+            "learning_rate": learning_rate,
             "seconds": self.seconds + seconds,
             "images_per_second": int(self.totals.sums["count"]) / self.seconds,
         }
@@ -160,28 +159,3 @@ class RunProgress:
             best_averaged_loss=values["best_averaged_loss"],
         )
         return progress, serialization.from_state_dict(like, arrays["state"])
-
-
-def snapshot(
-    numbers: Sequence[int],
-    configs: Sequence[RunConfig],
-    progress: Sequence[RunProgress],
-    states: Sequence[TrainState],
-    divergences: Sequence[str | None],
-    identity: Mapping[str, Any],
-) -> Snapshot:
-    """Makes the checkpoint of a group of runs; their states are on the host.
-
-    Each array has a leading axis of the runs. A run of its own is a group of one. The identity is
-    that of the data they train on.
-    """
-    pairs = zip(progress, states, strict=True)
-    arrays = [one.arrays(state) for one, state in pairs]
-    values = {
-        "runs": list(numbers),
-        "configs": [config.to_dict() for config in configs],
-        "progress": [one.values() for one in progress],
-        "divergences": list(divergences),
-        "data": dict(identity),
-    }
-    return Snapshot(jax.tree.map(lambda *leaves: np.stack(leaves), *arrays), values)

@@ -1,10 +1,15 @@
 """A run in training, and the observer of a group of runs."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import jax
+import numpy as np
+
+from mlpvis_jax.files.checkpoint import Snapshot
 from mlpvis_jax.files.run_folder import RunFolder
-from mlpvis_jax.learning.state import EpochTotals
+from mlpvis_jax.learning.state import EpochTotals, TrainState
 from mlpvis_jax.running.outcome import Outcome
 from mlpvis_jax.running.progress import RunProgress
 from mlpvis_jax.settings.config import RunConfig
@@ -35,6 +40,32 @@ class Run:
     def is_over(self) -> bool:
         """Whether nothing is left to train, or nothing can be."""
         return self.progress.is_over(self.config.num_epochs) or self.divergence is not None
+
+
+def snapshot(
+    numbers: Sequence[int],
+    runs: Sequence[Run],
+    states: Sequence[TrainState],
+    identity: Mapping[str, Any],
+) -> Snapshot:
+    """Makes the checkpoint of a group of runs, in which each array has a leading axis of the runs.
+
+    Args:
+      numbers: by which the runs are found again.
+      runs: those of the group; a run of its own is a group of one.
+      states: of the runs, on the host.
+      identity: of the data that the runs train on.
+    """
+    pairs = zip(runs, states, strict=True)
+    arrays = [run.progress.arrays(state) for run, state in pairs]
+    values = {
+        "runs": list(numbers),
+        "configs": [run.config.to_dict() for run in runs],
+        "progress": [run.progress.values() for run in runs],
+        "divergences": [run.divergence for run in runs],
+        "data": dict(identity),
+    }
+    return Snapshot(jax.tree.map(lambda *leaves: np.stack(leaves), *arrays), values)
 
 
 class Observer:

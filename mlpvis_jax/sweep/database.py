@@ -16,30 +16,28 @@ import json
 import os
 import platform
 import threading
-import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mlpvis_jax.errors import InputError
 from mlpvis_jax.sweep import tpe
 from mlpvis_jax.sweep.culling import Record
 from mlpvis_jax.sweep.database_url import DatabaseUrl
 from mlpvis_jax.sweep.definition import Sweep, Trial
 from mlpvis_jax.sweep.folder import Group, SweepFolder
 from mlpvis_jax.sweep.records import RUNNING
-from mlpvis_jax.sweep.retry import BEATS_OF_GRACE, retry_until_deadline
+from mlpvis_jax.sweep.retry import retry_until_deadline
 from mlpvis_jax.sweep.space import Point
 from mlpvis_jax.sweep.store import form_groups
+from mlpvis_jax.sweep.study import DEFINITION, open_study
 
-_DEFINITION, _POINT, _VALUES, _WORKER, _SURPLUS = "sweep", "point", "values", "worker", "surplus"
+_POINT, _VALUES, _WORKER, _SURPLUS = "point", "values", "worker", "surplus"
 _KEPT = (
     *("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
     *("validation_top5_accuracy", "learning_rate", "seconds"),
 )
 _DIGITS = 7
 _AHEAD = 16  # points: whoever asks for one reads all that wait
-_ATTEMPTS = 5
 
 
 class DatabaseStore:
@@ -64,11 +62,12 @@ class DatabaseStore:
         self._optuna = tpe.optuna()
         self._states = self._optuna.trial.TrialState
         self.beat_seconds = beat_seconds
-        self._name = folder.path.absolute().name
         self._worker = f"{platform.node()}:{folder.path.absolute()}"
         self.url = url
         self.shown_url = url.shown
-        self._study, self._storage = self._connect()
+        # Workers that draw alike would suggest the same; in containers their process ids are alike.
+        seed = zlib.crc32(self._worker.encode()) + os.getpid()
+        self._study, self._storage = open_study(folder, sweep, url, seed, beat_seconds)
         self._ids: dict[int, int] = {}  # of the trials in the database, by point; held by us
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -84,64 +83,12 @@ class DatabaseStore:
         self._ended.set()
         self._thread.join()
 
-    def _connect(self) -> tuple[Any, Any]:
-        shown = self.url.shown
-        try:
-            storage = self._open(self.url.full)
-            study = self._optuna.create_study(
-                study_name=self._name,
-                storage=storage,
-                # Workers that draw alike would suggest the same; in containers their ids are alike.
-                sampler=tpe.sampler(self._sweep, zlib.crc32(self._worker.encode()) + os.getpid()),
-                load_if_exists=True,
-            )
-            found = study.user_attrs.get(_DEFINITION)
-        except Exception as error:  # whatever the driver raises
-            raise InputError(
-                f"--storage={shown} cannot be used: {self.first_line(error)}."
-            ) from None
-        if found is None:
-            if study.get_trials(deepcopy=False):
-                raise InputError(
-                    f"--storage={shown} holds a study {self._name!r} of another program."
-                )
-        else:
-            try:
-                content = json.loads(found)
-                before = Sweep.read(content["config"], content["sweep"])
-            except (ValueError, LookupError, TypeError, RecursionError) as error:
-                raise InputError(
-                    f"--storage={shown} holds a study {self._name!r} whose definition is damaged "
-                    f"({error}); choose another name for the folder of the sweep."
-                ) from None
-            self._sweep.refuse_other(before, f"--storage={shown}, study {self._name!r},")
-        return study, storage
-
-    def _open(self, url: str) -> Any:
-        """Optuna's storage; its tables are made where there are none."""
-        import sqlalchemy
-
-        for left in reversed(range(_ATTEMPTS)):
-            try:
-                return self._optuna.storages.RDBStorage(
-                    url,
-                    engine_kwargs={"pool_pre_ping": True},
-                    heartbeat_interval=self.beat_seconds,
-                    grace_period=BEATS_OF_GRACE * self.beat_seconds,
-                )
-            except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
-                # Two workers that begin at once make the same tables, and one comes second.
-                if not left:
-                    raise
-                time.sleep(1.0)
-        raise AssertionError
-
     def begin(self) -> None:
         """Writes the sweep into the database, once all is known to be good."""
-        self._study.set_user_attr(_DEFINITION, json.dumps(self._sweep.to_json()))
+        self._study.set_user_attr(DEFINITION, json.dumps(self._sweep.to_json()))
 
     @retry_until_deadline
-    def claim(self, most: Callable[[Trial], int]) -> tuple[Group, list[Trial]] | None:
+    def claim(self, max_trials: Callable[[Trial], int]) -> tuple[Group, list[Trial]] | None:
         """See `store.Store.claim`."""
         with self._folder.locked():
             self._fail_the_silent()
@@ -149,14 +96,14 @@ class DatabaseStore:
                 if group.take_if(lambda: self._is_ours(group)):  # noqa: B023
                     return group, group.trials(self._sweep)
             trials: list[Trial] = []
-            while not trials or len(trials) + len(self._sweep.space.seeds) <= most(trials[0]):
+            while not trials or len(trials) + len(self._sweep.space.seeds) <= max_trials(trials[0]):
                 found = self._take_point()
                 if found is None:
                     break
                 trials += self._sweep.trials(*found)
             if not trials:
                 return None
-            groups = form_groups(self._folder, self._sweep, trials, most)
+            groups = form_groups(self._folder, self._sweep, trials, max_trials)
             assert groups[0].take()
             return groups[0], groups[0].trials(self._sweep)
 
@@ -204,10 +151,6 @@ class DatabaseStore:
                 row = {"trial": number, "point": point, "values": values, **outcome}
                 found.setdefault(number, {**row, "history": history})
         return [found[number] for number in sorted(found)]
-
-    def first_line(self, error: BaseException) -> str:
-        line = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        return self.url.hide(line)
 
     def _write(self, trial: Trial, what: str, content: Any) -> None:
         with self._lock:

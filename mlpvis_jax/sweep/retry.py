@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from mlpvis_jax.errors import StorageError
+from mlpvis_jax.errors import StorageError, first_line
 
 BEATS_OF_GRACE = 4
 _Method = TypeVar("_Method", bound=Callable)
@@ -30,10 +30,10 @@ def retry_until_deadline(method: _Method) -> _Method:
                 return method(self, *arguments)
             except failures as error:
                 if time.monotonic() >= deadline:
+                    reason = self.url.hide(first_line(error.__cause__ or error))
                     raise StorageError(
-                        f"--storage={self.url.shown} can no longer be reached "
-                        f"({self.first_line(error.__cause__ or error)}). The trials are on disk: "
-                        "give the same command again when it can."
+                        f"--storage={self.url.shown} can no longer be reached ({reason}). The "
+                        "trials are on disk: give the same command again when it can."
                     ) from None
                 time.sleep(self.beat_seconds / 10)
 

@@ -40,23 +40,23 @@ class Store:
     def begin(self) -> None:
         """Does nothing: the folder has been written."""
 
-    def claim(self, most: Callable[[Trial], int]) -> tuple[Group, list[Trial]] | None:
+    def claim(self, max_trials: Callable[[Trial], int]) -> tuple[Group, list[Trial]] | None:
         """A group for this process alone; None if all trials are ended or taken.
 
         A group whose process has died comes first.
 
         Args:
-          most: trials like this one that can train together.
+          max_trials: trials like this one that can train together.
         """
         with self._folder.locked():
             while True:
                 for group in self._folder.read_groups(self._sweep):
                     if group.take_if(lambda: self._is_unfinished(group)):  # noqa: B023
                         return group, group.trials(self._sweep)
-                trials = self._next(most)
+                trials = self._next(max_trials)
                 if not trials:
                     return None
-                form_groups(self._folder, self._sweep, trials, most)
+                form_groups(self._folder, self._sweep, trials, max_trials)
 
     def done(self, group: Group) -> None:
         """Gives back a group of which every trial has ended."""
@@ -84,7 +84,7 @@ class Store:
     def _is_unfinished(self, group: Group) -> bool:
         return any(self._folder.read_outcome(one["trial"]) is None for one in group.points)
 
-    def _next(self, most: Callable[[Trial], int]) -> list[Trial]:
+    def _next(self, max_trials: Callable[[Trial], int]) -> list[Trial]:
         """The trials of points that no group has yet: as many as fit one program, or none."""
         groups = self._folder.read_groups(self._sweep)
         taken = {one["point"] for group in groups for one in group.points}
@@ -95,7 +95,7 @@ class Store:
             None if self._sweep.strategy.knows_points else next(iter(self._sweep.space.corners()))
         )
         first = self._sweep.trials(free[0], chosen or self._sweep.point(free[0]))
-        number = max(1, most(first[0]) // len(first))
+        number = max(1, max_trials(first[0]) // len(first))
         if self._sweep.strategy.knows_points:
             shape = self._shape(free[0])
             alike = (index for index in free if self._shape(index) == shape)
@@ -111,14 +111,14 @@ class Store:
 
 
 def form_groups(
-    folder: SweepFolder, sweep: Sweep, trials: Sequence[Trial], most: Callable[[Trial], int]
+    folder: SweepFolder, sweep: Sweep, trials: Sequence[Trial], max_trials: Callable[[Trial], int]
 ) -> list[Group]:
     """Writes groups of trials of one shape, each as large as a program of them can be."""
     groups = []
     shapes = [program_key(trial.config) for trial in trials]
     for shape in dict.fromkeys(shapes):
         alike = [trial for trial, its in zip(trials, shapes, strict=True) if its == shape]
-        number, seeds = most(alike[0]), len(sweep.space.seeds)
+        number, seeds = max_trials(alike[0]), len(sweep.space.seeds)
         if number > seeds:
             number -= number % seeds  # the seeds of a point stay together
         for start in range(0, len(alike), number):

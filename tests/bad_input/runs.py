@@ -7,9 +7,10 @@ import struct
 import numpy as np
 from safetensors.numpy import save_file
 
-from tests.bad_input.table import bad, bare, checkpoint, damaged, file, folder, run, weights
+from tests.bad_input.table import bad, bare, checkpoint, damaged, file, folder, images, run, weights
 
 EVALUATE = "--mode=evaluate --workdir={here}/run"
+PREDICT = "--mode=predict --workdir={here}/run --images"
 WEIGHTS = "{here}/run/best.safetensors"
 DAMAGED = "best.safetensors is damaged or no safetensors file"
 UNSCALED = "does not say how its images, of 1 channels, were scaled"
@@ -47,7 +48,26 @@ def scaled(mean, deviation):
     return weights({"normalization_mean": mean, "normalization_deviation": deviation})
 
 
+USABLE = weights(
+    {
+        "class_names": list("0123456789"),
+        "normalization_mean": [0.0],
+        "normalization_deviation": [1.0],
+        "data": {"image_shape": [8, 8, 1]},
+    }
+)
+PICTURE = images("a.png", mode="L")
 ROWS = [
+    bare(f"{PREDICT}={{here}}/none.png", "none.png names no image (.png, .jpg", USABLE),
+    bare(f"{PREDICT}={{here}}/*.jpg", "{here}/*.jpg names no image", USABLE, PICTURE),
+    bare(f"{PREDICT}='{{here}}/a.png *.jpg'", "*.jpg names no image", USABLE, PICTURE),
+    bare(f"{PREDICT}={{here}}/empty", "empty names no image", USABLE, folder("empty")),
+    bare(f"{PREDICT}=", "--images is empty", USABLE),
+    bare(f"{PREDICT}=\\'", "cannot be read (No closing quotation)", USABLE),
+    bare(f"{PREDICT}={{here}}/pics", "b.tif is of a kind", USABLE, file("pics/b.tif", "")),
+    bare(f"{PREDICT}={{here}}/a.png", "a.png cannot be decoded", USABLE, file("a.png", "no")),
+    bare(f"{PREDICT}={{here}}/a.png", "There are no weights at", run(), PICTURE),
+    bare(f"{PREDICT}={{here}}/a.png", "does not say what its classes are", weights(), PICTURE),
     bad("--workdir={here}/file", "{here}/file cannot be a folder", file("file", "")),
     bad("--workdir={here}/file/run", "cannot be a folder: {here}/file is a file", file("file", "")),
     bad("--workdir={here}/a/b/c/d", "cannot be a folder: {here}/a/b is a file", file("a/b", "")),

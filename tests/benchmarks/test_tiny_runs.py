@@ -65,6 +65,7 @@ def test_peers_are_of_the_three_models_only():
         throughput.main(["--peers", "--models", "mixer_b16"])
 
 
+@pytest.mark.slow
 def test_breakdown(run):
     results = run(breakdown, "--models", "fnet", "--images", "16", "--rounds", "1", "--set", *TINY)
     parts = results["fnet"]["part_seconds"]
@@ -76,6 +77,7 @@ def test_breakdown(run):
     assert of_a_step == pytest.approx(programs["full"]["median"])
 
 
+@pytest.mark.slow
 def test_checkpointing(run):
     arguments = ("--models", "gmlp", "--images", "16", "--rounds", "2", "--set", *TINY)
     measured = run(checkpointing, *arguments)["gmlp"]
@@ -88,6 +90,7 @@ def test_checkpointing(run):
     assert measured["share_at_defaults"] == pytest.approx(share)
 
 
+@pytest.mark.slow
 def test_scaling(run, monkeypatch):
     monkeypatch.setattr(scaling, "BASE", {"tokens": 16, "width": 8, "depth": 1, "batch": 2})
     monkeypatch.setitem(scaling.AXES, "tokens", (16, 36))
@@ -120,6 +123,7 @@ def test_every_grid_divides_the_image():
         assert scaling.IMAGE_SIZE % grid == 0
 
 
+@pytest.mark.slow
 def test_population(run):
     arguments = ("--models", "mixer", "--images", "16", "--rounds", "2", "--numbers", "1", "3")
     measured = run(population, *arguments, "--set", *TINY)["mixer"]

@@ -266,9 +266,9 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path) -> None:
 
 def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     long = tmp_path / ("long" * 200)
-    with pytest.raises(InputError, match="cannot be read: File name too long"):
+    with pytest.raises(InputError, match="is no path: File name too long"):
         open_it(long)
-    with pytest.raises(InputError, match=r"config.data.source=folder:~nosuchuser/x: Could not"):
+    with pytest.raises(InputError, match="config.data.source is '~nosuchuser/x', which is no path"):
         open_source("folder:~nosuchuser/x", image_size=8)
     with pytest.raises(InputError, match="There is no data source"):
         open_source("~nosuchuser/x", image_size=8)
@@ -282,7 +282,7 @@ def test_what_must_not_be_read_is_said(tmp_path: Path) -> None:
     for closed in (tmp_path / "set/cat", tmp_path / "set", tmp_path):
         closed.chmod(0)
         try:
-            with pytest.raises(InputError, match="cannot be read: Permission denied"):
+            with pytest.raises(InputError, match="Permission denied"):
                 open_it(tmp_path / "set")
         finally:
             closed.chmod(0o700)

@@ -22,10 +22,10 @@ def close(found, expected, levels=1):
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_images_stay_what_they_are_in_shape_and_kind(name):
-    before = IMAGES.copy()
-    found = [corrupt(name, strength, IMAGES) for strength in STRENGTHS]
+    given = IMAGES.copy()
+    found = [corrupt(name, strength, given) for strength in STRENGTHS]
     assert all(one.dtype == np.uint8 and one.shape == IMAGES.shape for one in found)
-    assert (IMAGES == before).all()
+    assert np.array_equal(given, IMAGES)
     assert len({one.tobytes() for one in found}) == len(STRENGTHS)
     assert np.array_equal(found[-1], corrupt(name, 5, IMAGES))
     # An image is corrupted in the same way, whatever comes after it.
@@ -73,7 +73,9 @@ def test_gaussian_blur_is_scipys(strength, sigma):
 
 def test_a_larger_image_is_blurred_as_much_for_its_size():
     large = np.random.default_rng(1).integers(0, 256, (1, 64, 64, 3), np.uint8)
-    expected = ndimage.gaussian_filter(large.astype(float), (0, 2, 2, 0), mode="nearest", truncate=4)
+    expected = ndimage.gaussian_filter(
+        large.astype(float), (0, 2, 2, 0), mode="nearest", truncate=4
+    )
     close(corrupt("gaussian_blur", 5, large), expected)
 
 

@@ -15,6 +15,7 @@ from mlpvis_jax.learning.policies import (
     trivial_augment,
 )
 
+apply_operations = jax.jit(apply_operations, static_argnames="ranges")
 STEPS = np.arange(31) / 30
 SIZE = 24
 RAND = Ranges(0.3, (150 / 331 * SIZE, 150 / 331 * SIZE), 30.0, 0.9, 4.0)
@@ -61,7 +62,7 @@ def photograph():
 def test_an_operation_is_pillows_at_every_strength_and_in_both_directions(name, ranges, photograph):
     strengths = np.concatenate([STEPS, -STEPS]).astype(np.float32)
     images = jnp.broadcast_to(photograph.astype(np.float32), (len(strengths), *photograph.shape))
-    operations = np.full(len(strengths), OPERATIONS.index(name))
+    operations = np.full(len(strengths), OPERATIONS.index(name), np.int32)
     found = np.asarray(apply_operations(images, operations, strengths, ranges))
     image = Image.fromarray(photograph)
     theirs = [pillow(name, image, float(strength), ranges) for strength in strengths]
@@ -69,13 +70,14 @@ def test_an_operation_is_pillows_at_every_strength_and_in_both_directions(name, 
     if name == "autocontrast":  # a value that is whole, but for Pillow's rounding
         assert differences.max() <= 1 and (differences > 0).mean() < 0.001
         return
-    # At few strengths a point of the input is on the edge between two pixels, or a mixture of two
-    # values is whole; rounding then decides.
     differs = (differences > 0).mean(axis=(1, 2, 3))
-    assert (differs > 0).sum() <= 10 and differs.max() < 0.15
     if name in ("brightness", "color", "contrast", "sharpness"):
-        assert differences.max() <= 1 and differs.max() < 0.04
-    elif name not in ("shear_x", "shear_y", "rotate"):
+        # A mixture of two values may be whole, but for rounding.
+        assert differences.max() <= 1 and differs.max() < 0.2 and differs.mean() < 0.02
+    elif name in ("shear_x", "shear_y", "rotate"):
+        # At few strengths points of the input are on the edge between two pixels.
+        assert (differs > 0).sum() <= 10 and differs.max() < 0.15
+    else:
         assert differences.max() == 0
 
 

@@ -8,10 +8,11 @@ import pytest
 
 from mlpvis_jax.data.resident import PADDING, ResidentSet, rows_in_order, shuffle
 from mlpvis_jax.learning import augment, metrics
+from mlpvis_jax.learning.evaluation import make_evaluation
 from mlpvis_jax.learning.losses import softmax_cross_entropy
 from mlpvis_jax.learning.optimizers import adamw
 from mlpvis_jax.learning.state import EpochTotals, TrainState
-from mlpvis_jax.learning.step import Learner, make_dispatch, make_evaluation, make_step
+from mlpvis_jax.learning.step import Learner, make_dispatch, make_step
 from mlpvis_jax.models import create_model
 
 MODEL = create_model("mixer_keras", 5, num_blocks=1, width=8, patch_size=4)

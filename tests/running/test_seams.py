@@ -167,6 +167,10 @@ SEAMS = {
     ),
     "sigmoid": (["loss.name=sigmoid_cross_entropy", "loss.label_smoothing=0.1"], {}),
     "mixup": (["mix.mixup.alpha=0.4"], {}),
+    "transforms": (
+        ["augment.rand_augment.strength=0.5", "augment.random_erasing.probability=0.5"],
+        {},
+    ),
     "no rules": (["reduce_on_plateau.patience=None", "early_stopping.patience=None"], {}),
     "own model": (["model.name=my_package:TINY", "model.strength=0.75"], {}),
     "own block": (
@@ -184,6 +188,10 @@ SEAMS = {
 }
 
 
+# Those of `make test`; `make test-all` has them all.
+QUICK = ("muon", "cosine", "averaging", "transforms", "own block", "own optimizer", "own source")
+
+
 def arguments_of(source, changes):
     changed = [f"--config.{change}" for change in changes]
     return [*soak.settings(source), "--config.num_epochs=3", *changed]
@@ -194,7 +202,10 @@ def history_of(run):
     return [{k: v for k, v in json.loads(line).items() if k not in CLOCK} for line in lines]
 
 
-@pytest.mark.parametrize("name", SEAMS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in SEAMS],
+)
 def test_a_seam_trains_and_goes_on_to_the_bit(launch_main, tiny_npz, tmp_path, name):
     changes, measured = SEAMS[name]
     arguments = arguments_of(tiny_npz, changes)

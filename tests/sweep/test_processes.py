@@ -136,8 +136,16 @@ def groups_in(printed):
     return re.findall(r"^epoch \d+/5 of trials (\d+) to", printed, re.MULTILINE)
 
 
-@pytest.mark.parametrize("workers", [2, 3])
-@pytest.mark.parametrize("strategy", ["grid", "random", "tpe"])
+@pytest.mark.parametrize(
+    ("strategy", "workers"),
+    [
+        ("tpe", 2),
+        *(
+            pytest.param(*one, marks=pytest.mark.slow)
+            for one in (("grid", 2), ("random", 2), ("grid", 3), ("random", 3), ("tpe", 3))
+        ),
+    ],
+)
 def test_workers_share_a_folder_without_overlap(start, tmp_path, strategy, workers):
     path = tmp_path / "sweep"
     drawn = "--sweep.optimizer.learning_rate=log_uniform(1e-5, 1e-2)"

@@ -1,0 +1,6 @@
+"""A trained classifier as something to use: `load` it, `predict` with it, ask for its features."""
+
+from mlpvis_jax.inference.predictions import Predictions
+from mlpvis_jax.inference.trained import TrainedClassifier, load
+
+__all__ = ["Predictions", "TrainedClassifier", "load"]

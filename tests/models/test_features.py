@@ -1,0 +1,59 @@
+"""What layers give: under the same names with scan, and each what the next one is given."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from mlpvis_jax.errors import InputError
+from mlpvis_jax.models import create_model
+from mlpvis_jax.models.layers import LayerNorm
+
+BLOCKS = {"mixer_paper": "MixerBlock", "fnet_paper": "FNetBlock", "gmlp_paper": "GMlpBlock"}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_names_and_values(name):
+    init = nn.initializers.normal(1.0)
+    model = create_model(name, 5, num_blocks=3, width=8, patch_size=4, head_kernel_init=init)
+    images = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
+    variables = model.init(jax.random.key(1), images)
+    found = model.apply(variables, images, method="features")
+    blocks = [f"{BLOCKS[name]}_{index}" for index in range(3)]
+    table = ["position_table"] if name == "fnet_paper" else []
+    norm = [] if name == "fnet_paper" else ["pre_head_layer_norm"]
+    assert list(found) == ["stem", *table, *blocks, *norm, "pooled", "head"] == model.layer_names
+    scanned = model.clone(scan=True).apply(variables, images, method="features")
+    jax.tree.map(np.testing.assert_array_equal, scanned, found)
+
+    params = variables["params"]
+    patches = images.reshape(2, 2, 4, 2, 4, 3).swapaxes(2, 3).reshape(2, 4, -1)
+    stem = patches @ params["stem"]["kernel"].reshape(-1, 8) + params["stem"]["bias"]
+    np.testing.assert_allclose(found["stem"], stem, rtol=1e-4, atol=1e-5)
+    before = found["stem"]
+    if table:
+        before = before + params["position_table"]["embedding"]
+        np.testing.assert_allclose(found["position_table"], before, rtol=1e-5, atol=1e-6)
+    for block in blocks:
+        module = model.block(**model.block_options)
+        before = module.apply({"params": params[block]}, before)
+        np.testing.assert_allclose(found[block], before, rtol=1e-4, atol=1e-5)
+    if norm:
+        before = LayerNorm(model.epsilon).apply({"params": params[norm[0]]}, before)
+        np.testing.assert_allclose(found[norm[0]], before, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found["pooled"], before.mean(axis=1), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found["head"], model.apply(variables, images), rtol=1e-5, atol=1e-5)
+
+
+def test_types_and_refusals():
+    model = create_model("mixer_keras", 5, num_blocks=1, width=8, dtype="bfloat16")
+    images = jnp.zeros((2, 16, 16, 3))
+    variables = model.init(jax.random.key(0), images)
+    found = model.apply(variables, images, method="features")
+    assert {name: output.dtype for name, output in found.items()} == {
+        **{"stem": jnp.bfloat16, "MixerBlock_0": jnp.bfloat16},
+        **{"pooled": jnp.float32, "head": jnp.float32},
+    }
+    with pytest.raises(InputError, match="batch, height, width, channels"):
+        model.apply(variables, images[0], method="features")

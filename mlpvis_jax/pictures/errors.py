@@ -42,6 +42,7 @@ def draw_confusion(
     side = 12.0 if is_large and groups is None else 7.4
     # The names of groups take some of the width, and the matrix is a square.
     figure = empty_figure(side, 0.7 * side if is_large and groups is not None else 0.86 * side)
+    figure.set_layout_engine("compressed")  # a square leaves room beside it
     axes = figure.subplots()
     # A root shows the few that go astray beside the many that do not.
     picture = axes.imshow(
@@ -54,7 +55,8 @@ def draw_confusion(
         axes.set_xticks([])
     else:
         axes.set_yticks(range(number), ordered, fontsize=size)
-        axes.set_xticks(range(number), ordered, rotation=90, fontsize=size)
+        is_short = number <= _COUNTED and max(map(len, ordered)) <= 3
+        axes.set_xticks(range(number), ordered, rotation=0 if is_short else 90, fontsize=size)
     if number <= _COUNTED:
         _write_counts(axes, matrix[np.ix_(order, order)], shares[np.ix_(order, order)])
     axes.set_ylabel("label")
@@ -76,7 +78,7 @@ def _name_groups(axes: Any, groups: Sequence[str]) -> None:
     ]
     ends = [*starts[1:], len(groups)]
     centres = [(start + end - 1) / 2 for start, end in zip(starts, ends, strict=True)]
-    axes.set_yticks(centres, [groups[start].replace("_", " ") for start in starts], fontsize=7.5)
+    axes.set_yticks(centres, [_short(groups[start]) for start in starts], fontsize=7.5)
     for start in starts[1:]:
         for line in (axes.axhline, axes.axvline):
             line(start - 0.5, color=axes.yaxis.label.get_color(), linewidth=0.3, alpha=0.6)
@@ -165,11 +167,11 @@ def draw_reliability(found: Reliability) -> Any:
     above.vlines(found.confidence[some], low[some], high[some], color="C0", linewidth=1.2)
     above.plot(
         found.confidence[some], found.accuracy[some], "o", color="C0", markersize=4,
-        label="mean confidence and accuracy, with 95% interval",
+        clip_on=False, label="mean confidence and accuracy, with 95% interval",
     )  # fmt: skip
     above.set_ylim(0, 1)
     above.set_ylabel("accuracy")
-    above.legend(loc="upper left")
+    figure.legend(loc="outside upper center", ncols=3)
     below.bar(centres, found.counts / max(found.counts.sum(), 1), 0.92 * width, color="C0")
     below.set_ylabel("share of images")
     below.set_xlabel("confidence: the probability of the predicted class")
@@ -205,7 +207,7 @@ def draw_errors(
         is_grey = image.shape[-1] == 1
         axes.imshow(image[..., 0] if is_grey else image, **({"cmap": "gray"} if is_grey else {}))
         axes.set_title(
-            f"{_short(predictions[number], 16)} {confidences[number]:.0%}",
+            f"{_short(predictions[number], 16)} ({confidences[number]:.0%})",
             color="C1", fontsize=7.2, pad=3,
         )  # fmt: skip
         axes.text(

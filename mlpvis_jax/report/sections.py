@@ -60,7 +60,7 @@ def confusions(measured: Measured) -> Section:
         order, ordered = np.arange(len(names)), ""
     caption = (
         "A row is a label, a column what the model takes its images for; the diagonal is right. "
-        f"The colour is the share of the label's images, on a scale of roots. {ordered}"
+        f"The colour is the share of the label's images, on a scale of square roots. {ordered}"
     )
     picture = Picture(
         "confusion", lambda: draw_confusion(matrix, names, order, groups), caption.strip()
@@ -73,7 +73,7 @@ def confusions(measured: Measured) -> Section:
         for label, taken in (divmod(int(pair), len(names)) for pair in pairs)
         if (count := astray[label, taken])
     ]
-    columns = ("label", "taken for", "#images", "#of the label's")
+    columns = ("label", "taken for", "#images", "#share of the label")
     table = Table(columns, rows, "The errors that are made most often.")
     return Section("Confusions", [picture, *([table] if rows else [])])
 
@@ -84,7 +84,7 @@ def classes(measured: Measured) -> Section:
     correct, counts = matrix.diagonal(), matrix.sum(axis=1)
     caption = (
         "Accuracy of each class, with its 95% Wilson interval; the dashed line is the accuracy of "
-        "all images. An interval is as wide as it is because a class has few test images."
+        "all images. The fewer test images a class has, the wider is its interval."
     )
     picture = Picture(
         "class_accuracy", lambda: draw_class_accuracy(names, correct, counts), caption

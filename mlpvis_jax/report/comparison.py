@@ -66,7 +66,7 @@ def _table_of_groups(
     """
     columns = [
         ("runs", 0),
-        *((key.rpartition(".")[2], 3) for key in keys),
+        *((title, 3) for title in _titles(keys)),
         ("#test accuracy", 0),
         ("#top 5", 4),
         ("#loss", 2),
@@ -89,6 +89,12 @@ def _table_of_groups(
             ]
         )
     return columns, rows
+
+
+def _titles(keys: Sequence[str]) -> list[str]:
+    """The last word of each key, such as "width" or "model" of model.name; whole if it is twice."""
+    short = [key.removesuffix(".name").rpartition(".")[2] for key in keys]
+    return [word if short.count(word) == 1 else key for word, key in zip(short, keys, strict=True)]
 
 
 def _spread(values: Sequence[float | None], scale: float, unit: str) -> str:

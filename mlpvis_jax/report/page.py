@@ -83,10 +83,11 @@ def render(page: Page) -> dict[str, bytes]:
         parts = "".join(_part(part, files) for part in section.parts)
         anchor = _anchor(section.title)
         body.append(f'<section id="{anchor}"><h2>{_text(section.title)}</h2>{parts}</section>')
-    facts = "".join(
+    rows = "".join(
         f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>"
         for name, value in page.facts.items()
     )
+    facts = f'<dl class="facts">{rows}</dl>' if rows else ""
     links = "".join(
         f'<li><a href="#{_anchor(one.title)}">{_text(one.title)}</a></li>' for one in page.sections
     )
@@ -96,7 +97,7 @@ def render(page: Page) -> dict[str, bytes]:
         '<meta name="color-scheme" content="light dark">'
         f"<title>{_text(page.title)}</title><style>{_style()}</style></head>\n<body><main>"
         f"<header><h1>{_text(page.title)}</h1><p>{_text(page.subtitle)}</p></header>"
-        f'<dl class="facts">{facts}</dl><nav><ul>{links}</ul></nav>\n'
+        f"{facts}<nav><ul>{links}</ul></nav>\n"
         + "\n".join(body)
         + f"\n<footer>{_text(page.footer)}</footer></main></body></html>\n"
     )
@@ -192,11 +193,11 @@ p{margin:0 0 1rem;max-width:42rem}
 section{margin-top:3.2rem;padding-top:1.6rem;border-top:1px solid var(--faint)}
 a{color:var(--link);text-decoration-thickness:1px;text-underline-offset:.18em}
 .facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.75rem,1fr));gap:1.3rem 1.5rem;
- margin:2.2rem 0 1.6rem}
+ margin:2.2rem 0 0}
 dt{font-size:.85rem}
 dd{margin:0;font-size:1.3rem;white-space:nowrap;font-weight:600;letter-spacing:-.01em;
  font-variant-numeric:tabular-nums}
-nav ul{list-style:none;display:flex;flex-wrap:wrap;gap:.3rem 1.2rem;margin:0;padding:0;
+nav ul{list-style:none;display:flex;flex-wrap:wrap;gap:.3rem 1.2rem;margin:1.6rem 0 0;padding:0;
  font-size:.92rem}
 figure{margin:1.4rem 0 1.8rem}
 figcaption,footer{font-size:.88rem;line-height:1.45}

@@ -71,6 +71,8 @@ class LabelledPredictions(NamedTuple):
         try:
             with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
                 rows = list(csv.DictReader(file))
+            if not rows:
+                raise ValueError("it has no line")
             columns = [[float(row[name]) for row in rows] for name in _COLUMNS[1:5]]
         except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
             raise InputError(f"{path} cannot be read as predictions ({error}).") from error

@@ -79,9 +79,9 @@ class Group:
 
     @property
     def name(self) -> str:
-        """The name of the first run, and how many more there are."""
-        more = len(self.runs) - 1
-        return self.runs[0].name + (f" and {more} other seed{'s' * (more > 1)}" if more else "")
+        """The name of the first run, and how many there are, such as "mixer-0 (2 runs)"."""
+        number = len(self.runs)
+        return self.runs[0].name + (f" ({number} runs)" if number > 1 else "")
 
 
 def find_runs(patterns: str) -> list[ComparedRun]:

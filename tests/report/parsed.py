@@ -55,7 +55,7 @@ class ParsedPage(HTMLParser):
                     assert value.startswith("data:image/png;base64,"), f"{tag} {name}={value[:50]}"
                 if name == "href":
                     assert value[0] == "#" and value[1:] in named, value
-                assert "style" != name
+                assert name != "style"
         for image in self.of("img"):
             assert len(image["alt"]) > 20 and int(image["width"]) and int(image["height"])
         assert self.of("html") == [{"lang": "en"}]

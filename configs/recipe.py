@@ -12,6 +12,8 @@ def keras_example(model: str, learning_rate: float) -> ConfigDict:
             "batch_size": 128,
             "microbatch_size": None,  # as is fastest on the kind of device
             "steps_per_dispatch": 8,
+            "repeats": 1,
+            "average_flips": False,
             "data": {
                 "source": "cifar100",
                 "data_dir": None,
@@ -29,6 +31,7 @@ def keras_example(model: str, learning_rate: float) -> ConfigDict:
                 "weight_decay": 1e-4,
                 "decay": "all",
                 "clip_norm": None,
+                "sharpness_radius": None,
                 "b1": 0.9,
                 "b2": 0.999,
                 "epsilon": 1e-7,

@@ -6,7 +6,7 @@ from typing import Any
 __version__ = "0.1.0"
 # Names that are here and defined elsewhere. They are imported when they are first used, so that
 # `import mlpvis_jax` loads nothing else.
-_DEFINED_IN = {"load": "mlpvis_jax.inference"}
+_DEFINED_IN = {"load": "mlpvis_jax.inference", "load_pretrained": "mlpvis_jax.weights"}
 __all__ = ["__version__", *_DEFINED_IN]
 
 

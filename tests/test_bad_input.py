@@ -144,7 +144,12 @@ def test_tpe_without_optuna(refused, monkeypatch):
     "variable, value, part",
     [
         ("JAX_ENABLE_X64", "1", "JAX_ENABLE_X64 is set, and training is in 32 bits"),
-        ("JAX_PLATFORMS", "rocket", "JAX finds no device with JAX_PLATFORMS='rocket' (Unable to"),
+        pytest.param(
+            "JAX_PLATFORMS",
+            "rocket",
+            "JAX finds no device with JAX_PLATFORMS='rocket' (Unable to",
+            marks=pytest.mark.slow,
+        ),
         ("JAX_PLATFORMS", "cuda", "JAX finds no device with JAX_PLATFORMS='cuda' ("),
     ],
 )
@@ -165,7 +170,12 @@ def test_what_jax_is_told(variable, value, part, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "argument", ["--config.model.patch_size=5", "--config.num_epoch=1", "--config.data.source=x"]
+    "argument",
+    [
+        "--config.model.patch_size=5",
+        pytest.param("--config.num_epoch=1", marks=pytest.mark.slow),
+        pytest.param("--config.data.source=x", marks=pytest.mark.slow),
+    ],
 )
 def test_as_a_process(argument, tmp_path):
     """What the shell sees: the status, an empty standard output and a single line of error."""

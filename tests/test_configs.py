@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import inspect
+import itertools
 import json
 import re
 import sys
@@ -72,8 +73,17 @@ def test_the_docstring_says_how_to_run_it_and_what_came_out(name):
             assert f"| {COUNTS[name]:,} | {figures[0]} |" in Path("README.md").read_text()
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("name", NAMES)
+# `make test` has one config of each model, and of each variant.
+QUICK = {("mixer", "digits"), ("fnet", ""), ("gmlp", "paper")}
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [
+        pytest.param(*one, marks=[] if one in QUICK else pytest.mark.slow)
+        for one in itertools.product(NAMES, VARIANTS)
+    ],
+)
 def test_launch_runs_it_for_two_steps(name, variant, launch_main, tiny_npz, tmp_path, capfd):
     folder = RunFolder(tmp_path / "run")
     status = launch_main(

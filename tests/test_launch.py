@@ -73,6 +73,7 @@ def test_the_end_names_the_files_and_the_commands(run):
     assert last["go on"] == f"python launch.py --workdir={folder.path} --config.num_epochs=4"
 
 
+@pytest.mark.slow
 def test_the_backend_that_a_notebook_sets(tiny_npz, tmp_path):
     """It names a module for its own processes, which need not be there in this one."""
     folder = RunFolder(tmp_path / "run")

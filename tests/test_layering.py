@@ -17,6 +17,7 @@ ALLOWED = {
     "models": {"errors", "settings"},
     "learning": {"data", "settings"},
     "files": {"errors", "settings"},
+    "weights": {"data", "errors", "files", "learning", "models", "settings"},
     "show": {"errors", "files", "settings"},
     "running": {
         *("data", "errors", "files", "learning", "models", "settings", "show", "__init__"),
@@ -48,7 +49,6 @@ ALLOWED = {
             "sweep",
             "weights",
         ),
-        "__init__",  # as long as there is no folder weights
     },
     "py.typed": set(),
 }
@@ -61,9 +61,12 @@ ORDER = {
     ),
     "learning": (
         "corruptions augment pixels colour crops policies transforms metrics losses mix "
-        "optimizers plateau schedules state averaging step evaluation"
+        "optimizers plateau schedules state averaging sharpness step evaluation"
     ),
     "files": "atomic place config_file orbax_messages checkpoint run_folder recipe weights",
+    "weights": (
+        "stored naming architecture foreign mixer_npz timm formats fetch pretrained __init__"
+    ),
     "show": (
         "drawing output fitting table terminal curves writer event_files weights_and_biases writers"
     ),

@@ -66,6 +66,7 @@ def command_in(message):
     return shlex.split(command)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["block", "preset"])
 def test_the_folder_names_the_command_that_evaluates_it_and_goes_on(config_file, tmp_path, variant):
     folder = tmp_path / "a folder"

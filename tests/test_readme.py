@@ -3,10 +3,13 @@
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_python_snippets_run():
     snippets = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert snippets

@@ -123,14 +123,12 @@ def sweeps() -> Listing:
 
 def weights() -> Listing:
     """Lists the published weights that can be loaded by name."""
-    try:
-        from mlpvis_jax.weights import PRETRAINED
-    except ImportError:
-        raise InputError("This version knows no published weights by name.") from None
+    from mlpvis_jax.weights import PRETRAINED
+
     first = next(iter(PRETRAINED.values()))
-    names = getattr(first, "_fields", None) or [one.name for one in dataclasses.fields(first)]
+    names = [one.name for one in dataclasses.fields(first) if one.repr]
     rows = [
-        [name, *(str(getattr(one, field)) for field in names)] for name, one in PRETRAINED.items()
+        [name, *(_cell(getattr(one, field)) for field in names)] for name, one in PRETRAINED.items()
     ]
     columns = [
         Column("name", is_text=True),
@@ -140,6 +138,10 @@ def weights() -> Listing:
         ),
     ]
     return Listing(columns, rows, "To use one: mlpvis_jax.load_pretrained(NAME).")
+
+
+def _cell(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 LISTS: Mapping[str, Callable[[], Listing]] = {

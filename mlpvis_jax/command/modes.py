@@ -62,7 +62,7 @@ def _train(call: Call) -> None:
 
     results = train(call.config, call.folder)
     _print_what_is_left(call, results)
-    _print_results(results)
+    _print_results(results, call.config)
 
 
 def _evaluate(call: Call) -> None:
@@ -75,7 +75,7 @@ def _evaluate(call: Call) -> None:
         output=None if output is None else find_folder(output, "--output"),
         corruptions=call.flags["corruptions"],
     )
-    _print_results(results)
+    _print_results(results, call.config)
 
 
 def _compare(flags: Mapping[str, str | None]) -> None:
@@ -117,8 +117,9 @@ def _print_what_is_left(call: Call, results: Mapping[str, Any]) -> None:
     print_header(rows)
 
 
-def _print_results(results: Mapping[str, Any]) -> None:
-    print(f"Test accuracy: {round(results['test_accuracy'] * 100, 2)}%")
+def _print_results(results: Mapping[str, Any], config: RunConfig) -> None:
+    said = " (average of each image and its mirror image)" if config.average_flips else ""
+    print(f"Test accuracy: {round(results['test_accuracy'] * 100, 2)}%{said}")
     if "test_top5_accuracy" in results:
         print(f"Test top 5 accuracy: {round(results['test_top5_accuracy'] * 100, 2)}%")
 

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from mlpvis_jax.data.cifar_superclasses import superclasses_of
-from mlpvis_jax.data.download import UnreachableError, download
+from mlpvis_jax.data.download import Checksum, UnreachableError, download
 from mlpvis_jax.data.examples import Source
 from mlpvis_jax.data.tfds_source import find_prepared, source_of, tfds_folder
 from mlpvis_jax.errors import InputError
@@ -122,7 +122,8 @@ def _fetch(archive: Archive, folder: Path) -> Path:
     path = folder / "downloads" / Path(url.path).name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        download(archive.url, path, size=archive.size, sha256=archive.sha256)
+        checksum = Checksum("sha256", archive.sha256)
+        download(archive.url, path, size=archive.size, checksum=checksum)
     except UnreachableError as error:
         raise InputError(
             f"{path.name} could not be downloaded from {url.hostname} ({error}). Put the archive "

@@ -1,11 +1,14 @@
 """One file from the network: resumed where it was cut off, and checked before it is used."""
 
+import base64
+import binascii
 import hashlib
 import http.client
 import ssl
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import NamedTuple
 
 import rich.console
 import rich.progress
@@ -20,28 +23,71 @@ class UnreachableError(Exception):
     """The file could not be had from its host; the message says why."""
 
 
-def download(url: str, path: Path, *, size: int, sha256: str) -> None:
-    """Makes `path` the file at `url`, which has `size` bytes and the given SHA-256.
+class Checksum(NamedTuple):
+    """What a file's content must hash to: a name of hashlib's, and a hexadecimal number."""
+
+    algorithm: str
+    digest: str
+
+
+def download(url: str, path: Path, *, size: int, checksum: Checksum | None) -> None:
+    """Makes `path` the file at `url`, which has `size` bytes and the given checksum.
 
     A file that is there already is checked and kept. What has arrived of one that was cut off
-    is in `path` with ".part" at the end of its name; the next call goes on from there.
+    is in `path` with ".part" at the end of its name; the next call goes on from there. Without a
+    checksum the content is not checked, and the file's own format has to.
 
     Raises UnreachableError where the host does not answer or the transfer breaks off; OSError where
     the disk cannot be written to; and InputError where the content is not the expected: a
     downloaded file is removed then, one that was put there by hand is left for its owner.
     """
     if path.exists():
-        _check(path, path, sha256, advice="put the right file there, or remove it")
+        check(path, path, checksum, advice="put the right file there, or remove it")
         return
     part = path.with_name(path.name + ".part")
     if not part.exists() or part.stat().st_size != size:
         _fetch(url, part, size)
     try:
-        _check(part, path, sha256, advice="it was removed, so try again")
+        check(part, path, checksum, advice="it was removed, so try again")
     except InputError:
         part.unlink()
         raise
     part.rename(path)
+
+
+def announced(url: str) -> tuple[int, Checksum | None]:
+    """Asks a host for the size of a file, bytes, and for its MD5, which Google's storage tells.
+
+    Raises UnreachableError where the host does not answer, or does not tell the size.
+    """
+    request = urllib.request.Request(url, method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
+            headers = response.headers
+    except OSError as error:  # those of urllib are, too
+        raise _unreachable(error) from error
+    except http.client.HTTPException as error:
+        raise UnreachableError(f"it gave no proper answer: {error}") from error
+    size = headers.get("Content-Length", "")
+    if not size.isdecimal():
+        raise UnreachableError("it does not tell the size of the file")
+    hashes = ",".join(headers.get_all("x-goog-hash", [])).split(",")
+    for word in hashes:
+        algorithm, _, value = word.strip().partition("=")
+        if algorithm == "md5":
+            try:
+                return int(size), Checksum("md5", base64.b64decode(value, validate=True).hex())
+            except binascii.Error as error:
+                raise UnreachableError(f"it tells of the MD5 {value!r}") from error
+    return int(size), None
+
+
+def _unreachable(error: OSError) -> UnreachableError:
+    if isinstance(error, urllib.error.HTTPError):
+        return UnreachableError(f"it answered {error.code} {error.reason}")
+    if isinstance(error, urllib.error.URLError):
+        return UnreachableError(str(error.reason))
+    return UnreachableError(f"the transfer broke off: {error}")
 
 
 def _fetch(url: str, part: Path, size: int) -> None:
@@ -68,11 +114,9 @@ def _fetch(url: str, part: Path, size: int) -> None:
                     file.write(chunk)
                     have += len(chunk)
                     progress.advance(task, len(chunk))
-    except urllib.error.HTTPError as error:
-        raise UnreachableError(f"it answered {error.code} {error.reason}") from error
-    except urllib.error.URLError as error:
-        raise UnreachableError(str(error.reason)) from error
-    except (http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as error:
+    except (urllib.error.URLError, ConnectionError, TimeoutError, ssl.SSLError) as error:
+        raise _unreachable(error) from error
+    except http.client.HTTPException as error:
         raise UnreachableError(f"the transfer broke off: {error}") from error
     if have < size:
         raise UnreachableError(
@@ -85,12 +129,20 @@ def _goes_on_from(response: http.client.HTTPResponse, offset: int) -> bool:
     return response.status == 206 and content_range.startswith(f"bytes {offset}-")
 
 
-def _check(file: Path, path: Path, sha256: str, *, advice: str) -> None:
-    """InputError, speaking of `path`, unless the content of `file` has this SHA-256."""
+def check(file: Path, path: Path, checksum: Checksum | None, *, advice: str) -> None:
+    """Checks the content of `file`.
+
+    Raises InputError, which speaks of `path` and ends in `advice`, where it has another checksum.
+    """
+    if checksum is None:
+        return
     with open(file, "rb") as opened:
-        found = hashlib.file_digest(opened, "sha256").hexdigest()
-    if found != sha256:
-        raise InputError(f"{path} has the SHA-256 {found} and must have {sha256}; {advice}.")
+        found = hashlib.file_digest(opened, checksum.algorithm).hexdigest()
+    if found != checksum.digest:
+        name = {"sha256": "SHA-256", "md5": "MD5"}.get(checksum.algorithm, checksum.algorithm)
+        raise InputError(
+            f"{path} has the {name} {found} and must have {checksum.digest}; {advice}."
+        )
 
 
 def _progress() -> rich.progress.Progress:

@@ -84,10 +84,12 @@ def rows_in_order(
     return rows.reshape(steps, num_shards, -1)
 
 
-def shuffle(rows: jax.Array, key: jax.Array, number: int) -> jax.Array:
+def shuffle(rows: jax.Array, key: jax.Array, number: int, repeats: int = 1) -> jax.Array:
     """Makes an epoch's order: `rows` with each replaced by its image under a random permutation.
 
     The permutation depends on the key alone, so the order is the same on any number of devices.
+    With `repeats`, each image comes that many times in a row, in an epoch of the same length, which
+    so has a share of the images only.
     """
     permutation = jax.random.permutation(key, jnp.arange(number, dtype=jnp.int32))
-    return jnp.where(rows == PADDING, PADDING, permutation[rows])
+    return jnp.where(rows == PADDING, PADDING, permutation[rows // repeats])

@@ -15,7 +15,7 @@ from safetensors.numpy import save
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.atomic import replacing
 
-_DESCRIPTION = "description"  # the key of the file's metadata, whose value is JSON
+DESCRIPTION = "description"  # the key of the file's metadata, whose value is JSON
 _DIGEST = "sha256"  # of the description and of all arrays; a key of that JSON
 
 
@@ -31,7 +31,7 @@ def save_weights(path: Path, params: Any, description: Mapping[str, Any]) -> Non
     arrays = {name: np.ascontiguousarray(leaf) for name, leaf in named.items()}
     # One entry: of several, the file's order would be another every time.
     told = {**description, _DIGEST: _digest(arrays, description)}
-    data = save(arrays, {_DESCRIPTION: json.dumps(told)})
+    data = save(arrays, {DESCRIPTION: json.dumps(told)})
     with replacing(path) as partial:
         partial.write_bytes(data)
 
@@ -83,7 +83,7 @@ def _read_description(path: Path) -> tuple[dict[str, Any], str | None]:
         raise InputError(f"There are no weights at {path}.")
     try:
         with safe_open(path, "numpy") as file:
-            description = json.loads((file.metadata() or {}).get(_DESCRIPTION, "{}"))
+            description = json.loads((file.metadata() or {}).get(DESCRIPTION, "{}"))
     except (SafetensorError, json.JSONDecodeError) as error:
         raise _damaged(path, str(error)) from error
     if not isinstance(description, dict):

@@ -37,6 +37,8 @@ class Learner:
       loss: (logits, targets, numbers) -> losses float32 [batch].
       optimizer: (step, numbers) -> the transformation of gradients.
       metrics: what is summed up.
+      perturb: (params, gradients, numbers) -> the parameters at which the gradients of the step are
+        taken, or None: at its own; see `learning.sharpness`.
     """
 
     apply: Callable[..., jax.Array]
@@ -48,6 +50,7 @@ class Learner:
     optimizer: Callable[..., optax.GradientTransformation]
     metrics: Mapping[str, metrics.Metric]
     num_classes: int
+    perturb: Callable[..., Any] | None = None
 
 
 def make_step(learner: Learner, axis_names: tuple[str, ...], num_microbatches: int = 1) -> Step:
@@ -103,8 +106,14 @@ def make_step(learner: Learner, axis_names: tuple[str, ...], num_microbatches: i
             (Batch(images, batch.labels, batch.mask), targets, batch_indices),
         )
         no_sums = metrics.no_sums(learner.metrics, learner.num_classes)
-        totals = _differentiate_parts(microbatch_loss, state.params, parts, no_sums)
-        gradients, sums = jax.lax.psum(totals, axis_names)
+
+        def differentiate(params: Any) -> tuple[Any, metrics.Sums]:
+            totals = _differentiate_parts(microbatch_loss, params, parts, no_sums)
+            return jax.lax.psum(totals, axis_names)
+
+        gradients, sums = differentiate(state.params)
+        if learner.perturb is not None:
+            gradients, _ = differentiate(learner.perturb(state.params, gradients, numbers))
         checked = [jnp.isfinite(part).all() for part in jax.tree.leaves((sums["loss"], gradients))]
         finite = jnp.stack(checked).all()
         optimizer = learner.optimizer(state.step, numbers)

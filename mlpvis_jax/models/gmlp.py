@@ -28,7 +28,7 @@ from mlpvis_jax.models.layers import (
     gelu,
     tokens_first,
 )
-from mlpvis_jax.settings.declared import Channels, Role
+from mlpvis_jax.settings.declared import Channels, NotNegative, Role
 
 
 class SpatialGatingUnit(nn.Module):
@@ -68,6 +68,8 @@ class GMlpBlock(nn.Module):
       dropout_rate: after gelu, in [0, 1).
       stochastic_depth_rate: probability of dropping the branch, in [0, 1).
       normalized_skip: the skip connection carries LN(X) instead of X, as in the Keras example.
+      gate_epsilon: of the LayerNorm before W; None: `epsilon`. In timm's gMLP it is 1e-5, and
+        `epsilon`, of all others, 1e-6.
       gate_kernel_init: initialiser of W.
     """
 
@@ -77,6 +79,9 @@ class GMlpBlock(nn.Module):
     normalized_skip: Annotated[bool, Role.SHAPE, "The skip connection carries LN(X)."] = False
     approximate_gelu: ApproximateGelu = False
     epsilon: Epsilon = 1e-6
+    gate_epsilon: Annotated[
+        NotNegative | None, Role.SHAPE, "Epsilon of the gate's LayerNorm; None: as all others."
+    ] = None
     kernel_init: Initializer = nn.initializers.lecun_normal()
     gate_kernel_init: Initializer = nn.initializers.normal(1e-6)
     dtype: ComputeDtype = jnp.float32
@@ -108,7 +113,7 @@ class GMlpBlock(nn.Module):
             for half in halves
         )
         branch = SpatialGatingUnit(
-            self.epsilon,
+            self.epsilon if self.gate_epsilon is None else self.gate_epsilon,
             kernel_init=self.gate_kernel_init,
             dtype=self.dtype,
             param_dtype=self.param_dtype,

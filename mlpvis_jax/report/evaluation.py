@@ -17,6 +17,7 @@ from mlpvis_jax.report.measured import (
     classifier_of,
     images_of,
     measure_corruptions,
+    probabilities_of,
 )
 from mlpvis_jax.report.page import Page, render
 from mlpvis_jax.report.predictions import PREDICTIONS, LabelledPredictions
@@ -65,7 +66,7 @@ def evaluate_and_report(
     results = tested.results()
     labels = np.asarray(tested.task.test.labels)
     classifier = classifier_of(tested)
-    probabilities = classifier.predict(images_of(tested)).probabilities
+    probabilities = probabilities_of(tested, classifier, images_of(tested))
     finite = np.isfinite(probabilities).all(axis=-1)
     if not finite.all():
         _leave_out(place, f"the model gives no finite numbers for {(~finite).sum():,} images")

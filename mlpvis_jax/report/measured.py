@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from mlpvis_jax.errors import InputError, nearest
 from mlpvis_jax.inference import TrainedClassifier
@@ -66,6 +67,25 @@ def classifier_of(tested: Tested) -> TrainedClassifier:
     )
 
 
+def probabilities_of(
+    tested: Tested, classifier: TrainedClassifier, images: np.ndarray
+) -> np.ndarray:
+    """Classifies images as the run is tested: with its mirror images, if its settings say so.
+
+    Args:
+      tested: the run.
+      classifier: of its weights; see `classifier_of`.
+      images: uint8 [number, height, width, channels].
+
+    Returns:
+      float32 [number, classes].
+    """
+    logits = classifier.features(images, "head")
+    if tested.config.average_flips:
+        logits = (logits + classifier.features(images[:, :, ::-1], "head")) / 2
+    return softmax(logits, axis=-1)
+
+
 def choose_corruptions(asked: str | None) -> tuple[str, ...]:
     """Reads the flag --corruptions: none, all, or names with commas between them.
 
@@ -101,7 +121,7 @@ def measure_corruptions(
             continue
         found[name] = []
         for strength in STRENGTHS:
-            told = classifier.predict(corrupt(name, strength, images)).probabilities
+            told = probabilities_of(tested, classifier, corrupt(name, strength, images))
             right = told.argmax(axis=-1) == labels
             found[name].append(float(right.mean()))
         print(f"{name}: {', '.join(f'{value:.1%}' for value in found[name])}", flush=True)

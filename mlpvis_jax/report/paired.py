@@ -10,7 +10,7 @@ from mlpvis_jax.errors import InputError
 from mlpvis_jax.pictures.statistics import PairedTest, holm, mcnemar
 from mlpvis_jax.report.evaluation import digest_of_weights, report_folder
 from mlpvis_jax.report.folder import read_facts
-from mlpvis_jax.report.measured import classifier_of, images_of
+from mlpvis_jax.report.measured import classifier_of, images_of, probabilities_of
 from mlpvis_jax.report.page import Section, Table
 from mlpvis_jax.report.predictions import PREDICTIONS, LabelledPredictions
 from mlpvis_jax.report.runs import ComparedRun
@@ -86,7 +86,7 @@ def predictions_of(run: ComparedRun) -> LabelledPredictions:
     tested = Tested.open(run.config, run.folder)
     if not tested.is_of_run:
         raise InputError(f"the test images of {run.config.data.source} are not what they were.")
-    probabilities = classifier_of(tested).predict(images_of(tested)).probabilities
+    probabilities = probabilities_of(tested, classifier_of(tested), images_of(tested))
     return LabelledPredictions.of(probabilities, np.asarray(tested.task.test.labels))
 
 

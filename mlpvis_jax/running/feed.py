@@ -72,6 +72,7 @@ class ResidentFeed:
         batch_size: int,
         num_microbatches: int,
         seeds: Any,
+        repeats: int = 1,
     ) -> None:
         self.num_examples = len(examples)
         rows = rows_in_order(len(examples), batch_size, placement.num_shards, num_microbatches)
@@ -82,7 +83,8 @@ class ResidentFeed:
         self._capacity = placement.capacity
 
         def order(rows: jax.Array, seed: jax.Array, epoch: jax.Array) -> jax.Array:
-            return shuffle(rows, random_key(seed, Stream.ORDER, epoch), self.num_examples)
+            key = random_key(seed, Stream.ORDER, epoch)
+            return shuffle(rows, key, self.num_examples, repeats)
 
         layouts = (Layout.SHARED, Layout.PER_RUN, Layout.SCALAR)
         self._order = placement.compile(order, layouts, (self._rows, seeds, np.int32(0)))

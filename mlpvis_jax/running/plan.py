@@ -13,6 +13,7 @@ import optax
 from mlpvis_jax.learning import augment, metrics
 from mlpvis_jax.learning.optimizers import transformation
 from mlpvis_jax.learning.schedules import factor
+from mlpvis_jax.learning.sharpness import uphill
 from mlpvis_jax.learning.state import Stream, TrainState, random_key
 from mlpvis_jax.learning.step import Learner, Numbers
 from mlpvis_jax.learning.transforms import apply_transforms
@@ -83,13 +84,17 @@ class Plan:
         model = build_model(config.model, self.task.source.num_classes)
         choices = Choices.of(config)
         optimizer = config.optimizer
-        clip = {} if optimizer.clip_norm is None else {"clip_norm": optimizer.clip_norm}
+        perhaps = {
+            name: getattr(optimizer, name)
+            for name in ("clip_norm", "sharpness_radius")
+            if getattr(optimizer, name) is not None
+        }
         numbers: dict[str, Any] = {
             "model": {name: getattr(model, name) for name in RATES},
             "optimizer": {
                 "learning_rate": optimizer.learning_rate,
                 "weight_decay": optimizer.weight_decay,
-                **clip,
+                **perhaps,
                 **choices.optimizer.traced,
             },
             "schedule": {
@@ -139,7 +144,12 @@ def _learner(config: RunConfig, choices: Choices, model: Classifier, task: Task)
         return model.clone(**rates).apply({"params": params}, images, train=True, rngs=rngs)
 
     def predict(params: Any, images: jax.Array) -> Any:
-        return model.apply({"params": params}, images, train=False)
+        def logits_of(images: jax.Array) -> Any:
+            return model.apply({"params": params}, images, train=False)
+
+        if config.average_flips:
+            return (logits_of(images) + logits_of(images[:, :, ::-1])) / 2
+        return logits_of(images)
 
     def mix(
         key: jax.Array, images: jax.Array, targets: jax.Array, partners: jax.Array, numbers: Numbers
@@ -151,8 +161,12 @@ def _learner(config: RunConfig, choices: Choices, model: Classifier, task: Task)
 
     def optimizer(step: Any, numbers: Numbers) -> optax.GradientTransformation:
         given = dict(numbers["optimizer"])
+        given.pop("sharpness_radius", None)
         rate = given.pop("learning_rate") * factor(choices.schedule, step, numbers["schedule"])
         return transformation(choices.optimizer, rate, given, config.optimizer.decay)
+
+    def perturb(params: Any, gradients: Any, numbers: Numbers) -> Any:
+        return uphill(params, gradients, numbers["optimizer"]["sharpness_radius"])
 
     return Learner(
         apply=apply,
@@ -166,4 +180,5 @@ def _learner(config: RunConfig, choices: Choices, model: Classifier, task: Task)
         optimizer=optimizer,
         metrics=metrics.telling(choices.metrics, task.source.num_classes),
         num_classes=task.source.num_classes,
+        perturb=None if config.optimizer.sharpness_radius is None else perturb,
     )

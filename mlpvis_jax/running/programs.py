@@ -144,7 +144,9 @@ class Programs:
         placement, config, learner = self.placement, self._config, self.plan.learner
         self.task.training.refuse_larger_batch(config.batch_size)
         seeds = placement.place([np.uint32(config.seed)])
-        feed = ResidentFeed(placement, self.task.training, config.batch_size, self._parts, seeds)
+        feed = ResidentFeed(
+            placement, self.task.training, config.batch_size, self._parts, seeds, config.repeats
+        )
         numbers = placement.place([self.plan.numbers(config, self.steps_per_epoch)])
         self.training = TrainingProgram(placement, learner, feed, self._parts, state, numbers)
         self._validation = self._evaluation(self.task.validation, state.params)

@@ -90,6 +90,12 @@ class OptimizerConfig:
         Positive | None, Role.TRACED, "Largest global norm of the gradients; None: no clipping."
     ]
     options: Options
+    sharpness_radius: Annotated[
+        Positive | None,
+        Role.TRACED,
+        "Sharpness-aware minimisation: gradients are those of the weights at this distance up the "
+        "slope, which takes twice the time; None: those of the weights.",
+    ] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,6 +185,17 @@ class RunConfig:
     reduce_on_plateau: ReduceOnPlateauConfig
     early_stopping: EarlyStoppingConfig
     checkpoint: CheckpointConfig
+    repeats: Annotated[
+        Count,
+        Role.SHAPE,
+        "Copies of an image in a batch, each transformed by itself (repeated augmentation); an "
+        "epoch has as many steps, and of the images that share.",
+    ] = 1
+    average_flips: Annotated[
+        bool,
+        Role.SHAPE,
+        "Whether validation and test average the logits of each image and its mirror image.",
+    ] = False
     writers_every_steps: Annotated[
         Count | None,
         Role.MACHINE,

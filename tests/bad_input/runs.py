@@ -73,7 +73,7 @@ ROWS = [
     bare(f"{EVALUATE} --corruptions=", "'' is no corruption", USABLE),
     bare(EVALUATE, "report holds my.txt, which no report", USABLE, file("run/report/my.txt", "")),
     bare(EVALUATE, "run/report must be a folder", USABLE, file("run/report", "")),
-    bare(f"{EVALUATE} --output={{here}}/file", "--output={here}/file cannot", file("file", ""), USABLE),
+    bare(f"{EVALUATE} --output={{here}}/file", "--output={here}/file cannot", file("file", ""), run()),
     bad("--workdir={here}/file", "{here}/file cannot be a folder", file("file", "")),
     bad("--workdir={here}/file/run", "cannot be a folder: {here}/file is a file", file("file", "")),
     bad("--workdir={here}/a/b/c/d", "cannot be a folder: {here}/a/b is a file", file("a/b", "")),

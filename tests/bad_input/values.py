@@ -104,6 +104,8 @@ ROWS = [
     ),
     bad("--config.model.dropout_rate=1", "dropout_rate must be at least 0 and below 1, not 1"),
     bad("--config.model.dropout_rate=-0.5", "config.model.dropout_rate must be", "-0.5"),
+    bad("--config.model.gate_epsilon=1e-5", "Model 'mixer_keras' has no setting 'gate_epsilon'"),
+    bare(f"{GMLP} --config.model.gate_epsilon=-1", "model.gate_epsilon must be at least 0, not -1"),
     bad("--config.model.stochastic_depth_rate=1", "stochastic_depth_rate must be", "below 1"),
     bad("--config.model.dtype=float16", "must be one of float32, bfloat16, not 'float16'"),
     bad("--config.model.dtype=", "config.model.dtype must be one of float32, bfloat16, not ''"),

@@ -36,6 +36,7 @@ def run(tmp_path):
     return call
 
 
+@pytest.mark.slow
 def test_throughput(run):
     results = run(
         throughput,

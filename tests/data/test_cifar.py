@@ -1,10 +1,8 @@
 import dataclasses
 import hashlib
-import http.server
 import io
 import re
 import tarfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,60 +12,11 @@ import pytest
 
 from mlpvis_jax.data import cifar, decode, open_source
 from mlpvis_jax.errors import InputError
+from tests.server import Server
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
 TRAIN, TEST = 20, 10  # images in each file
-
-
-class Server(http.server.ThreadingHTTPServer):
-    """Serves one file, in whole or from where a Range header says, and notes what was asked."""
-
-    content = b""
-    knows_ranges = True
-    cut_off_after: int | None = None  # bytes, once
-    status: int | None = None
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.ranges: list[str | None] = []
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        server = self.server
-        asked = self.headers.get("Range")
-        server.ranges.append(asked)
-        if server.status is not None:
-            self.send_error(server.status)
-            return
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
-        if not server.knows_ranges:
-            start = 0
-        body = server.content[start:]
-        self.send_response(206 if start else 200)
-        if start:
-            last = len(server.content) - 1
-            self.send_header("Content-Range", f"bytes {start}-{last}/{len(server.content)}")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        cut, server.cut_off_after = server.cut_off_after, None
-        self.wfile.write(body[:cut])
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
-        thread.start()
-        yield running
-        running.shutdown()
-        thread.join()
 
 
 def members_of(archive: cifar.Archive) -> dict[str, bytes]:

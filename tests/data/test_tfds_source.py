@@ -398,6 +398,7 @@ def test_importing_the_package_does_not_import_tfds() -> None:
     assert run.stdout == "False\n"
 
 
+@pytest.mark.slow
 def test_the_real_cifar100(real_cifar100: Path, tmp_path: Path) -> None:
     source = open_source("cifar100", image_size=64, data_dir=real_cifar100)
     assert source.image_shape == (32, 32, 3) and source.num_classes == 100

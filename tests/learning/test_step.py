@@ -112,6 +112,14 @@ def test_an_epoch_is_a_permutation_of_its_own():
         np.testing.assert_array_equal(order == PADDING, rows == PADDING)
 
 
+def test_repeats_are_copies_of_a_share_of_the_images():
+    rows = jnp.asarray(rows_in_order(22, 8, 1)[:, 0])
+    order = np.asarray(shuffle(rows, jax.random.key(1), 22, repeats=3))
+    once = np.asarray(shuffle(rows, jax.random.key(1), 22))
+    real = order[order != PADDING]
+    np.testing.assert_array_equal(real, np.repeat(once[once != PADDING], 3)[:22])
+
+
 def test_padding_changes_neither_the_step_nor_its_sums(state, examples):
     rows = jnp.arange(6)
     padded = jnp.concatenate([rows, jnp.full(3, PADDING)])

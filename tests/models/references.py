@@ -42,12 +42,12 @@ def fnet_block(x, weights, *, approximate, epsilon):
     return layer_norm(y, weights["LayerNorm_1"], epsilon)
 
 
-def gmlp_block(x, weights, *, normalized_skip, approximate, epsilon=1e-6):
+def gmlp_block(x, weights, *, normalized_skip, approximate, epsilon=1e-6, gate_epsilon=1e-6):
     """Liu et al., 2021, equations 1 to 4."""
     normalized = layer_norm(x, weights["LayerNorm_0"], epsilon)
     z1, z2 = np.split(gelu(dense(normalized, weights["Dense_0"]), approximate), 2, axis=-1)
     gating = weights["spatial_gating"]
-    z2 = layer_norm(z2, gating["LayerNorm_0"], epsilon)
+    z2 = layer_norm(z2, gating["LayerNorm_0"], gate_epsilon)
     # W acts across tokens: out[s] = sum over t of kernel[t, s] in[t].
     gate = np.einsum("btc,ts->bsc", z2, gating["Dense_0"]["kernel"])
     gate = gate + gating["Dense_0"]["bias"][None, :, None]

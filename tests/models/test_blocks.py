@@ -63,6 +63,22 @@ def test_gmlp_block_is_its_equation(normalized_skip, approximate):
     np.testing.assert_allclose(block.apply({"params": weights}, inputs), expected, 2e-5, 5e-5)
 
 
+@pytest.mark.parametrize("given, of_gate", [(None, 0.1), (0.01, 0.01)])
+def test_the_gate_may_have_an_epsilon_of_its_own(given, of_gate):
+    block = GMlpBlock(14, epsilon=0.1, gate_epsilon=given)
+    inputs = tokens()
+    weights = random_weights(block, inputs)
+    expected = references.gmlp_block(
+        inputs,
+        as_float64(weights),
+        normalized_skip=False,
+        approximate=False,
+        epsilon=0.1,
+        gate_epsilon=of_gate,
+    )
+    np.testing.assert_allclose(block.apply({"params": weights}, inputs), expected, 2e-5, 5e-5)
+
+
 @pytest.mark.parametrize(
     "shape", [(2, 16, 16), (2, 9, 7), (1, 1, 5), (2, 5, 1), (1, 64, 2), (1, 6, 3)]
 )

@@ -77,7 +77,14 @@ def loss_and_gradients(model, images, variables, **call):
 
 
 @pytest.mark.parametrize("name", ["mixer_keras", "fnet_keras", "gmlp_keras", "mixer_paper"])
-@pytest.mark.parametrize("option", [{"scan": True}, {"remat": True}, {"scan": True, "remat": True}])
+@pytest.mark.parametrize(
+    "option",
+    [
+        pytest.param({"scan": True}, marks=pytest.mark.slow),
+        pytest.param({"remat": True}, marks=pytest.mark.slow),
+        {"scan": True, "remat": True},
+    ],
+)
 def test_scan_and_remat_change_no_result(name, option):
     model, images, variables = small_model(name, dropout_rate=0.0)
     changed = create_model(name, 7, **SMALL, dropout_rate=0.0, **option)

@@ -4,7 +4,10 @@ import os
 import subprocess
 import sys
 
+import pytest
 
+
+@pytest.mark.slow
 def test_two_devices_compute_what_one_does():
     # In a process of its own, as the number of devices is fixed when JAX starts.
     done = subprocess.run(

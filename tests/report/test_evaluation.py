@@ -172,3 +172,12 @@ def test_report_json_is_json(reported):
     text = (reported[0].path / "report" / "report.json").read_text()
     told = json.loads(text, parse_constant=lambda name: pytest.fail(name))
     assert 0 <= told["expected_calibration_error"] <= 1 and told["kind"] == "evaluation"
+
+
+def test_mirror_images_count_where_the_run_says_so(copied, launch_main):
+    arguments = f"--workdir={copied.path}", "--config.average_flips=True"
+    assert launch_main("--mode=evaluate", *arguments) == 0
+    told = read_json(copied.path / "report" / "report.json")
+    found = LabelledPredictions.read(copied.path / "report" / "predictions.csv")
+    loss = -np.log(found.label_probabilities).mean()
+    assert loss == pytest.approx(told["test_loss"], rel=1e-4)

@@ -1,4 +1,4 @@
-"""The folder of a report is replaced as a whole, and nothing that is not the report's is touched."""
+"""The folder of a report is replaced as a whole, and what is not the report's is left alone."""
 
 import json
 

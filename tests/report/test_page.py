@@ -1,4 +1,4 @@
-"""A page is one file that needs nothing else, whatever stands in it, and looks right in a browser."""
+"""A page is one file that needs nothing else, whatever stands in it; browsers show it right."""
 
 import base64
 import io

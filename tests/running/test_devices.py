@@ -11,7 +11,7 @@ import pytest
 
 from tests import tiny
 
-pytestmark = pytest.mark.first
+pytestmark = [pytest.mark.first, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 PLATFORM = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "4"}

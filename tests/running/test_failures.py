@@ -29,6 +29,7 @@ def start(launch_main, tiny_npz, capfd):
     return call
 
 
+@pytest.mark.slow
 def test_divergence_names_the_step_and_keeps_the_last_good_checkpoint(start, tmp_path, monkeypatch):
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     assert start(straight, "--config.num_epochs=3")[0] == 0
@@ -85,6 +86,7 @@ def test_no_memory_on_the_device(start, tmp_path, monkeypatch):
         assert part in err
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_within_a_checkpoint(tiny_npz, tmp_path, mounted):
     """A process of its own, for the messages of libraries come from threads, until its end."""
     disk = mounted("size=1500k")

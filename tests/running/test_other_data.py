@@ -156,6 +156,7 @@ def test_a_sweep_does_not_go_on_with_other_data(sweep, launch_main, tmp_path, ca
     assert times(tmp_path / "sweep" / "trials") == before
 
 
+@pytest.mark.slow
 def test_a_group_of_trials_does_not_go_on_with_other_data(
     sweep, launch_main, tmp_path, capsys, monkeypatch
 ):

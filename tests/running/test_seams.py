@@ -167,6 +167,9 @@ SEAMS = {
     ),
     "sigmoid": (["loss.name=sigmoid_cross_entropy", "loss.label_smoothing=0.1"], {}),
     "mixup": (["mix.mixup.alpha=0.4"], {}),
+    "mixup or cutmix": (["mix.mixup_or_cutmix.per=image", "mix.cutmix.alpha=1"], {}),
+    "sharpness": (["optimizer.sharpness_radius=0.05", "optimizer.clip_norm=1"], {}),
+    "repeats and flips": (["repeats=3", "average_flips=True"], {}),
     "transforms": (
         ["augment.rand_augment.strength=0.5", "augment.random_erasing.probability=0.5"],
         {},
@@ -189,7 +192,7 @@ SEAMS = {
 
 
 # Those of `make test`; `make test-all` has them all.
-QUICK = ("muon", "cosine", "averaging", "transforms", "own block", "own optimizer", "own source")
+QUICK = ("muon", "cosine", "own block")
 
 
 def arguments_of(source, changes):
@@ -237,9 +240,11 @@ def test_a_writer_of_the_users_own_is_told_of_each_epoch(launch_main, tiny_npz, 
     assert not (tmp_path / "curves.png").exists() and not (tmp_path / "tensorboard").exists()
 
 
+@pytest.mark.slow
 def test_traced_options_of_every_owner_sweep_as_one_program(launch_main, tiny_npz, tmp_path):
     changes = [
         "schedule.name=cosine", "averaging.decay=0.9", "optimizer.clip_norm=1.0",
+        "optimizer.sharpness_radius=0.05",
         "mix.mixup.alpha=0.2", "augment.dark.name=my_package:darken", "augment.dark.most=0.1",
     ]  # fmt: skip
     dimensions = {
@@ -247,6 +252,7 @@ def test_traced_options_of_every_owner_sweep_as_one_program(launch_main, tiny_np
         "schedule.warmup_epochs": "uniform(0, 1)",
         "averaging.decay": "uniform(0.5, 0.9)",
         "optimizer.clip_norm": "uniform(0.1, 1)",
+        "optimizer.sharpness_radius": "uniform(0.01, 0.1)",
         "mix.mixup.alpha": "uniform(0.1, 1)",
         "augment.dark.most": "uniform(0, 1)",
     }
@@ -263,6 +269,7 @@ def test_traced_options_of_every_owner_sweep_as_one_program(launch_main, tiny_np
         assert record == pytest.approx(wanted, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_strategy_and_a_store_of_the_users_own(launch_main, tiny_npz, tmp_path, capsys):
     arguments = arguments_of(tiny_npz, ["num_epochs=1"])
     sweep = [

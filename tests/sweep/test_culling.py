@@ -90,7 +90,7 @@ RATES = [0.0001, 0.03, 0.001, 0.1, 0.003, 0.01]
 DIMENSION = f"--sweep.optimizer.learning_rate={RATES}"
 
 
-@pytest.mark.parametrize("trials_per_program", [6, 2])
+@pytest.mark.parametrize("trials_per_program", [pytest.param(6, marks=pytest.mark.slow), 2])
 def test_a_sweep_culls_the_worse_and_the_others_go_on_untouched(
     launch_main, settings, to_the_end, tmp_path, capsys, trials_per_program
 ):
@@ -132,6 +132,7 @@ def test_a_sweep_culls_the_worse_and_the_others_go_on_untouched(
     assert best["optimizer"]["learning_rate"] in {RATES[number] for number in alive}
 
 
+@pytest.mark.slow
 def test_a_culled_trial_can_be_trained_on_as_a_run(launch_main, settings, tmp_path):
     dimension = "--sweep.optimizer.learning_rate=[0.01, 1e-9]"
     arguments = [*settings, dimension, "--sweep.cull_epochs=2", f"--workdir={tmp_path / 'sweep'}"]

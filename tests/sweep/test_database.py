@@ -210,6 +210,7 @@ def test_a_worker_that_comes_back_in_time_goes_on_with_its_own(worker):
     assert [row["state"] for row in again.rows()] == ["finished"] * 4
 
 
+@pytest.mark.slow
 def test_tpe_is_told_what_every_worker_found(worker):
     written = {RATE: "uniform(0.1, 0.9)", "strategy": "tpe", "num_trials": 40, "seed": [0]}
     stores = [worker(name, **written) for name in ("a", "b")]
@@ -297,6 +298,7 @@ def test_two_processes_as_on_two_machines(tiny_npz, url, tmp_path, strategy):
     assert (folders[0] / "best.json").read_text() == (folders[1] / "best.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_sweep_stays_shared_or_alone_and_keeps_its_password(
     launch_main, tiny_npz, server, url, tmp_path, capsys
 ):

@@ -23,6 +23,7 @@ TRACED = {
     RATE,
     "optimizer.weight_decay",
     "optimizer.clip_norm",
+    "optimizer.sharpness_radius",
     "schedule.warmup_epochs",
     "schedule.final",
     "averaging.decay",
@@ -44,6 +45,7 @@ NAMED = {
     "schedule.name": "cosine",
     "mix.mixup.alpha": 0.4,
     "optimizer.clip_norm": 1.0,
+    "optimizer.sharpness_radius": 0.05,
     "averaging.decay": 0.5,
 }
 
@@ -105,6 +107,7 @@ def test_trials_that_differ_in_numbers_alone_are_of_one_shape():
         (BLOCKS, 2, 3),
         ("batch_size", 32, 64),
         ("model.dtype", "float32", "bfloat16"),
+        ("optimizer.sharpness_radius", 0.05, None),
         ("optimizer.clip_norm", 1.0, None),  # which leaves it out of the program
         ("averaging.decay", 0.5, None),
     ):

@@ -27,7 +27,7 @@ def arguments_of(written):
     return [f"--sweep.{key}={value}" for key, value in written.items()]
 
 
-@pytest.mark.parametrize("side_by_side", [1, 4])
+@pytest.mark.parametrize("side_by_side", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_a_trial_that_diverges_touches_no_other(
     launch_main, settings, tmp_path, side_by_side, capsys
 ):
@@ -74,6 +74,7 @@ def compilations():
     jax.monitoring.unregister_event_duration_listener(note)
 
 
+@pytest.mark.slow
 def test_a_group_is_compiled_once_however_many_trials(
     launch_main, settings, tmp_path, compilations, monkeypatch
 ):
@@ -98,6 +99,7 @@ def test_a_group_is_compiled_once_however_many_trials(
     assert numbers[2] == numbers[9] > 0
 
 
+@pytest.mark.slow
 def test_groups_of_one_shape_share_the_programs(launch_main, settings, tmp_path, monkeypatch):
     made = []
     prepare = Programs.__init__

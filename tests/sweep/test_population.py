@@ -32,6 +32,7 @@ EVERY_NUMBER = {
     RATE: "log_uniform(0.003, 0.1)",
     "optimizer.weight_decay": "uniform(0, 0.1)",
     "optimizer.clip_norm": "uniform(0.5, 2)",
+    "optimizer.sharpness_radius": "uniform(0.01, 0.1)",
     "schedule.warmup_epochs": "uniform(0, 1)",
     "averaging.decay": "uniform(0.5, 0.9)",
     "loss.label_smoothing": "uniform(0, 0.3)",
@@ -108,6 +109,7 @@ def assert_same_run(run, other, exact=True):
     assert (run / "config.json").read_text() == (other / "config.json").read_text()
 
 
+@pytest.mark.slow
 def test_all_numbers_that_may_differ_do(base, every_number, solo):
     sweep = Sweep.read(base, every_number)
     (trial, *_) = sweep.trials(0, sweep.point(0))
@@ -124,15 +126,16 @@ def test_all_numbers_that_may_differ_do(base, every_number, solo):
     assert any(of_run[-1] < of_run[0] for of_run in rates)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("devices", "side_by_side"),
     # One after another, by the same instructions where XLA leaves every loop a loop: it writes one
     # of a single turn into its surroundings, and here is none. Side by side, by vmap, to rounding.
     [
         (1, None),
-        pytest.param(1, 4, marks=pytest.mark.slow),
-        pytest.param(3, None, marks=pytest.mark.slow),
-        pytest.param(2, 2, marks=pytest.mark.slow),
+        (1, 4),
+        (3, None),
+        (2, 2),
     ],
 )
 def test_a_trial_is_the_solo_run(

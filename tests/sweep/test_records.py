@@ -120,6 +120,7 @@ def test_a_damaged_definition_is_named(launch_main, sweep, capsys, content):
     assert f"{file} holds no sweep (" in err and "Put back a copy" in err
 
 
+@pytest.mark.slow
 def test_a_trial_that_goes_on_needs_no_whole_history(launch_main, settings, sweep):
     """Its checkpoint has it, from which the file is written anew."""
     wanted = losses(sweep)

@@ -287,6 +287,7 @@ def test_tensorboard_is_told_the_hyperparameters(sweep):
         assert told["best/validation_loss"] == pytest.approx(outcome["validation_loss"])
 
 
+@pytest.mark.slow
 def test_the_best_config_runs_as_it_is_and_gives_the_trial_again(sweep, launch_main, tmp_path):
     best = json.loads(sweep.best_config.read_text())
     assert launch_main(f"--config={sweep.best_config}", f"--workdir={tmp_path / 'again'}") == 0
@@ -317,6 +318,7 @@ def test_a_finished_sweep_only_reports(sweep, launch_main, capsys):
     assert sweep.table.read_text() == table
 
 
+@pytest.mark.slow
 def test_more_trials_go_on_from_the_old_ones(sweep, launch_main, tiny_npz, tmp_path):
     arguments = [
         *soak.settings(tiny_npz),
@@ -331,6 +333,7 @@ def test_more_trials_go_on_from_the_old_ones(sweep, launch_main, tiny_npz, tmp_p
     assert folder.read_outcome(2)["state"] == "finished"
 
 
+@pytest.mark.slow
 def test_tpe_learns_from_what_was_trained(launch_main, tiny_npz, tmp_path):
     pytest.importorskip("optuna")
     arguments = [

@@ -1,0 +1,197 @@
+"""The families of models that others have published weights of, and their sizes in the weights.
+
+A file of weights names no model. What it holds is told from the names of its arrays and from their
+shapes; then the model is built, without computing anything, and compared with them.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import traverse_util
+
+from mlpvis_jax.errors import InputError
+from mlpvis_jax.models import PRESETS, Classifier, create_model
+from mlpvis_jax.weights.naming import Parameter, Shapes
+
+# The parameters of a module, each with the axes of its array.
+CONVOLUTION = {"kernel": 4, "bias": 1}
+LINEAR = {"kernel": 2, "bias": 1}
+NORM = {"scale": 1, "bias": 1}
+
+Kind = Mapping[str, int]
+
+
+class Family(NamedTuple):
+    """A family of models: a block, and where its sizes are found.
+
+    Attributes:
+      name: for a person.
+      block: the name of its class.
+      presets: of PRESETS, the published ones.
+      modules: kinds of all modules by name, with {} for the index of a block.
+      sizes: of each option of the model, the parameter and the axis that it is the size of.
+      tokens: the parameter and the axis that is as long as there are tokens.
+    """
+
+    name: str
+    block: str
+    presets: tuple[str, ...]
+    modules: Mapping[str, Kind]
+    sizes: Mapping[str, tuple[str, int]]
+    tokens: tuple[str, int]
+
+
+_OF_STEM = {"patch_size": ("stem/kernel", 0), "width": ("stem/kernel", 3)}
+
+MIXER = Family(
+    name="Mixer",
+    block="MixerBlock",
+    presets=(
+        *("mixer_s32", "mixer_s16", "mixer_b32", "mixer_b16", "mixer_l32", "mixer_l16"),
+        "mixer_h14",
+    ),
+    modules={
+        "stem": CONVOLUTION,
+        "MixerBlock_{}/LayerNorm_0": NORM,
+        "MixerBlock_{}/token_mixing/Dense_0": LINEAR,
+        "MixerBlock_{}/token_mixing/Dense_1": LINEAR,
+        "MixerBlock_{}/LayerNorm_1": NORM,
+        "MixerBlock_{}/channel_mixing/Dense_0": LINEAR,
+        "MixerBlock_{}/channel_mixing/Dense_1": LINEAR,
+        "pre_head_layer_norm": NORM,
+        "head": LINEAR,
+    },
+    sizes={
+        **_OF_STEM,
+        "tokens_hidden_dim": ("MixerBlock_0/token_mixing/Dense_0/kernel", 1),
+        "channels_hidden_dim": ("MixerBlock_0/channel_mixing/Dense_0/kernel", 1),
+    },
+    tokens=("MixerBlock_0/token_mixing/Dense_0/kernel", 0),
+)
+
+GMLP = Family(
+    name="gMLP",
+    block="GMlpBlock",
+    presets=("gmlp_ti16", "gmlp_s16", "gmlp_b16"),
+    modules={
+        "stem": CONVOLUTION,
+        "GMlpBlock_{}/LayerNorm_0": NORM,
+        "GMlpBlock_{}/Dense_0": LINEAR,
+        "GMlpBlock_{}/spatial_gating/LayerNorm_0": NORM,
+        "GMlpBlock_{}/spatial_gating/Dense_0": LINEAR,
+        "GMlpBlock_{}/Dense_1": LINEAR,
+        "pre_head_layer_norm": NORM,
+        "head": LINEAR,
+    },
+    sizes={**_OF_STEM, "hidden_dim": ("GMlpBlock_0/Dense_0/kernel", 1)},
+    tokens=("GMlpBlock_0/spatial_gating/Dense_0/kernel", 0),
+)
+
+
+def parameters(
+    family: Family, num_blocks: int, theirs: Callable[[str, str, int], Parameter]
+) -> list[Parameter]:
+    """Lists the parameters of a model of a family, in two namings.
+
+    Args:
+      family: of the model.
+      num_blocks: blocks of the model.
+      theirs: makes the row of a parameter from its module's name (as in `modules`), its own, such
+        as "kernel", and its number of axes; with {} for the index of a block.
+    """
+    found = []
+    for module, kind in family.modules.items():
+        rows = [theirs(module, name, axes) for name, axes in kind.items()]
+        for index in range(num_blocks if "{}" in module else 1):
+            found += [
+                row._replace(ours=row.ours.format(index), theirs=row.theirs.format(index))
+                for row in rows
+            ]
+    return found
+
+
+def describe(family: Family, num_blocks: int, shapes: Shapes) -> dict[str, Any]:
+    """Tells from the shapes of its parameters what model it is.
+
+    Args:
+      family: of the model.
+      num_blocks: blocks of the model.
+      shapes: by this project's names, those that `parameters` lists.
+
+    Returns:
+      The model as a config's `model` has it: the preset that it is, or else one of its family with
+      all sizes that are others; and the image size.
+
+    Raises:
+      InputError: there is no such model.
+    """
+    sizes = {option: shapes[name][axis] for option, (name, axis) in family.sizes.items()}
+    sizes["num_blocks"] = num_blocks
+    name = next(
+        (name for name in family.presets if sizes.items() <= PRESETS[name].items()),
+        family.presets[0],
+    )
+    options = {option: size for option, size in sizes.items() if PRESETS[name][option] != size}
+    array, axis = family.tokens
+    tokens = shapes[array][axis]
+    side = math.isqrt(tokens)
+    if side**2 != tokens:
+        raise InputError(f"they are for {tokens} tokens, which are no square grid")
+    return {"name": name, "image_size": side * sizes["patch_size"], **options}
+
+
+def build(description: Mapping[str, Any], num_classes: int) -> Classifier:
+    """Builds the model that a description is of; options that are None are as if left out.
+
+    Raises:
+      InputError: there is no such model.
+    """
+    options = {
+        key: value
+        for key, value in description.items()
+        if key not in ("name", "image_size") and value is not None
+    }
+    return create_model(description["name"], num_classes, **options)
+
+
+@functools.lru_cache
+def shapes_of(model: Classifier, image_size: int, channels: int) -> dict[str, tuple[int, ...]]:
+    """Lists the shapes of a model's parameters by name; nothing is computed.
+
+    Raises:
+      InputError: the model cannot take images of this size.
+    """
+    images = jax.ShapeDtypeStruct((1, image_size, image_size, channels), jnp.float32)
+    params = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
+    named = traverse_util.flatten_dict(params, sep="/")
+    return {name: tuple(leaf.shape) for name, leaf in named.items()}
+
+
+def computes_otherwise(
+    description: Mapping[str, Any] | None, needed: Mapping[str, Any]
+) -> list[str]:
+    """Compares how a described model computes with how another program's does.
+
+    Args:
+      description: of the model, as a config's `model`; None if it is not known.
+      needed: fields of the block or the Classifier, with the values of the other program.
+
+    Returns:
+      Sentences such as "approximate_gelu is True, and there False".
+    """
+    if description is None:
+        return []
+    model = build(description, num_classes=1)
+    block = model.block(**model.block_options)
+    found = []
+    for key, value in needed.items():
+        # A field that both have means both; a block's that is None is as the others are.
+        own = getattr(block if hasattr(block, key) else model, key)
+        own = block.epsilon if key == "gate_epsilon" and own is None else own
+        if own != value:
+            found.append(f"{key} is {own}, and there {value}")
+    return found

@@ -15,6 +15,8 @@ from mlpvis_jax.report.runs import find_runs, group_by_settings
 from tests import tiny
 from tests.report.parsed import ParsedPage
 
+pytestmark = pytest.mark.slow  # three runs are trained
+
 RANDOM = np.random.default_rng(1)
 LABELS = np.arange(100) % 2
 IMAGES = RANDOM.integers(0, 200, (100, 8, 8, 3)) + 8 * LABELS[:, None, None, None]

@@ -108,6 +108,7 @@ def test_corruptions_are_measured_as_a_set_of_corrupted_images(reported, copied,
     assert told["contrast"][3] == evaluate(config, copied)["test_accuracy"]
 
 
+@pytest.mark.slow  # it evaluates once more
 def test_the_next_report_replaces_the_first(copied, launch_main, capsys):
     place = copied.path / "report"
     assert launch_main("--mode=evaluate", f"--workdir={copied.path}") == 0
@@ -119,6 +120,7 @@ def test_the_next_report_replaces_the_first(copied, launch_main, capsys):
     assert (copied.path.parent / "other" / "report.html").exists()
 
 
+@pytest.mark.slow  # it evaluates once more
 def test_a_report_that_cannot_be_written_costs_a_line(copied, launch_main, capsys, monkeypatch):
     def refuse(*arguments):
         raise OSError(28, "No space left on device")
@@ -130,6 +132,7 @@ def test_a_report_that_cannot_be_written_costs_a_line(copied, launch_main, capsy
     assert err == f"The report {copied.path / 'report'} is left out (No space left on device).\n"
 
 
+@pytest.mark.slow  # it evaluates once more
 def test_weights_that_give_no_numbers_get_no_report(copied, launch_main, capsys):
     params, _ = load_weights(copied.best_weights, parameters_like(copied))
     params["head"]["bias"] = np.full_like(params["head"]["bias"], np.nan)
@@ -174,6 +177,7 @@ def test_report_json_is_json(reported):
     assert 0 <= told["expected_calibration_error"] <= 1 and told["kind"] == "evaluation"
 
 
+@pytest.mark.slow  # it evaluates once more
 def test_mirror_images_count_where_the_run_says_so(copied, launch_main):
     arguments = f"--workdir={copied.path}", "--config.average_flips=True"
     assert launch_main("--mode=evaluate", *arguments) == 0

@@ -38,12 +38,19 @@ def test_its_own_config_runs_it_again(run, launch_main, tmp_path):
     assert again.best_weights.read_bytes() == folder.best_weights.read_bytes()
 
 
-def test_evaluation_gives_what_the_run_gave_and_writes_nothing(run, launch_main, capfd):
+def test_evaluation_gives_what_the_run_gave_and_writes_its_report_alone(run, launch_main, capfd):
     folder, printed = run
     before = {path: path.stat().st_mtime_ns for path in folder.path.rglob("*")}
     assert launch_main("--mode=evaluate", f"--workdir={folder.path}") == 0
-    assert capfd.readouterr().out.splitlines() == printed[-1:]  # no top 5 of two classes
-    assert {path: path.stat().st_mtime_ns for path in folder.path.rglob("*")} == before
+    report = folder.path / "report"
+    assert capfd.readouterr().out.splitlines() == [
+        f"Report: {report / 'report.html'}",
+        printed[-1],  # no top 5 of two classes
+    ]
+    after = {path: path.stat().st_mtime_ns for path in folder.path.rglob("*")}
+    assert {
+        path: time for path, time in after.items() if report not in (path, path.parent)
+    } == before
 
 
 def test_a_line_an_epoch_into_a_pipe(run):

@@ -31,6 +31,10 @@ ALLOWED = {
         *("data", "errors", "files", "inference", "learning", "models", "running", "settings"),
         "show",
     },
+    "report": {
+        *("data", "errors", "files", "inference", "learning", "models", "pictures", "running"),
+        *("settings", "show"),
+    },
     "sweep": {
         *("data", "errors", "files", "learning", "models", "running", "settings", "show"),
         "weights",
@@ -42,6 +46,7 @@ ALLOWED = {
             "inference",
             "models",
             "pictures",
+            "report",
             "running",
             "settings",
             "show",
@@ -59,8 +64,8 @@ ORDER = {
         "__init__"
     ),
     "learning": (
-        "augment pixels colour crops policies transforms metrics losses mix freezing optimizers "
-        "plateau schedules state averaging sharpness step evaluation"
+        "corruptions augment pixels colour crops policies transforms metrics losses mix freezing "
+        "optimizers plateau schedules state averaging sharpness step evaluation"
     ),
     "files": "atomic place config_file orbax_messages checkpoint run_folder recipe weights",
     "weights": (
@@ -79,7 +84,13 @@ ORDER = {
         "pixels paths predictions contact_sheet trained files runners exporters exported agreement "
         "export __init__"
     ),
-    "pictures": "theme mixing kernels depth receptive_field mixing_files __init__",
+    "pictures": (
+        "statistics theme errors learning_curves robustness mixing kernels depth receptive_field "
+        "mixing_files __init__"
+    ),
+    "report": (
+        "folder predictions page measured sections evaluation runs paired comparison __init__"
+    ),
     "sweep": (
         "space strategies definition culling records database_url storage folder ranking live "
         "marks heat_map parallel pictures data checking capacity tpe importance retry store study "

@@ -2,10 +2,10 @@
 
 import argparse
 from collections.abc import Mapping
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from mlpvis_jax.command.lists import LISTS
-from mlpvis_jax.command.modes import MODES
+from mlpvis_jax.command.modes import MODES, Flag
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.place import find_folder
 
@@ -14,9 +14,10 @@ examples:
   mlpvis --config=mixer:digits                            train on scikit-learn's digits
   mlpvis --config=gmlp --config.data.source=folder:PATH   train on your own images
   mlpvis --workdir=runs/mixer                             go on with a run
-  mlpvis --workdir=runs/mixer --mode=evaluate             test its best weights
+  mlpvis --workdir=runs/mixer --mode=evaluate             test its best weights, write a report
   mlpvis --workdir=runs/mixer --mode=predict --images='*.png'
                                                           classify images with them
+  mlpvis --mode=compare --workdirs='runs/*'               compare runs
   mlpvis --config=mixer --sweep=lr_wd --workdir=runs/lr_wd
                                                           a sweep over two settings
   mlpvis --list=models                                    what there is to choose from
@@ -67,9 +68,9 @@ def _parser() -> _Parser:
     )
     meanings = "; ".join(f"{name}: {mode.meaning}" for name, mode in MODES.items())
     add("--mode", default="train", metavar="|".join(MODES), help=f"what to do: {meanings}")
-    for name, mode in MODES.items():
-        for flag, one in mode.flags.items():
-            add(f"--{flag}", metavar=one.metavar, help=f"of --mode={name}: {one.meaning}")
+    for flag, modes in _modes_by_flag().items():
+        meanings = "; ".join(f"of --mode={name}: {one.meaning}" for name, one in modes.items())
+        add(f"--{flag}", metavar=next(iter(modes.values())).metavar, help=meanings)
     add(
         "--list",
         metavar="TABLE",
@@ -115,7 +116,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
         if not equals:
             raise InputError(f"{name} needs a value: {name}=VALUE.")
         overrides[group][key] = value
-    _check_mode(flags.mode, vars(flags))
+    _check_mode(flags.mode, vars(flags), overrides)
     if flags.workdir:
         flags.workdir = str(find_folder(flags.workdir))
     return flags, overrides
@@ -126,12 +127,31 @@ def own_flags(flags: argparse.Namespace) -> dict[str, str | None]:
     return {name: getattr(flags, name) for name in MODES[flags.mode].flags}
 
 
-def _check_mode(name: str, given: Mapping[str, str | None]) -> None:
+def _modes_by_flag() -> dict[str, dict[str, Flag]]:
+    """The modes that have each flag of their own, by name."""
+    found: dict[str, dict[str, Flag]] = {}
+    for name, mode in MODES.items():
+        for flag, one in mode.flags.items():
+            found.setdefault(flag, {})[name] = one
+    return found
+
+
+def _check_mode(name: str, given: Mapping[str, Any], overrides: Overrides) -> None:
     if name not in MODES:
         raise InputError(f"--mode={name} is unknown; there are {', '.join(MODES)}.")
-    for other, mode in MODES.items():
-        for flag, one in mode.flags.items():
-            if given[flag] is not None and flag not in MODES[name].flags:
-                raise InputError(f"--{flag} is a flag of --mode={other}, and the mode is {name}.")
-            if given[flag] is None and one.is_needed and other == name:
-                raise InputError(f"--mode={name} needs --{flag}={one.metavar}: {one.meaning}.")
+    for flag, modes in _modes_by_flag().items():
+        if given[flag] is not None and name not in modes:
+            of = " and ".join(f"--mode={other}" for other in modes)
+            raise InputError(f"--{flag} is a flag of {of}, and the mode is {name}.")
+        if given[flag] is None and name in modes and modes[name].is_needed:
+            one = modes[name]
+            raise InputError(f"--mode={name} needs --{flag}={one.metavar}: {one.meaning}.")
+    if MODES[name].needs_run:
+        return
+    of_a_run = [
+        flag for flag in ("config", "sweep", "storage", "workdir") if given[flag] is not None
+    ]
+    of_a_run += ["print_config"] if given["print_config"] else []
+    of_a_run += [f"{group}.{key}" for group, keys in overrides.items() for key in keys]
+    if of_a_run:
+        raise InputError(f"--{of_a_run[0]} is of one run, and --mode={name} is not.")

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mlpvis_jax.files.place import find_folder
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.settings.config import RunConfig
 
@@ -25,7 +26,7 @@ class Call:
 
 @dataclasses.dataclass(frozen=True)
 class Flag:
-    """A flag that one mode alone has.
+    """A flag that only the modes have that list it.
 
     Attributes:
       metavar: stands for its value in the help.
@@ -43,14 +44,17 @@ class Mode:
     """A row of MODES.
 
     Attributes:
-      run: does what the mode is for, and prints what came out.
+      run: does what the mode is for, and prints what came out. It is given a Call; if the mode
+        needs no run, the values of its own flags alone, by name.
       meaning: one line for a person.
-      flags: its own flags by name.
+      flags: its own flags by name; several modes may have a flag of one name.
+      needs_run: the mode is of one run, whose settings and folder are read first.
     """
 
-    run: Callable[[Call], None]
+    run: Callable[[Any], None]
     meaning: str
     flags: Mapping[str, Flag] = dataclasses.field(default_factory=dict)
+    needs_run: bool = True
 
 
 def _train(call: Call) -> None:
@@ -62,9 +66,26 @@ def _train(call: Call) -> None:
 
 
 def _evaluate(call: Call) -> None:
-    from mlpvis_jax.running.evaluation import evaluate
+    from mlpvis_jax.report.evaluation import evaluate_and_report
 
-    _print_results(evaluate(call.config, call.folder), call.config)
+    output = call.flags["output"]
+    results = evaluate_and_report(
+        call.config,
+        call.folder,
+        output=None if output is None else find_folder(output, "--output"),
+        corruptions=call.flags["corruptions"],
+    )
+    _print_results(results, call.config)
+
+
+def _compare(flags: Mapping[str, str | None]) -> None:
+    from mlpvis_jax.report.comparison import compare
+    from mlpvis_jax.running.machine import keep_compiled_programs
+
+    keep_compiled_programs()
+    workdirs = flags["workdirs"]
+    assert workdirs is not None  # it is needed
+    compare(workdirs, find_folder(flags["output"] or "comparison", "--output"))
 
 
 def _predict(call: Call) -> None:
@@ -115,9 +136,21 @@ def _print_results(results: Mapping[str, Any], config: RunConfig) -> None:
         print(f"Test top 5 accuracy: {round(results['test_top5_accuracy'] * 100, 2)}%")
 
 
+_CORRUPTIONS = Flag(
+    "all|NAMES",
+    "also tests on corrupted images, of five strengths each: all, or names with commas",
+)
+
 MODES: Mapping[str, Mode] = {
     "train": Mode(_train, "trains a run, or goes on with it"),
-    "evaluate": Mode(_evaluate, "tests the best weights of a run"),
+    "evaluate": Mode(
+        _evaluate,
+        "tests the best weights of a run, and writes a report",
+        {
+            "output": Flag("FOLDER", "of the report; by default report/ in the run's folder"),
+            "corruptions": _CORRUPTIONS,
+        },
+    ),
     "predict": Mode(
         _predict,
         "classifies images with the best weights of a run",
@@ -135,5 +168,18 @@ MODES: Mapping[str, Mode] = {
             "format": Flag("stablehlo|onnx", "what it is written as; by default stablehlo"),
             "image_size": Flag("any", "images of any size are taken, and none are resized"),
         },
+    ),
+    "compare": Mode(
+        _compare,
+        "compares runs: settings, accuracies, learning curves, predictions",
+        {
+            "workdirs": Flag(
+                "PATTERNS",
+                "folders of runs, such as 'runs/*'; several with commas",
+                is_needed=True,
+            ),
+            "output": Flag("FOLDER", "of the comparison; by default comparison/ here"),
+        },
+        needs_run=False,
     ),
 }

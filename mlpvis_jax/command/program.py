@@ -39,6 +39,9 @@ def main(arguments: list[str]) -> int:
         if flags.list:
             print_list(flags.list)
             return 0
+        if not MODES[flags.mode].needs_run:
+            MODES[flags.mode].run(own_flags(flags))
+            return 0
         values, name = _read_settings(flags)
         override_all(values, overrides["config"])
         if flags.print_config:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
+from mlpvis_jax.data.cifar_superclasses import superclasses_of
 from mlpvis_jax.data.download import Checksum, UnreachableError, download
 from mlpvis_jax.data.examples import Source
 from mlpvis_jax.data.tfds_source import find_prepared, source_of, tfds_folder
@@ -107,8 +108,12 @@ def open_cifar(name: str, tfds_name: str, image_size: int, data_dir: str | Path 
         builder = find_prepared(archive.tfds_name, folder)
     if builder is None:
         raise InputError(f"{name} was prepared, but {folder} does not hold it.")
-    # As in the Keras example; TFDS has shuffled the images.
-    return dataclasses.replace(source_of(name, builder, image_size), default_validation="last:0.1")
+    source = source_of(name, builder, image_size)
+    return dataclasses.replace(
+        source,
+        default_validation="last:0.1",  # as in the Keras example; TFDS has shuffled the images
+        superclasses=superclasses_of(source.class_names),
+    )
 
 
 def _fetch(archive: Archive, folder: Path) -> Path:

@@ -111,6 +111,8 @@ class Source:
     fingerprint: str  # another one when the content may have changed; names the decoded cache
     validation: Examples | None = None
     default_validation: str = "stratified:0.1"  # where it has no split that validates
+    # The class of classes that each class belongs to, in the order of class_names, if any.
+    superclasses: tuple[str, ...] | None = None
 
     @property
     def num_classes(self) -> int:

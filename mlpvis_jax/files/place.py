@@ -10,8 +10,12 @@ from mlpvis_jax.errors import InputError
 _LONGEST_BELOW = "x" * 200  # stands for the path of the deepest file of a run within its folder
 
 
-def find_folder(text: str) -> Path:
-    """Reads the path of a run's folder, which need not exist yet; a leading `~` is a home.
+def find_folder(text: str, flag: str = "--workdir") -> Path:
+    """Reads the path of a folder, which need not exist yet; a leading `~` is a home.
+
+    Args:
+      text: the path.
+      flag: that gives it; for messages.
 
     Raises:
       InputError: no folder can be there, or the way to it is closed to this user.
@@ -20,13 +24,17 @@ def find_folder(text: str) -> Path:
         path = Path(text).expanduser()
     except RuntimeError:
         user = text.partition("/")[0]
-        raise InputError(f"--workdir={text} cannot be a folder: {user} is nobody's home.") from None
-    check_folder(path)
+        raise InputError(f"{flag}={text} cannot be a folder: {user} is nobody's home.") from None
+    check_folder(path, flag)
     return path
 
 
-def check_folder(path: Path) -> Path:
+def check_folder(path: Path, flag: str = "--workdir") -> Path:
     """Refuses a path at which there is no folder, and cannot be one.
+
+    Args:
+      path: of the folder.
+      flag: that gives it; for messages.
 
     Returns:
       The folder, or the one of its parents in which it can be made.
@@ -34,7 +42,7 @@ def check_folder(path: Path) -> Path:
     Raises:
       InputError: naming the path and what stands in the way.
     """
-    refused = f"--workdir={path} cannot be a folder:"
+    refused = f"{flag}={path} cannot be a folder:"
     try:
         os.fspath(path).encode()
     except UnicodeEncodeError:  # checkpoints are written by a library that takes nothing else

@@ -11,6 +11,7 @@ from tests.bad_input.table import bad, bare, checkpoint, damaged, file, folder, 
 
 EVALUATE = "--mode=evaluate --workdir={here}/run"
 MIXING = "--mode=mixing --workdir={here}/run"
+COMPARE = "--mode=compare --workdirs={here}/run"
 PREDICT = "--mode=predict --workdir={here}/run --images"
 WEIGHTS = "{here}/run/best.safetensors"
 DAMAGED = "best.safetensors is damaged or no safetensors file"
@@ -94,6 +95,18 @@ ROWS = [
     bare(f"{PREDICT}={{here}}/a.png", "a.png cannot be decoded", USABLE, file("a.png", "no")),
     bare(f"{PREDICT}={{here}}/a.png", "There are no weights at", run(), PICTURE),
     bare(f"{PREDICT}={{here}}/a.png", "does not say what its classes are", weights(), PICTURE),
+    bare(f"{EVALUATE} --corruptions=fog", "'fog' is no corruption; all, or there are", USABLE),
+    bare(f"{EVALUATE} --corruptions=contrst", "did you mean contrast?", USABLE),
+    bare(f"{EVALUATE} --corruptions=", "'' is no corruption", USABLE),
+    bare(EVALUATE, "report holds my.txt, which no report", USABLE, file("run/report/my.txt", "")),
+    bare(EVALUATE, "run/report must be a folder", USABLE, file("run/report", "")),
+    bare(f"{EVALUATE} --output={{here}}/f", "--output={here}/f cannot", file("f", ""), run()),
+    bare(COMPARE, "{here}/run finds one run, and a comparison needs two", run()),
+    bare("--mode=compare --workdirs={here}/*", "finds no run, and a comparison needs two"),
+    bare("--mode=compare --workdirs=", "finds no run"),
+    bare(f"{COMPARE},{{here}}/none", "{here}/none holds no run", run()),
+    bare(f"{COMPARE} --output={{here}}/f", "--output={here}/f cannot", file("f", ""), run()),
+    bare(f"{COMPARE} --output={{here}}/my", "my holds a.txt, which", file("my/a.txt", "")),
     bad("--workdir={here}/file", "{here}/file cannot be a folder", file("file", "")),
     bad("--workdir={here}/file/run", "cannot be a folder: {here}/file is a file", file("file", "")),
     bad("--workdir={here}/a/b/c/d", "cannot be a folder: {here}/a/b is a file", file("a/b", "")),

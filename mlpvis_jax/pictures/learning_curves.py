@@ -1,0 +1,59 @@
+"""The learning curves of several runs in one picture."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mlpvis_jax.pictures.theme import empty_figure
+
+_NAMED = 12  # runs in the legend
+_STYLES = ("-", "--", ":", "-.")
+
+
+def draw_learning_curves(
+    histories: Mapping[str, Sequence[Mapping[str, Any]]], groups: Mapping[str, int] | None = None
+) -> Any:
+    """Draws the validation loss and the validation accuracy of every run by epoch.
+
+    Args:
+      histories: of each run by name, the lines of its metrics.jsonl.
+      groups: the number of each run's group from 0, which chooses its colour; runs of a group,
+        such as those that differ in the seed alone, look the same. By default each is its own.
+
+    Returns:
+      A Matplotlib Figure.
+    """
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    of_run = {name: number for number, name in enumerate(histories)} if groups is None else groups
+    figure = empty_figure(7.4, 3.4)
+    loss_axes, accuracy_axes = figure.subplots(1, 2)
+    named: set[int] = set()
+    for name, history in histories.items():
+        group = of_run[name]
+        style = {"color": f"C{group % 6}", "linestyle": _STYLES[group // 6 % len(_STYLES)]}
+        is_new = group not in named and len(named) < _NAMED
+        named.add(group)
+        epochs = [record["epoch"] for record in history]
+        marks = {"marker": "o" if len(history) < 6 else "", "markersize": 3}
+        for axes, key in (
+            (loss_axes, "validation_loss"),
+            (accuracy_axes, "validation_accuracy"),
+        ):
+            values = [_number(record.get(key)) for record in history]
+            label = name if is_new and axes is loss_axes else "_"
+            axes.plot(epochs, values, linewidth=1.3, label=label, **style, **marks)
+    for axes in (loss_axes, accuracy_axes):
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(axis="y")
+    loss_axes.set_ylabel("validation loss (nats)")
+    accuracy_axes.set_ylabel("validation accuracy")
+    accuracy_axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    if len(set(of_run.values())) > _NAMED:
+        loss_axes.plot([], [], " ", label=f"and {len(set(of_run.values())) - _NAMED} more")
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value is None else value

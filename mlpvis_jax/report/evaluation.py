@@ -1,0 +1,135 @@
+"""The evaluation of a run: its best weights are tested, and a report is written of it."""
+
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlpvis_jax.data import identity
+from mlpvis_jax.files.run_folder import RunFolder
+from mlpvis_jax.pictures.statistics import reliability
+from mlpvis_jax.report.folder import check_replaceable, replace_report
+from mlpvis_jax.report.measured import (
+    Measured,
+    choose_corruptions,
+    classifier_of,
+    images_of,
+    measure_corruptions,
+    probabilities_of,
+)
+from mlpvis_jax.report.page import Page, render
+from mlpvis_jax.report.predictions import PREDICTIONS, LabelledPredictions
+from mlpvis_jax.report.sections import SECTIONS, facts, superclass_counts
+from mlpvis_jax.running.evaluation import Tested
+from mlpvis_jax.running.outcome import versions
+from mlpvis_jax.running.placement import Placement
+from mlpvis_jax.settings.config import RunConfig
+
+
+def report_folder(folder: RunFolder) -> Path:
+    """Where a run's report is, unless it is told another place."""
+    return folder.path / "report"
+
+
+def evaluate_and_report(
+    config: RunConfig,
+    folder: RunFolder,
+    *,
+    output: Path | None = None,
+    corruptions: str | None = None,
+    placement: Placement | None = None,
+) -> dict[str, Any]:
+    """Tests the best weights of a run, and writes a report of it.
+
+    A report that cannot be written costs a line of warning, not the results.
+
+    Args:
+      config: the settings.
+      folder: of the run.
+      output: folder of the report; by default report/ in that of the run.
+      corruptions: see `measured.choose_corruptions`.
+      placement: where the run is computed; by default on all devices of this process.
+
+    Returns:
+      test_loss, test_accuracy, and so on.
+
+    Raises:
+      InputError: no weights in the folder, those of another model or of other classes, a corruption
+        that does not exist, or a folder for the report that holds something else.
+    """
+    place = report_folder(folder) if output is None else output
+    names = choose_corruptions(corruptions)
+    check_replaceable(place)
+    tested = Tested.open(config, folder, placement)
+    results = tested.results()
+    labels = np.asarray(tested.task.test.labels)
+    classifier = classifier_of(tested)
+    probabilities = probabilities_of(tested, classifier, images_of(tested))
+    finite = np.isfinite(probabilities).all(axis=-1)
+    if not finite.all():
+        _leave_out(place, f"the model gives no finite numbers for {(~finite).sum():,} images")
+        return results
+    corrupted = measure_corruptions(tested, classifier, names)
+    predictions = LabelledPredictions.of(probabilities, labels)
+    measured = Measured(tested, results, predictions, corrupted)
+    try:
+        write_report(place, measured)
+    except OSError as error:
+        _leave_out(place, error.strerror or str(error))
+    else:
+        print(f"Report: {place / 'report.html'}")
+    return results
+
+
+def write_report(place: Path, measured: Measured) -> None:
+    """Writes the report of an evaluation in place of an older one.
+
+    Raises:
+      InputError: the folder holds what no report has written.
+      OSError: it cannot be written.
+    """
+    tested, class_names = measured.tested, measured.class_names
+    config, source = tested.config, tested.task.source
+    sections = [section for make in SECTIONS if (section := make(measured)) is not None]
+    page = Page(
+        title=f"{config.model.name} on {source.name}",
+        subtitle=(
+            f"{tested.folder.path}: best weights of seed {config.seed}, tested on "
+            f"{len(measured.predictions.labels):,} images"
+            f"{'' if tested.is_of_run else ', which are not those of the run'}"
+        ),
+        facts=facts(measured),
+        sections=sections,
+        footer=f"Made by {', '.join(f'{name} {number}' for name, number in versions().items())}.",
+    )
+    files = {**render(page), PREDICTIONS: measured.predictions.to_csv(class_names)}
+    replace_report(place, files, _numbers(measured))
+
+
+def digest_of_weights(folder: RunFolder) -> str:
+    """A hash of the best weights, by which a report tells which weights it is of."""
+    return hashlib.sha256(folder.best_weights.read_bytes()).hexdigest()[:32]
+
+
+def _numbers(measured: Measured) -> dict[str, Any]:
+    """What report.json holds besides the list of files."""
+    found = measured.predictions
+    numbers: dict[str, Any] = {
+        "kind": "evaluation",
+        "weights": digest_of_weights(measured.tested.folder),
+        "test": identity.describe_set(measured.tested.task.test),
+        **measured.results,
+        "expected_calibration_error": reliability(found.confidences, found.are_right).error,
+    }
+    if measured.superclasses is not None:
+        counts, correct, _ = superclass_counts(measured)
+        numbers["superclass_accuracy"] = float(correct.sum() / counts.sum())
+    if measured.corrupted:
+        numbers["corruptions"] = dict(measured.corrupted)
+    return {**numbers, "versions": versions()}
+
+
+def _leave_out(place: Path, reason: str) -> None:
+    print(f"The report {place} is left out ({reason}).", file=sys.stderr)

@@ -1,0 +1,171 @@
+"""The runs that are compared: found by patterns, read from their folders, grouped by settings."""
+
+import contextlib
+import dataclasses
+import glob
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlpvis_jax.data import identity
+from mlpvis_jax.errors import InputError
+from mlpvis_jax.files.run_folder import RunFolder, read_json
+from mlpvis_jax.files.weights import read_description
+from mlpvis_jax.settings.config import RunConfig, closed_settings
+from mlpvis_jax.settings.declared import Role
+
+SEED = "seed"
+
+
+@dataclasses.dataclass(frozen=True)
+class ComparedRun:
+    """A run as its folder has it.
+
+    Attributes:
+      name: its path below the folder that all compared runs have in common.
+      folder: of the run.
+      config: its settings.
+      history: the lines of metrics.jsonl.
+      results: of the test set; {} of a run that has not ended.
+      data: what its weights say of the data, see `data.identity`; {} where they say nothing.
+    """
+
+    name: str
+    folder: RunFolder
+    config: RunConfig
+    history: Sequence[Mapping[str, Any]]
+    results: Mapping[str, Any]
+    data: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, name: str, folder: RunFolder) -> "ComparedRun":
+        """Reads a run.
+
+        Raises:
+          InputError: its settings cannot be read.
+        """
+        config, results, data = folder.read_config(), {}, {}
+        with contextlib.suppress(InputError):  # it has not ended
+            results = read_json(folder.results)
+            data = read_description(folder.best_weights).get("data", {})
+        if not isinstance(results.get("test_accuracy"), float | int):
+            results = {}
+        return cls(name, folder, config, _read_history(folder.metrics), results, data)
+
+    @property
+    def seconds(self) -> float:
+        """How long its epochs took."""
+        return float(sum(record.get("seconds") or 0 for record in self.history))
+
+    @property
+    def accuracy(self) -> float | None:
+        """On the test set, or None of a run that has not ended."""
+        return self.results.get("test_accuracy")
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Runs that differ in nothing but the seed.
+
+    Attributes:
+      values: of the settings in which the compared runs differ, but for the seed, by key.
+      runs: one or several.
+    """
+
+    values: Mapping[str, Any]
+    runs: Sequence[ComparedRun]
+
+    @property
+    def name(self) -> str:
+        """The name of the first run, and how many there are, such as "mixer-0 (2 runs)"."""
+        number = len(self.runs)
+        return self.runs[0].name + (f" ({number} runs)" if number > 1 else "")
+
+
+def find_runs(patterns: str) -> list[ComparedRun]:
+    """Reads the runs of some folders.
+
+    Args:
+      patterns: of paths, with commas between them; a folder that a pattern finds and that holds no
+        run is passed over.
+
+    Raises:
+      InputError: fewer than two runs, a folder without one that is named in full, or runs that were
+        tested on other images than one another.
+    """
+    paths: dict[Path, None] = {}
+    for pattern in filter(None, (part.strip() for part in patterns.split(","))):
+        expanded = os.path.expanduser(pattern)
+        found = sorted(glob.glob(expanded)) if glob.has_magic(expanded) else [expanded]
+        for path in map(Path, found):
+            if RunFolder(path).holds_run():
+                paths[path.resolve()] = None
+            elif not glob.has_magic(expanded):
+                raise InputError(f"--workdirs={patterns}: {pattern} holds no run.")
+    if len(paths) < 2:
+        raise InputError(
+            f"--workdirs={patterns} finds {'one run' if paths else 'no run'}, and a comparison "
+            "needs two; give a pattern in quotes, such as 'runs/*', or folders with commas between."
+        )
+    common = os.path.commonpath([path.parent for path in paths])
+    here = Path.cwd()
+    runs = []
+    for path in paths:
+        shown = path.relative_to(here) if path.is_relative_to(here) else path
+        runs.append(ComparedRun.read(os.path.relpath(path, common), RunFolder(shown)))
+    _refuse_other_test_sets(runs, patterns)
+    return runs
+
+
+def group_by_settings(runs: Sequence[ComparedRun]) -> tuple[list[Group], list[str]]:
+    """Groups runs that differ in the seed alone, and lists the settings in which groups differ.
+
+    Settings that are a matter of the machine, such as folders, count for nothing.
+    """
+    closed = closed_settings()
+    flats = [run.config.flat() for run in runs]
+    keys = [
+        key
+        for key in dict.fromkeys(key for flat in flats for key in flat)
+        if key != SEED
+        and not (key in closed and closed[key].role is Role.MACHINE)
+        and len({repr(flat.get(key)) for flat in flats}) > 1
+    ]
+    groups: dict[str, Group] = {}
+    for run, flat in zip(runs, flats, strict=True):
+        values = {key: flat.get(key) for key in keys}
+        before = groups.get(repr(values), Group(values, []))
+        groups[repr(values)] = Group(values, [*before.runs, run])
+    return list(groups.values()), keys
+
+
+def _refuse_other_test_sets(runs: Sequence[ComparedRun], patterns: str) -> None:
+    known = [run for run in runs if "test" in run.data]
+    for run in known[1:]:
+        first = known[0]
+        differing = identity.class_differences(
+            first.data.get("class_names", []), run.data.get("class_names", [])
+        )
+        if not differing and run.data["test"] != first.data["test"]:
+            numbers = [f"{one.data['test']['number']:,}" for one in (first, run)]
+            differing = [f"{numbers[0]} images of the one, {numbers[1]} others of the other"]
+        if differing:
+            raise InputError(
+                f"--workdirs={patterns}: {first.name} and {run.name} were tested on different test "
+                f"sets ({first.config.data.source} and {run.config.data.source}: "
+                f"{'; '.join(differing)}). Compare runs of one test set."
+            )
+
+
+def _read_history(path: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl; of a file that is damaged or missing, those that can be read."""
+    found = []
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        for line in path.read_text().splitlines():
+            with contextlib.suppress(ValueError):
+                record = json.loads(line)
+                if isinstance(record, dict) and "epoch" in record:
+                    found.append(record)
+    return found

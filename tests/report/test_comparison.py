@@ -1,0 +1,126 @@
+"""The comparison of runs: groups of seeds, a table, curves, and paired tests of predictions."""
+
+import csv
+import shutil
+import statistics
+
+import numpy as np
+import pytest
+
+from mlpvis_jax.errors import InputError
+from mlpvis_jax.files.run_folder import RunFolder, read_json
+from mlpvis_jax.pictures import mcnemar
+from mlpvis_jax.report.paired import compare_with_best
+from mlpvis_jax.report.runs import find_runs, group_by_settings
+from tests import tiny
+from tests.report.parsed import ParsedPage
+
+pytestmark = pytest.mark.slow  # three runs are trained
+
+RANDOM = np.random.default_rng(1)
+LABELS = np.arange(100) % 2
+IMAGES = RANDOM.integers(0, 200, (100, 8, 8, 3)) + 8 * LABELS[:, None, None, None]
+RUNS = {"a/0": {"seed": 0}, "a/1": {"seed": 1}, "b": {"model.width": 4}}
+
+
+@pytest.fixture(scope="module")
+def runs(launch_main, write_npz, tmp_path_factory):
+    """Three runs, of which two differ in the seed alone; one has a report."""
+    source = write_npz(IMAGES, LABELS, training=40)
+    root = tmp_path_factory.mktemp("compared")
+    for name, changes in RUNS.items():
+        arguments = tiny.settings(source, num_epochs=2, **changes)
+        assert launch_main(*arguments, f"--workdir={root / name}") == 0
+    assert launch_main("--mode=evaluate", f"--workdir={root / 'b'}") == 0
+    return root
+
+
+def compared(launch_main, root, output):
+    patterns = f"{root}/a/*,{root}/b"
+    return launch_main("--mode=compare", f"--workdirs={patterns}", f"--output={output}")
+
+
+def test_seeds_are_one_group(runs):
+    groups, keys = group_by_settings(find_runs(f"{runs}/a/*,{runs}/b"))
+    assert keys == ["model.width"]
+    assert [group.name for group in groups] == ["a/0 (2 runs)", "b"]
+    assert [group.values for group in groups] == [{"model.width": 8}, {"model.width": 4}]
+
+
+def test_the_comparison(runs, launch_main, capsys, tmp_path):
+    capsys.readouterr()
+    assert compared(launch_main, runs, tmp_path / "out") == 0
+    out = capsys.readouterr().out
+    # The predictions of b are in its report.
+    assert "Predicting with a/0 ..." in out and "Predicting with b ..." not in out
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        *("comparison.csv", "learning_curves.png", "report.html", "report.json")
+    ]
+    results = {name: read_json(runs / name / "results.json") for name in RUNS}
+    rows = list(csv.DictReader((tmp_path / "out" / "comparison.csv").open(newline="")))
+    assert [row["run"] for row in rows] == list(RUNS)
+    assert [row["model.width"] for row in rows] == ["8", "8", "4"]
+    accuracies = [results[name]["test_accuracy"] for name in RUNS]
+    assert [float(row["test_accuracy"]) for row in rows] == accuracies
+    parsed = ParsedPage((tmp_path / "out" / "report.html").read_text())
+    parsed.check_self_contained()
+    (group,) = [row for row in parsed.rows if row[0] == "a/0 (2 runs)"]
+    of_seeds = [100 * one for one in accuracies[:2]]
+    mean, deviation = statistics.fmean(of_seeds), statistics.stdev(of_seeds)
+    assert f"{mean:.2f} ± {deviation:.2f}%" in group
+    assert "The runs differ in model.width." in parsed.text
+
+
+def test_paired_tests_are_of_the_very_images(runs):
+    found = find_runs(f"{runs}/a/*,{runs}/b")
+    right = {name: right_by_hand(runs / name) for name in RUNS}
+    tests = compare_with_best(found)
+    best = max(RUNS, key=lambda name: right[name].sum())
+    assert {one.best for one in tests} == {best}
+    assert {one.other for one in tests} == set(RUNS) - {best}
+    for one in tests:
+        assert one.test == mcnemar(right[best], right[one.other])
+        assert one.adjusted >= one.test.p_value
+
+
+def right_by_hand(path):
+    import mlpvis_jax
+
+    predictions = mlpvis_jax.load(path).predict(IMAGES[40:].astype(np.uint8))
+    return predictions.probabilities.argmax(axis=-1) == LABELS[40:]
+
+
+def test_predictions_of_other_weights_are_not_believed(runs, capsys, tmp_path):
+    shutil.copytree(runs, tmp_path / "runs")
+    shutil.copy(runs / "a/0/best.safetensors", tmp_path / "runs/a/1/best.safetensors")
+    shutil.copytree(runs / "b/report", tmp_path / "runs/a/1/report")
+    found = find_runs(f"{tmp_path}/runs/a/*")
+    (test,) = compare_with_best(found)
+    assert "Predicting with 1 ..." in capsys.readouterr().out
+    assert (test.test.only_first, test.test.only_second, test.test.p_value) == (0, 0, 1)
+
+
+def test_a_run_that_has_not_ended_is_listed(runs, launch_main, capsys, tmp_path):
+    shutil.copytree(runs, tmp_path / "runs")
+    for name in ("results.json", "best.safetensors"):
+        (tmp_path / "runs" / "b" / name).unlink()
+    assert compared(launch_main, tmp_path / "runs", tmp_path / "out") == 0
+    rows = ParsedPage((tmp_path / "out" / "report.html").read_text()).rows
+    assert ["b", "0", "not ended", "-", "-", "2"] in [row[:6] for row in rows]
+    assert "against" in capsys.readouterr().out
+
+
+def test_runs_of_other_test_images_are_not_compared(runs, launch_main, write_npz, tmp_path):
+    other = write_npz(255 - IMAGES, LABELS, training=40)
+    arguments = tiny.settings(other, num_epochs=1)
+    assert launch_main(*arguments, f"--workdir={tmp_path / 'run'}") == 0
+    with pytest.raises(InputError, match=r"run were tested on different test sets .*60 images"):
+        find_runs(f"{runs}/a/0,{tmp_path}/run")
+
+
+def test_what_holds_no_run_is_passed_over_if_a_pattern_finds_it(runs, tmp_path):
+    (runs / "a" / "notes").mkdir(exist_ok=True)
+    assert [run.name for run in find_runs(f"{runs}/a/*")] == ["0", "1"]
+    assert RunFolder(runs / "b").holds_run()
+    with pytest.raises(InputError, match="notes holds no run"):
+        find_runs(f"{runs}/a/0,{runs}/a/notes")

@@ -24,6 +24,7 @@ ALLOWED = {
     },
     "inference": {
         *("data", "errors", "files", "learning", "models", "running", "settings", "show"),
+        "__init__",
     },
     "pictures": {
         *("data", "errors", "files", "inference", "learning", "models", "running", "settings"),

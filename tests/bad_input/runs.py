@@ -12,6 +12,7 @@ from tests.bad_input.table import bad, bare, checkpoint, damaged, file, folder, 
 EVALUATE = "--mode=evaluate --workdir={here}/run"
 MIXING = "--mode=mixing --workdir={here}/run"
 PREDICT = "--mode=predict --workdir={here}/run --images"
+EXPORT = "--mode=export --workdir={here}/run"
 WEIGHTS = "{here}/run/best.safetensors"
 DAMAGED = "best.safetensors is damaged or no safetensors file"
 UNSCALED = "does not say how its images, of 1 channels, were scaled"
@@ -58,6 +59,13 @@ USABLE = weights(
     }
 )
 PICTURE = images("a.png", mode="L")
+NAMED = weights(
+    {
+        "normalization_mean": [0.0],
+        "normalization_deviation": [1.0],
+        "class_names": list("0123456789"),
+    }
+)
 ROWS = [
     bare(MIXING, "mixing must be a folder", USABLE, file("run/mixing", "")),
     bare(f"{PREDICT}={{here}}/none.png", "none.png names no image (.png, .jpg", USABLE),
@@ -156,6 +164,12 @@ ROWS = [
     bare(EVALUATE, UNSCALED, scaled(["a"], [1])),
     bare(EVALUATE, UNSCALED, scaled([[0]], [[1]])),
     bare(EVALUATE, UNSCALED, scaled([0, [1]], [1])),
+    bare(EXPORT + " --format=onx", "--format=onx is unknown (did you mean 'onnx'?)", weights()),
+    bare(EXPORT + " --format=", "--format= is unknown", "stablehlo, onnx", weights()),
+    bare(EXPORT + " --image_size=64", "--image_size=64 is no choice", "any", weights()),
+    bare(EXPORT, "There are no weights at " + WEIGHTS, run()),
+    bare(EXPORT, "does not say what its classes are", weights()),
+    bare(EXPORT + " --image_size=any", "without weights over tokens", "64 tokens", NAMED),
     bare(EVALUATE + " --config.model.patch_size=3", "3, does not divide", weights()),
     bare(EVALUATE + " --config.data.source=x", "There is no data source 'x'", weights()),
 ]  # fmt: skip

@@ -1,0 +1,93 @@
+"""One encoded image, from its bytes to the pixels a model is given."""
+
+import io
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from mlpvis_jax.errors import InputError
+
+# The only decoders that Pillow may try: what image sets are made of, and nothing exotic.
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+DECODED_CHANNELS = tuple(_MODES)
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp")
+# Images as well, but of kinds that are not decoded; to ignore them would be to lose them.
+NOT_DECODED = (
+    *(".tif", ".tiff", ".avif", ".heic", ".heif", ".jp2", ".jxl", ".svg", ".ico", ".tga"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".dng", ".raw", ".psd", ".exr", ".dcm"),
+)
+
+# Pillow warns about images that are suspiciously large and raises for those twice as large.
+# Both are refused below by their size; a warning filter is process-wide, so it is set once.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+def decode_image(
+    encoded: bytes, *, channels: int, size: int | tuple[int, int] | None, name: str
+) -> np.ndarray:
+    """The pixels of a PNG, JPEG, WebP, GIF (first frame) or BMP: uint8 [height, width, channels].
+
+    With `size`, the image is turned upright as its EXIF orientation says and resized to
+    `size` x `size`, or to (height, width), whatever its proportions (see `resize_image`). Without,
+    the pixels stay as they are stored.
+    16-bit grey is brought to 8; an alpha channel is dropped unless `channels` is 4.
+
+    Raises InputError, with `name` for the culprit, if the image cannot be decoded or is so
+    large that decoding it might exhaust the memory.
+    """
+    try:
+        with Image.open(io.BytesIO(encoded), formats=_FORMATS) as opened:
+            pixels = opened.width * opened.height
+            limit = Image.MAX_IMAGE_PIXELS
+            if limit is not None and pixels > limit:
+                raise InputError(
+                    f"{name} has {opened.width}x{opened.height} pixels; at most {limit} in all "
+                    "are decoded, so make it smaller."
+                )
+            image: Image.Image = opened
+            if size is not None:
+                image = ImageOps.exif_transpose(image)
+            image = _in_mode(image, _MODES[channels])
+            if size is not None:
+                image = _resized(image, (size, size) if isinstance(size, int) else size)
+            array = np.array(image)
+    except InputError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise InputError(
+            f"{name} has too many pixels to be decoded safely; make it smaller."
+        ) from error
+    except Exception as error:  # Pillow's decoders raise nearly anything on a damaged file
+        raise InputError(
+            f"{name} cannot be decoded as an image ({error}); replace it or take it out."
+        ) from error
+    return array.reshape(array.shape[0], array.shape[1], channels)
+
+
+def resize_image(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes uint8 [h, w, channels], of 1, 3 or 4 channels, to [height, width, channels].
+
+    It is what `decode_image` does with the pixels of a file: Pillow's bilinear filter, which
+    averages over every source pixel when it shrinks. Pixels of this size stay as they are.
+    """
+    channels = pixels.shape[-1]
+    image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+    return np.array(_resized(image, size)).reshape(*size, channels)
+
+
+def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """`image` with this height and width."""
+    height, width = size
+    if image.size == (width, height):
+        return image
+    return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """`image` in the 8-bit `mode`. Pillow alone would cut 16-bit grey off at 255."""
+    if image.mode.startswith("I"):
+        grey = np.asarray(image).astype(np.int64) // 257
+        image = Image.fromarray(grey.clip(0, 255).astype(np.uint8))
+    return image if image.mode == mode else image.convert(mode)

@@ -1,0 +1,94 @@
+"""Where files can be: paths that lead to a folder, and what may stand in the way there."""
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from mlpvis_jax.errors import InputError
+
+_LONGEST_BELOW = "x" * 200  # stands for the path of the deepest file of a run within its folder
+
+
+def find_folder(text: str) -> Path:
+    """Reads the path of a run's folder, which need not exist yet; a leading `~` is a home.
+
+    Raises:
+      InputError: no folder can be there, or the way to it is closed to this user.
+    """
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:
+        user = text.partition("/")[0]
+        raise InputError(f"--workdir={text} cannot be a folder: {user} is nobody's home.") from None
+    check_folder(path)
+    return path
+
+
+def check_folder(path: Path) -> Path:
+    """Refuses a path at which there is no folder, and cannot be one.
+
+    Returns:
+      The folder, or the one of its parents in which it can be made.
+
+    Raises:
+      InputError: naming the path and what stands in the way.
+    """
+    refused = f"--workdir={path} cannot be a folder:"
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:  # checkpoints are written by a library that takes nothing else
+        raise InputError(f"{ascii(refused)[1:-1]} its name is not in UTF-8.") from None
+    try:
+        existing = nearest_existing(path)
+        if not existing.is_dir():
+            kind = "a file" if existing.exists() else "a symbolic link to nothing"
+            raise InputError(f"{refused} {existing} is {kind}.")
+        name = max(path.parts, key=lambda part: len(os.fsencode(part)), default="")
+        if len(os.fsencode(name)) > os.pathconf(existing, "PC_NAME_MAX"):
+            raise InputError(f"{refused} {name} is too long for a name.")
+    except InputError:  # is a ValueError, too
+        raise
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{refused} {reason}.") from error
+    return existing
+
+
+def nearest_existing(path: Path) -> Path:
+    """The path itself where something is there, or else the nearest of its parents.
+
+    Raises:
+      OSError: the path is too long, leads through a loop of links, or is closed to this user.
+    """
+    deepest = path.absolute() / _LONGEST_BELOW
+    for candidate in (deepest, *deepest.parents):
+        try:
+            candidate.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        return candidate
+    raise FileNotFoundError(path)
+
+
+def check_kinds(files: Iterable[Path], folders: Iterable[Path]) -> None:
+    """Refuses a folder where a file belongs, the reverse, and links that lead nowhere.
+
+    Raises:
+      InputError: naming the first such path.
+    """
+    for paths, kind, is_right in ((files, "file", Path.is_file), (folders, "folder", Path.is_dir)):
+        for path in paths:
+            if os.path.lexists(path) and not is_right(path):
+                raise InputError(
+                    f"{path} must be a {kind}, and something else is there; move it away, or "
+                    "choose another --workdir."
+                )
+
+
+def describe_free_space(path: Path) -> str:
+    """Such as "12.3 MB are free", of the disk that a path is on."""
+    try:
+        return f"{shutil.disk_usage(nearest_existing(path)).free / 1e6:,.1f} MB are free"
+    except OSError as error:
+        return f"the disk does not answer ({error.strerror})"

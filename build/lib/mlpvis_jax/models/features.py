@@ -1,0 +1,51 @@
+"""What the layers of a classifier give, by name."""
+
+import jax
+from flax import linen as nn
+
+Outputs = dict[str, jax.Array]  # of layers, by name
+
+
+class Layered(nn.Module):
+    """The part of a `Classifier` that names its layers and gives what they compute.
+
+    Its attributes are those of the Classifier.
+    """
+
+    def features(self, images: jax.Array) -> Outputs:
+        """Computes what each layer makes of normalised images, without dropout.
+
+        It is for `model.apply({"params": params}, images, method="features")`. Under `jax.jit`,
+        what the caller does not return is not computed.
+
+        Args:
+          images: float [batch, height, width, channels], as the classifier is called with.
+
+        Returns:
+          The output of each layer by its name, of `layer_names`. "pooled", the mean over tokens, is
+          float32 [batch, width]; "head", the logits, is float32 [batch, num_classes]; all others
+          are tokens of type `dtype`, [batch, tokens, width].
+
+        Raises:
+          InputError: as the call of the classifier does.
+        """
+        outputs: Outputs = {}
+        self(images, False, outputs)
+        return outputs
+
+    @property
+    def block_names(self) -> list[str]:
+        """The names of the blocks and of their parameters, in their order, such as MixerBlock_0."""
+        return [f"{self.block.__name__}_{index}" for index in range(self.num_blocks)]
+
+    @property
+    def layer_names(self) -> list[str]:
+        """The names of `features`, from the first layer to the last; the same with `scan`.
+
+        They are those of the parameters, and "pooled": stem, position_table where there is one
+        (the tokens after it was added), the blocks, pre_head_layer_norm where there is one, pooled,
+        head.
+        """
+        table = ["position_table"] if self.position_init is not None else []
+        norm = ["pre_head_layer_norm"] if self.final_norm else []
+        return ["stem", *table, *self.block_names, *norm, "pooled", "head"]

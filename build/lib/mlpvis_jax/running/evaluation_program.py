@@ -1,0 +1,48 @@
+"""The compiled program that measures parameters on a whole set."""
+
+from typing import Any
+
+import numpy as np
+
+from mlpvis_jax.data.resident import ResidentSet
+from mlpvis_jax.learning import metrics
+from mlpvis_jax.learning.evaluation import make_evaluation
+from mlpvis_jax.learning.step import Learner
+from mlpvis_jax.running.feed import EvaluationFeed
+from mlpvis_jax.running.placement import Layout, Placement
+
+_NO_STEP = np.int32(0)
+
+
+class EvaluationProgram:
+    """Sums over a whole set, exact; compiled when it is made, for parameters like these."""
+
+    def __init__(
+        self,
+        placement: Placement,
+        learner: Learner,
+        examples: ResidentSet,
+        batch_size: int,
+        params: Any,
+    ) -> None:
+        self._placement = placement
+        self._metrics = learner.metrics
+        self._feed = EvaluationFeed(placement, examples, batch_size)
+        no_sums = metrics.no_sums(learner.metrics, learner.num_classes)
+        self._no_sums = placement.place([no_sums])
+        chunk = next(self._feed.chunks())
+        self._evaluate = placement.compile(
+            make_evaluation(learner, self._feed.batch, placement.axis_names),
+            (*[Layout.PER_RUN] * 2, *[Layout.SHARED] * 2, *[Layout.SCALAR] * 2),
+            (params, self._no_sums, self._feed.resident, chunk.data, _NO_STEP, _NO_STEP),
+        )
+
+    def __call__(self, num_runs: int, params: Any) -> list[dict[str, Any]]:
+        """Measures parameters that are on the devices: the metrics of each run, by name."""
+        sums = self._no_sums
+        for data, first, number in self._feed.chunks():
+            sums = self._evaluate(
+                num_runs, params, sums, self._feed.resident, data, np.int32(first), np.int32(number)
+            )
+        fetched = self._placement.fetch(sums, num_runs)
+        return [metrics.means_of(self._metrics, one) for one in fetched]

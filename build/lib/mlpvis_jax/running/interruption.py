@@ -1,0 +1,70 @@
+"""Signals taken as a wish to end: the first is noted, a second Ctrl-C ends at once.
+
+SIGHUP comes when a terminal is closed, SIGUSR1 from schedulers before they take a machine.
+"""
+
+import os
+import signal
+import socket
+import sys
+import threading
+from types import FrameType
+from typing import Self
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_UNLESS_IGNORED = (signal.SIGHUP, signal.SIGUSR1)  # as nohup ignores SIGHUP for its command
+
+
+class Interruption:
+    """Notes signals while it is entered; in other threads than the main one there are none.
+
+    A second Ctrl-C is answered by a thread of its own, because Python runs handlers in the main
+    thread only, which may be waiting for a device then.
+
+    Attributes:
+      received: the number of the first signal, or None.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+
+    def __enter__(self) -> Self:
+        self._is_main = threading.current_thread() is threading.main_thread()
+        if not self._is_main:
+            return self
+        self._receiving, self._sending = socket.socketpair()
+        self._sending.setblocking(False)
+        handlers = {number: signal.getsignal(number) for number in (*_SIGNALS, *_UNLESS_IGNORED)}
+        self._previous = {
+            number: handler
+            for number, handler in handlers.items()
+            if number in _SIGNALS or handler != signal.SIG_IGN
+        }
+        self._previous_wakeup = signal.set_wakeup_fd(self._sending.fileno())
+        for number in self._previous:
+            signal.signal(number, self._note)
+        threading.Thread(target=self._watch, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._is_main:
+            return
+        signal.set_wakeup_fd(self._previous_wakeup)
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._sending.close()  # which ends the thread
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = self.received or number
+
+    def _watch(self) -> None:
+        """Reads a byte a signal: its number."""
+        wanted = 0
+        while numbers := self._receiving.recv(16):
+            for number in numbers:
+                wanted += number in self._previous
+                if wanted == 1:
+                    print(f"{signal.Signals(number).name}: saving ...", file=sys.stderr, flush=True)
+                elif number == signal.SIGINT:
+                    os._exit(128 + signal.SIGINT)
+        self._receiving.close()

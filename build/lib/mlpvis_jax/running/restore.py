@@ -1,0 +1,63 @@
+"""Where a group of runs begins: at its newest checkpoint, or before the first step."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from mlpvis_jax.files.checkpoint import Checkpoints
+from mlpvis_jax.learning.metrics import no_sums
+from mlpvis_jax.learning.state import TrainState
+from mlpvis_jax.running.programs import Programs
+from mlpvis_jax.running.progress import RunProgress
+from mlpvis_jax.running.run import Observer, Run
+from mlpvis_jax.settings.config import RunConfig
+
+
+def restore_or_start(
+    runs: Sequence[Run], programs: Programs, checkpoints: Checkpoints, observer: Observer
+) -> tuple[list[Run], list[TrainState]]:
+    """Takes up the newest checkpoint, but for runs that ended after it; or begins.
+
+    Args:
+      runs: of the group; their progress is set.
+      programs: of the group.
+      checkpoints: of the group.
+      observer: hears of each run that begins.
+
+    Returns:
+      The runs that go on, and the state of each on the host.
+    """
+    plan = programs.plan
+    nothing = no_sums(plan.learner.metrics, plan.learner.num_classes)
+    like = plan.state_shapes(runs[0].config)
+    shapes = RunProgress.start(runs[0].config, like, nothing).arrays(like)
+
+    def stacked(values: dict[str, Any]) -> Any:
+        place = f"What trains in {checkpoints.folder.parent}"
+        programs.task.refuse_other(values["data"], place)
+        axis = (len(values["runs"]),)
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((*axis, *leaf.shape), leaf.dtype), shapes
+        )
+
+    saved = checkpoints.newest(stacked)
+    if saved is None:
+        states = [plan.initial_state(run.config) for run in runs]
+        for run, state in zip(runs, states, strict=True):
+            observer.begins(run, None)
+            run.progress = RunProgress.start(run.config, state, nothing)
+        return list(runs), states
+    by_number = {run.number: run for run in runs}
+    going_on, states = [], []
+    for index, number in enumerate(saved.values["runs"]):
+        if number in by_number:
+            run = by_number[number]
+            before = RunConfig.from_mapping(saved.values["configs"][index])
+            observer.begins(run, before)
+            arrays = jax.tree.map(lambda leaf: leaf[index], saved.arrays)  # noqa: B023
+            run.progress, state = RunProgress.of(arrays, saved.values["progress"][index], like)
+            run.divergence = saved.values["divergences"][index]
+            going_on.append(run)
+            states.append(state)
+    return going_on, states

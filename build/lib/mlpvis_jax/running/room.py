@@ -1,0 +1,50 @@
+"""A model that this machine has no memory for is refused before anything is read or compiled."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import psutil
+
+from mlpvis_jax.errors import InputError
+from mlpvis_jax.models import Classifier
+
+# The parameters, AdamW's two averages of them, and the parameters of the best epoch.
+_COPIES = 4
+
+
+def refuse_without_room(model: Classifier, image_size: int) -> None:
+    """Raises InputError where parameters and optimizer state exceed the memory of this machine."""
+    whole, block = _bytes_of_parameters(
+        model.clone(num_blocks=1, dropout_rate=0.0, stochastic_depth_rate=0.0), image_size
+    )
+    needed = _COPIES * (whole + (model.num_blocks - 1) * block)
+    memory = psutil.virtual_memory().total
+    if needed > memory:
+        sizes = {
+            "image_size": image_size,
+            **{key: getattr(model, key) for key in ("patch_size", "width", "num_blocks")},
+            **{key: size for key, size in model.block_options.items() if key.endswith("_dim")},
+        }
+        named = ", ".join(f"{key} {size:,}" for key, size in sizes.items())
+        raise InputError(
+            f"The parameters of config.model ({named}) and their optimizer's state take "
+            f"{needed / 1e9:,.1f} GB, and this machine has {memory / 1e9:,.1f} GB of memory; lower "
+            "one of these sizes."
+        )
+
+
+@functools.lru_cache
+def _bytes_of_parameters(model: Classifier, image_size: int) -> tuple[int, int]:
+    """Of a model of one block, and of that block alone; nothing is computed."""
+
+    def init() -> Any:
+        return model.init(jax.random.key(0), jnp.zeros((1, image_size, image_size, 3)))["params"]
+
+    params = jax.eval_shape(init)
+    trees = (params, params[f"{model.block.__name__}_0"])
+    whole, block = (
+        sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)) for tree in trees
+    )
+    return whole, block

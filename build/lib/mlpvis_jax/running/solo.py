@@ -1,0 +1,171 @@
+"""A run of its own, from its settings to its test accuracy, or on from where it was."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from mlpvis_jax.errors import DivergenceError, InputError
+from mlpvis_jax.files.checkpoint import Checkpoints
+from mlpvis_jax.files.run_folder import RunFolder
+from mlpvis_jax.files.weights import count_parameters
+from mlpvis_jax.learning import metrics
+from mlpvis_jax.learning.state import EpochTotals
+from mlpvis_jax.running.choices import completed, differences
+from mlpvis_jax.running.failures import explain_resource_errors, interrupted
+from mlpvis_jax.running.interruption import Interruption
+from mlpvis_jax.running.outcome import Outcome
+from mlpvis_jax.running.placement import DataParallel, Placement, describe_devices
+from mlpvis_jax.running.programs import Programs
+from mlpvis_jax.running.run import Observer, Run
+from mlpvis_jax.running.task import Task
+from mlpvis_jax.running.trainer import GroupTrainer
+from mlpvis_jax.settings.config import RunConfig
+from mlpvis_jax.show import writers
+from mlpvis_jax.show.terminal import Progress, print_header
+
+
+def train(
+    config: RunConfig, folder: RunFolder, placement: Placement | None = None
+) -> dict[str, Any]:
+    """Trains, validates after each epoch, and tests the weights of the best one.
+
+    A folder that holds this run already makes it go on; a finished run stays as it is.
+
+    Args:
+      config: the settings.
+      folder: of the run.
+      placement: where it runs; by default on all devices of this process.
+
+    Returns:
+      What results.json holds.
+
+    Raises:
+      InputError: settings or data of no use, before anything is compiled or written.
+      DivergenceError: a loss or a gradient is not finite.
+      InterruptedRunError: a signal came; the run is saved.
+      StorageError, OutOfMemoryError: no room on the disk, or on the devices.
+    """
+    placement = DataParallel.all() if placement is None else placement
+    config = completed(config)
+    folder.check(config, differences)
+    results = folder.finished(config)
+    if results is not None:
+        print(f"The run in {folder.path} is finished; nothing is changed.")
+        return results
+    if folder.results.exists() and not folder.has_checkpoint():
+        raise InputError(
+            f"--workdir={folder.path} holds the results of a run, but no checkpoint to go on from; "
+            "choose another folder."
+        )
+    task = Task.read(config, folder.path)
+    task.training.refuse_larger_batch(config.batch_size)
+    with explain_resource_errors(config, folder), folder.locked():
+        folder.check(config, differences)  # again: another process may have begun a run meanwhile
+        if not folder.holds_run():
+            folder.write_config(config)  # first: files without it are nobody's, and are refused
+        programs = Programs([config], task, placement)
+        run = Run(0, config, folder, lambda run: _writers(run, task))
+        observer = SoloObserver(run, programs)
+        checkpoints = Checkpoints(folder.checkpoints, **dataclasses.asdict(config.checkpoint))
+        with checkpoints, Interruption() as interruption:
+            trainer = GroupTrainer([run], lambda _: programs, checkpoints, observer, interruption)
+            print_header(_header(run, programs))
+            with observer.progress():
+                trainer.train()
+    assert observer.results is not None
+    return observer.results
+
+
+def _header(run: Run, programs: Programs) -> dict[str, str]:
+    """What the run is about to do, a line each."""
+    parameters = count_parameters(run.progress.best_params)
+    rows = {
+        "model": f"{run.config.model.name}, {parameters:,} parameters",
+        "data": programs.task.describe(),
+        "devices": describe_devices(programs.placement.devices),
+        "folder": str(run.folder.path),
+    }
+    if run.progress.step:
+        rows["goes on"] = f"after step {run.progress.step:,}, in epoch {run.progress.epoch}"
+    return rows
+
+
+def _writers(run: Run, task: Task) -> list[writers.Writer]:
+    title = f"{run.config.model.name} on {task.source.name}"
+    description = writers.RunDescription(
+        run.folder.path,
+        title,
+        run.config.flat(),
+        run.progress.epoch,
+        run.progress.step + 1,
+    )
+    return [make(description) for make in writers.chosen(run.config.writers)]
+
+
+class SoloObserver(Observer):
+    """Shows a single run on the terminal, and ends it where its loss is not finite.
+
+    Attributes:
+      results: what results.json holds, once the run has ended.
+    """
+
+    def __init__(self, run: Run, programs: Programs) -> None:
+        self._run = run
+        self._programs = programs
+        self.results: dict[str, Any] | None = None
+
+    def progress(self) -> Progress:
+        """Makes the bar and the lines of epochs, from where the run stands."""
+        progress, config = self._run.progress, self._run.config
+        self._images = int(progress.totals.sums["count"])
+        self._progress = Progress(
+            self._programs.plan.learner.metrics,
+            config.num_epochs,
+            len(self._programs.task.training),
+            progress.epoch - 1,
+            self._images,
+        )
+        return self._progress
+
+    def begins(self, run: Run, before: RunConfig | None) -> None:
+        if before is not None:
+            run.folder.refuse_other(before, run.config, differences)
+
+    def compiling(self) -> None:
+        self._progress.compiling()
+
+    def compiled(self) -> None:
+        self._progress.compiled()
+
+    def advance(self, images: int, totals: Sequence[EpochTotals]) -> None:
+        self._images += images
+        trained = {
+            name: metric
+            for name, metric in self._programs.plan.learner.metrics.items()
+            if metric.is_trained
+        }
+        # Before the first step there is nothing to average.
+        running = metrics.means_of(trained, totals[0].sums) if self._images else {}
+        self._progress.advance(self._images, running)
+
+    def epoch_done(self, run: Run) -> None:
+        self._images = 0
+        self._progress.epoch_done(run.progress.history[-1])
+
+    def diverged(self, run: Run) -> None:
+        raise DivergenceError(
+            f"{run.divergence} The checkpoints in {run.folder.checkpoints} are those from before; "
+            "begin anew in another folder."
+        )
+
+    def run_done(self, run: Run, outcome: Outcome) -> None:
+        self.results = outcome.results
+        stopping = run.progress.stopping
+        if stopping.should_stop:
+            self._progress.note(
+                f"Stopped: no lower validation loss than that of epoch {stopping.best_epoch} in "
+                f"{stopping.patience} epochs."
+            )
+
+    def interrupted(self, signal_number: int, step: int) -> None:
+        raise interrupted(signal_number, step, self._run.config, self._run.folder)

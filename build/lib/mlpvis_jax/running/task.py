@@ -1,0 +1,153 @@
+"""The data of a run: a source's three sets, and the statistics of the one that is trained on."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlpvis_jax.data import Source, decode, identity, open_source, split
+from mlpvis_jax.data.examples import Examples, Part
+from mlpvis_jax.data.paths import read_path
+from mlpvis_jax.data.resident import ResidentSet
+from mlpvis_jax.errors import InputError
+from mlpvis_jax.learning import augment
+from mlpvis_jax.settings.config import RunConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What a run learns from and is measured on.
+
+    Attributes:
+      source: where the images come from.
+      training, validation, test: its three sets.
+      normalization: statistics of the training images.
+      identity: JSON values that are others for other data; see `data.identity`.
+    """
+
+    source: Source
+    training: ResidentSet
+    validation: ResidentSet
+    test: ResidentSet
+    normalization: augment.Normalization
+    identity: dict[str, Any]
+
+    @classmethod
+    def read(cls, config: RunConfig, run: Path) -> "Task":
+        """Decodes the sets, or maps their cached copies: by default in the run's neighbour.
+
+        The limit comes first, and the images that validate are taken from those it leaves.
+
+        Raises:
+          InputError: no such source, or one that cannot be trained on.
+        """
+        source = open_data(config)
+        rule = split.find_rule(source, config.data.validation)
+        training, examples = _read(config, source, "train", run)
+        labels = np.asarray(training.labels)
+        if rule == source.split_names.get("validation"):
+            validation, _ = _read(config, source, "validation", run)
+        else:
+            rows = split.divide(source, rule, examples, np.asarray(training.images), labels)
+            training, validation = (training.part(some) for some in rows)
+        lost = set(np.unique(labels)) - set(np.unique(training.labels))
+        if lost:
+            raise InputError(
+                f"config.data.validation={rule} leaves no image of the class "
+                f"{source.class_names[min(lost)]!r} of {source.name} to train on; "
+                "config.data.validation=stratified:0.1 takes from every class its share."
+            )
+        test, _ = _read(config, source, "test", run)
+        described = {
+            "source": source.name,
+            "class_names": list(source.class_names),
+            "image_shape": list(source.image_shape),
+            "validation_rule": rule,
+            "training": identity.describe_set(training),
+            "validation": identity.describe_set(validation),
+            "test": identity.describe_set(test),
+        }
+        images = np.asarray(training.images).reshape(-1, *training.image_shape)
+        normalization = augment.channel_statistics(images)
+        return cls(source, training, validation, test, normalization, described)
+
+    @classmethod
+    def of_test_set(
+        cls, config: RunConfig, source: Source, run: Path, normalization: augment.Normalization
+    ) -> "Task":
+        """Reads the test set alone; the two other sets have no images."""
+        test, _ = _read(config, source, "test", run)
+        nothing = test.part(slice(0))
+        return cls(source, nothing, nothing, test, normalization, {})
+
+    @property
+    def channels(self) -> int:
+        """Channels of an image."""
+        return self.source.image_shape[-1]
+
+    def describe(self) -> str:
+        """Describes the data in words: images, classes, and classes that a set has no image of."""
+        sets = {"training": self.training, "validation": self.validation, "test": self.test}
+        train, validation, test = (len(one) for one in sets.values())
+        words = (
+            f"{self.source.name}: {train:,} train, {validation:,} validation "
+            f"({self.identity['validation_rule']}), {test:,} test images, "
+            f"{self.source.num_classes} classes"
+        )
+        for name, one in sets.items():
+            absent = sorted(set(range(self.source.num_classes)) - set(np.unique(one.labels)))
+            if absent:
+                some = ", ".join(repr(self.source.class_names[label]) for label in absent[:3])
+                more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+                words += f"; no {name} image of {some}{more}"
+        return words
+
+    def refuse_other(self, before: Mapping[str, Any], place: str) -> None:
+        """Raises InputError, naming `place`, where what began on other data cannot go on with it.
+
+        Args:
+          before: the `identity` of those data.
+          place: such as "--workdir=runs/first".
+        """
+        differing = identity.differences(before, self.identity)
+        if differing:
+            raise InputError(
+                f"{place} was begun on other data: {'; '.join(differing)}. Give it the data that "
+                "it had, or begin anew in another folder."
+            )
+
+
+def open_data(config: RunConfig) -> Source:
+    """Opens the source that the settings name; nothing is decoded yet.
+
+    Raises:
+      InputError: there is none, or it is not what can be trained on with these settings.
+    """
+    source = open_source(
+        config.data.source, image_size=config.model.image_size, data_dir=config.data.data_dir
+    )
+    if source.num_classes < 2:
+        raise InputError(
+            f"{source.name} has only the class {', '.join(map(repr, source.class_names))}; at "
+            "least 2 classes are needed, to tell one from another."
+        )
+    split.find_rule(source, config.data.validation)
+    return source
+
+
+def _read(config: RunConfig, source: Source, part: Part, run: Path) -> tuple[ResidentSet, Examples]:
+    """The images of a part that the limit leaves, decoded, and where they come from."""
+    limit = config.data.limit
+    if limit is not None:
+        source = split.limit_known(source, part, limit)
+    examples = source.examples(part)
+    cache_dir = run.absolute().parent / "decoded"
+    if config.data.cache_dir:
+        cache_dir = read_path(config.data.cache_dir, "config.data.cache_dir")
+    images, labels = decode(source, part, cache_dir=cache_dir)
+    if limit is not None and len(labels) > limit:
+        rows = split.first_rows(source, examples, labels, limit)
+        images, labels, examples = images[rows], labels[rows], examples.take(rows)
+    return ResidentSet.of(images, labels), examples

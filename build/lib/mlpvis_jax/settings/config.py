@@ -1,0 +1,300 @@
+"""The settings of a run: every key, with its type, its range, its role and its meaning.
+
+`configs/*.py` give the values and the command line changes them. A section that has a `name` is
+open: the name stands for a row of a table (a model's preset, an optimiser, ...), or is the import
+path of something of the user's own, and the section's other keys are what that row declares; see
+`mlpvis_jax.running.choices`.
+"""
+
+import copy
+import dataclasses
+import typing
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from mlpvis_jax.errors import InputError, nearest
+from mlpvis_jax.settings.declared import (
+    MISSING,
+    BatchSize,
+    Count,
+    NotNegative,
+    OneOf,
+    Pixels,
+    Positive,
+    Rate,
+    Role,
+    Setting,
+    Within,
+    settings_of,
+    shown,
+    unknown_key,
+)
+
+Options = Mapping[str, Any]
+Name = Annotated[str, Role.SHAPE, "A row of the section's table, or MODULE:NAME of your own."]
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    source: Annotated[
+        str,
+        Role.SHAPE,
+        "One of digits, cifar10, cifar100, tfds:NAME, folder:PATH, npz:PATH, or MODULE:NAME.",
+    ]
+    data_dir: Annotated[
+        str | None,
+        Role.MACHINE,
+        "Folder of prepared TFDS sets; None: TFDS_DATA_DIR or TFDS's own.",
+    ]
+    cache_dir: Annotated[
+        str | None, Role.MACHINE, "Folder of decoded images; None: a folder beside the run."
+    ]
+    validation: Annotated[
+        str | None,
+        Role.SHAPE,
+        "A split of the source by its name, last:SHARE or stratified:SHARE of the images to train "
+        "on; None: the source's own split, else last:0.1 of cifar and digits and stratified:0.1.",
+    ]
+    limit: Annotated[
+        Count | None, Role.SHAPE, "Images of each split, of all classes, for a quick try."
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """A preset by its name, with any field of its classifier or block replaced."""
+
+    name: Name
+    image_size: Annotated[Pixels, Role.SHAPE, "Height and width that images are resized to."]
+    options: Options
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """An optimiser by its name, with its options."""
+
+    name: Name
+    learning_rate: Annotated[
+        NotNegative, Role.TRACED, "Highest step size; the schedule and the plateau lower it."
+    ]
+    weight_decay: Annotated[
+        NotNegative, Role.TRACED, "Decoupled decay, multiplied by the learning rate."
+    ]
+    decay: Annotated[
+        str,
+        OneOf(("all", "matrices")),
+        Role.SHAPE,
+        "What decays: all parameters, or no biases and norms.",
+    ]
+    clip_norm: Annotated[
+        Positive | None, Role.TRACED, "Largest global norm of the gradients; None: no clipping."
+    ]
+    options: Options
+
+
+@dataclasses.dataclass(frozen=True)
+class ScheduleConfig:
+    """A schedule of the learning rate by its name, with its options."""
+
+    name: Name
+    warmup_epochs: Annotated[
+        NotNegative, Role.TRACED, "Epochs over which the learning rate rises linearly from 0."
+    ]
+    options: Options
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """A loss by its name, with its options."""
+
+    name: Name
+    options: Options
+
+
+@dataclasses.dataclass(frozen=True)
+class AveragingConfig:
+    decay: Annotated[
+        Rate | None,
+        Role.TRACED,
+        "Weights are averaged, a share of `decay` old at each step; None: no averaging.",
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class ReduceOnPlateauConfig:
+    factor: Annotated[
+        float, Within(0, above=0, below=1), Role.RULE, "What the learning rate is multiplied by."
+    ]
+    patience: Annotated[
+        Count | None, Role.RULE, "Epochs without a lower validation loss; None: never."
+    ]
+    min_delta: Annotated[NotNegative, Role.RULE, "Nats by which a validation loss must be lower."]
+
+
+@dataclasses.dataclass(frozen=True)
+class EarlyStoppingConfig:
+    patience: Annotated[
+        Count | None, Role.RULE, "Epochs without a lower validation loss; None: never."
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+    """When a checkpoint is due besides the end of each epoch."""
+
+    every_minutes: Annotated[Positive | None, Role.MACHINE, "Minutes; None: not by the clock."]
+    every_steps: Annotated[Count | None, Role.MACHINE, "Steps; None: not by steps."]
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """All settings of a run; make one with `from_mapping`.
+
+    In Python: `RunConfig.from_mapping(mlpvis_jax.recipe("mixer:digits"))`, or with any nested dict
+    or ConfigDict of the same keys.
+    """
+
+    seed: Annotated[int, Within(0, below=2**32), Role.TRACED, "Decides every random draw."]
+    num_epochs: Annotated[Count, Role.RULE, "Epochs, at most; a run may go on with more of them."]
+    batch_size: Annotated[BatchSize, Role.SHAPE, "Images a step, over all devices."]
+    microbatch_size: Annotated[
+        BatchSize | None,
+        Role.MACHINE,
+        "Images of a device whose gradients are computed at a time, at most, and then summed "
+        "(gradient accumulation); None: 16 on a CPU, the whole batch elsewhere.",
+    ]
+    steps_per_dispatch: Annotated[Count, Role.MACHINE, "Steps between two looks at the progress."]
+    data: DataConfig
+    augment: Annotated[Options, "Transforms of an image, in their order, by a label each."]
+    mix: Annotated[Options, "Transforms of a batch, in their order, by a label each."]
+    model: ModelConfig
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig
+    averaging: AveragingConfig
+    loss: LossConfig
+    metrics: Annotated[
+        str, Role.SHAPE, "What is measured besides loss and accuracy, such as 'top5_accuracy'."
+    ]
+    writers: Annotated[str, Role.MACHINE, "Who writes each epoch down, such as 'tensorboard'."]
+    reduce_on_plateau: ReduceOnPlateauConfig
+    early_stopping: EarlyStoppingConfig
+    checkpoint: CheckpointConfig
+    writers_every_steps: Annotated[
+        Count | None,
+        Role.MACHINE,
+        "Steps between two points that the writers get within an epoch, each after a whole "
+        "dispatch; None: epochs only.",
+    ] = None
+    writers_histograms: Annotated[
+        bool, Role.MACHINE, "Whether the writers get the weights after each epoch, as histograms."
+    ] = False
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> "RunConfig":
+        """Checks a nested mapping, such as a ConfigDict or the content of config.json.
+
+        The options of open sections are checked where their rows are known, by
+        `running.choices.check`.
+
+        Raises:
+          InputError: a key that does not exist or is missing, a wrong type, an impossible value.
+        """
+        return _section(cls, values, "config")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the nested dict that `from_mapping` takes; JSON holds it as it is."""
+        return _without_options(dataclasses.asdict(self))
+
+    def flat(self) -> dict[str, Any]:
+        """Returns each setting by its key, such as "optimizer.learning_rate"."""
+        return dict(_flat(self.to_dict()))
+
+
+def closed_settings(section: type = RunConfig, prefix: str = "") -> dict[str, Setting]:
+    """Reads the settings that every config has, by key; `running.choices` knows the others."""
+    found = {f"{prefix}{name}": one for name, one in settings_of(section).items()}
+    for name, hint in typing.get_type_hints(section).items():
+        if dataclasses.is_dataclass(hint):
+            found |= closed_settings(typing.cast(type, hint), f"{prefix}{name}.")
+    return found
+
+
+def hints_of(section: type) -> dict[str, Any]:
+    return typing.get_type_hints(section)
+
+
+def keys_of(section: Any) -> list[str]:
+    return [name for name in hints_of(section) if name != "options"]
+
+
+def _section(cls: type, values: Any, path: str) -> Any:
+    if not isinstance(values, Mapping) and not hasattr(values, "items"):
+        raise InputError(f"{path} must be a group of settings, not {shown(values)}.")
+    values = dict(values.items())
+    hints, declared, checked = hints_of(cls), settings_of(cls), {}
+    for key in values:
+        if not isinstance(key, str):
+            raise InputError(
+                f"{path} has the key {shown(key)}; keys are {', '.join(keys_of(cls))}."
+            )
+    missing = hints.keys() - values.keys() - {"options"}
+    for key in values.keys() - hints.keys():
+        if "options" not in hints or nearest(key, missing):
+            raise InputError(unknown_key(f"{path}.{key}", keys_of(cls)))
+    for key in hints:
+        if key == "options":
+            continue
+        if key not in values and key in declared and declared[key].default is not MISSING:
+            values[key] = declared[key].default  # a config.json from before there was the setting
+        if key not in values:
+            raise InputError(
+                f"{path}.{key} is missing; to a config.json of an older version it can be added on "
+                f"the command line: --config=FILE --{path}.{key}=VALUE."
+            )
+        value = values.pop(key)
+        if key in declared:
+            checked[key] = declared[key].check(value, f"{path}.{key}")
+        elif dataclasses.is_dataclass(hints[key]):
+            checked[key] = _section(typing.cast(type, hints[key]), value, f"{path}.{key}")
+        else:
+            checked[key] = _options(value, f"{path}.{key}")
+    if "options" in hints:
+        checked["options"] = _options(values, path)
+    return cls(**checked)
+
+
+def _options(values: Any, path: str) -> dict[str, Any]:
+    """Checks that options are plain values, which JSON holds, or groups of such."""
+    if not isinstance(values, Mapping) and not hasattr(values, "items"):
+        raise InputError(f"{path} must be a group of settings, not {shown(values)}.")
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        place = f"{path}.{key}"
+        if not isinstance(key, str):
+            raise InputError(f"{path} has the key {key!r}; keys are words.")
+        if isinstance(value, Mapping) or hasattr(value, "items"):
+            found[key] = _options(value, place)
+        elif value is None or isinstance(value, bool | int | float | str):
+            found[key] = value
+        else:
+            raise InputError(
+                f"{place} must be a number, a word, True, False or None, not {shown(value)}."
+            )
+    return found
+
+
+def _without_options(values: Mapping[str, Any]) -> dict[str, Any]:
+    plain = {
+        key: _without_options(value) if isinstance(value, Mapping) else copy.copy(value)
+        for key, value in values.items()
+        if key != "options"
+    }
+    return {**plain, **values.get("options", {})}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> typing.Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value

@@ -1,0 +1,48 @@
+"""Pictures as PNG files: pyplot and its screens have no part in it, and no picture ends a run."""
+
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mlpvis_jax.files.atomic import replacing
+
+
+def new_figure(width: float, height: float, title: str, subtitle: str = "") -> Any:
+    """An empty matplotlib Figure of width x height inches, 150 pixels each.
+
+    A title that is too long for the width is broken between its words.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    letters = int(width * 9)  # of the bold title
+    lines = textwrap.wrap(title, letters, break_long_words=False) or [""]
+    figure.suptitle("\n".join(lines), fontweight="bold")
+    if subtitle:
+        # Below the title, and above all panels, whose layout leaves room for both.
+        below = textwrap.wrap(subtitle, int(width * 13), break_long_words=False)
+        figure.suptitle("\n".join([*lines, *below]), fontsize=10.5)
+    return figure
+
+
+def save_picture(path: Path, draw: Callable[..., Any], *arguments: Any) -> bool:
+    """Saves the figure that `draw(*arguments)` returns; the file is replaced as a whole.
+
+    Whatever goes wrong, in the drawing or on the disk, costs the picture and a line of warning.
+
+    Returns:
+      Whether the picture is there.
+    """
+    try:
+        figure = draw(*arguments)
+        with replacing(path) as partial:
+            figure.savefig(partial, format="png")
+    except Exception as error:  # matplotlib, its settings, its fonts, the disk, ...
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        print(f"The picture {path} is left out ({reason}).", file=sys.stderr)
+        return False
+    return True

@@ -1,0 +1,64 @@
+"""Weights & Biases: the same as goes into event files."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mlpvis_jax.errors import InputError
+from mlpvis_jax.show.writer import Record, RunDescription, arrays_of, best_of, numbers_of
+
+
+class WeightsAndBiases:
+    """A run of Weights & Biases, taken up again under the same id; see `WritesMore`.
+
+    What their environment variables say holds: WANDB_PROJECT, WANDB_MODE=offline, and so on. All
+    is logged at the training step, and drawn over the epoch (points within epochs: over the step).
+    A step that an earlier process has logged keeps what that process said, which is the same.
+    """
+
+    @staticmethod
+    def check() -> None:
+        """Raises InputError where the package is not installed."""
+        try:
+            import wandb  # noqa: F401
+        except ImportError as error:
+            raise InputError(
+                "config.writers names wandb, which is not installed: pip install "
+                "'mlpvis_jax[wandb]'."
+            ) from error
+
+    def __init__(self, run: RunDescription) -> None:
+        import wandb
+
+        name = run.folder.absolute().name
+        self._step = run.first_step - 1
+        self._run = wandb.init(
+            dir=str(run.folder), id=name, name=name, resume="allow", config=dict(run.settings)
+        )
+        self._run.define_metric("*", step_metric="epoch")
+        self._run.define_metric("steps/*", step_metric="step")
+
+    def write(self, record: Record) -> None:
+        self._step = record["step"]
+        self._run.log({"epoch": record["epoch"], **numbers_of(record)}, step=self._step)
+
+    def write_steps(self, record: Record) -> None:
+        self._step = record["step"]
+        numbers = {f"steps/{name}": value for name, value in numbers_of(record).items()}
+        self._run.log({"step": record["step"], **numbers}, step=self._step)
+
+    def write_weights(self, epoch: int, params: Any) -> None:
+        import wandb
+
+        found = {
+            f"weights/{name}": wandb.Histogram(np.asarray(array, np.float32))
+            for name, array in arrays_of(params).items()
+        }
+        self._run.log({"epoch": epoch, **found}, step=self._step)
+
+    def finish(self, history: Sequence[Record], results: Record) -> None:
+        self._run.summary.update({**numbers_of(results), **best_of(history, results)})
+
+    def close(self) -> None:
+        self._run.finish()

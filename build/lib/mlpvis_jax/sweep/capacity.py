@@ -1,0 +1,80 @@
+"""How many trials there is memory for, and whether programs that are made serve a group."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mlpvis_jax.models import Classifier
+from mlpvis_jax.models.arithmetic import kept_bytes
+from mlpvis_jax.running.choices import build_model, program_of
+from mlpvis_jax.running.placement import num_microbatches
+from mlpvis_jax.running.programs import Programs
+from mlpvis_jax.running.task import Task
+from mlpvis_jax.running.trials import TrialParallel
+from mlpvis_jax.settings.config import RunConfig
+
+# Trials on a device, unless a sweep says otherwise.
+MAX_TRIALS = 64
+MAX_TRIALS_ON_CPU = 4  # one after another: more would only end later
+_SHARE_OF_MEMORY = 0.8
+
+
+def serves(programs: Programs, configs: Sequence[RunConfig]) -> bool:
+    """Whether programs fit the trials, and at least half of the slots would be used."""
+    placement, number = programs.placement, len(configs)
+    skips_slots = placement.rounds > 1 or placement.capacity == len(placement.devices)
+    fits = number <= placement.capacity and (skips_slots or 2 * number > placement.capacity)
+    return fits and programs.plan.program == program_of(configs)
+
+
+def trials_that_fit(
+    config: RunConfig, task: Task, devices: Sequence[jax.Device], vmapped_trials: int | None
+) -> int:
+    """Estimates how many trials with settings like these there is memory for.
+
+    Each needs its parameters six times (with AdamW's two moments, the gradients, and the new ones
+    of both), and where it is computed, what the forward pass keeps for the backward pass, twice.
+    That is counted, not measured: from the shapes in the traced program, of which XLA may save
+    some. Four fifths of the memory that is free are taken.
+    """
+    on_cpu = devices[0].platform == "cpu"
+    free = _free_bytes(devices)
+    model = build_model(config.model, task.source.num_classes)
+    one = TrialParallel.with_capacity(devices[:1], 1)
+    parts = num_microbatches(one, config.batch_size, config.microbatch_size)
+    images = -(-config.batch_size // parts)
+    state, kept = _bytes_of(config, model, images, task.channels)
+    together = vmapped_trials or (1 if on_cpu else None)
+    if together is None:
+        most = free / (6 * state + 2 * kept)
+    else:
+        most = (free - 2 * kept * together) / (6 * state)
+    limit = MAX_TRIALS_ON_CPU if on_cpu else MAX_TRIALS
+    return len(devices) * max(1, min(limit, math.floor(most)))
+
+
+def _bytes_of(
+    config: RunConfig, model: Classifier, batch_size: int, channels: int
+) -> tuple[int, int]:
+    """Bytes of the parameters, and of what a batch's forward pass keeps for the backward pass."""
+    size = config.model.image_size
+    images = jax.ShapeDtypeStruct((batch_size, size, size, channels), jnp.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), images)
+    return _total(variables), kept_bytes(model, images)
+
+
+def _total(tree: Any) -> int:
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _free_bytes(devices: Sequence[jax.Device]) -> float:
+    """What a device may take."""
+    found = devices[0].memory_stats()
+    if found and "bytes_limit" in found:
+        return _SHARE_OF_MEMORY * (found["bytes_limit"] - found.get("bytes_in_use", 0))
+    import psutil
+
+    return _SHARE_OF_MEMORY * psutil.virtual_memory().available / len(devices)  # of one machine

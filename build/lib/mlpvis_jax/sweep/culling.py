@@ -1,0 +1,72 @@
+"""Successive halving: after chosen epochs the worse points end, and the others go on.
+
+It is the asynchronous form (Li et al., 2020): a group is compared with all trials of the sweep that
+have come as far, whoever trained them, and waits for none. Seeds of one point stay together: a
+point counts by their mean, so that no point looks good by the luck of a seed.
+"""
+
+import collections
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from mlpvis_jax.sweep.definition import Trial
+
+Record = Mapping[str, Any]
+
+
+def score_of(history: Sequence[Record], objective: str) -> float:
+    """What a trial is worth so far; lower is better.
+
+    It is that of the epoch of the lowest validation loss, whose weights are kept.
+
+    Args:
+      history: a record an epoch, see `mlpvis_jax.show.report`; may be empty.
+      objective: "validation_loss" or "validation_accuracy".
+    """
+    losses = [(record["validation_loss"], record) for record in history]
+    finite = [pair for pair in losses if pair[0] is not None and math.isfinite(pair[0])]
+    if not finite:
+        return math.inf
+    best = min(finite, key=lambda pair: pair[0])[1]
+    return -best["validation_accuracy"] if objective == "validation_accuracy" else best[objective]
+
+
+def culled(
+    candidates: Collection[Trial],
+    scores: Mapping[int, float],
+    points: Mapping[int, int],
+    factor: float,
+) -> set[int]:
+    """The numbers of the candidates that end here.
+
+    Args:
+      candidates: trials that are at the epoch and would go on.
+      scores: of all trials that have come to this epoch, the candidates too, by number; infinite
+        for those that diverged on the way.
+      points: of those trials, by number.
+      factor: of all points that came here, one in so many goes on, and at least one.
+    """
+    by_point = collections.defaultdict(list)
+    for number, score in scores.items():
+        by_point[points[number]].append(score)
+    means = {point: sum(values) / len(values) for point, values in by_point.items()}
+    ranked = sorted(means, key=lambda point: (means[point], point))
+    kept = set(ranked[: max(1, math.floor(len(ranked) / factor))])
+    return {trial.number for trial in candidates if trial.point not in kept}
+
+
+def expected_epochs(done: int, last: int, cull_epochs: Sequence[int], factor: float) -> float:
+    """Counts the epochs that a trial which goes on will still have, on average over the trials.
+
+    Args:
+      done: epochs of the trial so far.
+      last: epochs of a trial that is never culled.
+      cull_epochs: after which one trial in `factor` goes on.
+      factor: see `culled`.
+    """
+    share, expected = 1.0, 0.0
+    for epoch in sorted(epoch for epoch in cull_epochs if done < epoch < last):
+        expected += share * (epoch - done)
+        share, done = share / factor, epoch
+    return expected + share * (last - done)

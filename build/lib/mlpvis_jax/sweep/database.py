@@ -1,0 +1,268 @@
+"""Trials handed out to several machines, through an Optuna study in a PostgreSQL or MySQL database.
+
+An Optuna trial is a point with all its seeds. Whoever asks gets a point for itself alone, and says
+every few seconds that it is alive; the points of one that has fallen silent are put back. What the
+trials measure is in the database as well, so that each machine can report on all of them; weights
+stay with the machine that trained them.
+
+A point may be enqueued twice where two machines see at once that it is missing. The one with the
+lower number counts, and who draws the other gives it up.
+"""
+
+import contextlib
+import datetime
+import functools
+import json
+import os
+import platform
+import threading
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from mlpvis_jax.sweep import tpe
+from mlpvis_jax.sweep.culling import Record
+from mlpvis_jax.sweep.database_url import DatabaseUrl
+from mlpvis_jax.sweep.definition import Sweep, Trial
+from mlpvis_jax.sweep.folder import Group, SweepFolder
+from mlpvis_jax.sweep.records import RUNNING
+from mlpvis_jax.sweep.retry import retry_until_deadline
+from mlpvis_jax.sweep.space import Point
+from mlpvis_jax.sweep.store import form_groups
+from mlpvis_jax.sweep.study import DEFINITION, open_study
+
+_POINT, _VALUES, _WORKER, _SURPLUS = "point", "values", "worker", "surplus"
+_KEPT = (
+    *("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
+    *("validation_top5_accuracy", "learning_rate", "seconds"),
+)
+_DIGITS = 7
+_AHEAD = 16  # points: whoever asks for one reads all that wait
+
+
+class DatabaseStore:
+    """Has the methods of `store.Store`; a context manager.
+
+    Args:
+      folder: of the sweep on this machine.
+      sweep: what to do.
+      url: of the database.
+      beat_seconds: how often this process says that it is alive; one silent for four times as long
+        is taken for dead.
+
+    Raises:
+      InputError: no such database, or it holds another sweep of this name.
+    """
+
+    def __init__(
+        self, folder: SweepFolder, sweep: Sweep, url: DatabaseUrl, beat_seconds: int = 30
+    ) -> None:
+        self._folder = folder
+        self._sweep = sweep
+        self._optuna = tpe.optuna()
+        self._states = self._optuna.trial.TrialState
+        self.beat_seconds = beat_seconds
+        self._worker = f"{platform.node()}:{folder.path.absolute()}"
+        self.url = url
+        self.shown_url = url.shown
+        # Workers that draw alike would suggest the same; in containers their process ids are alike.
+        seed = zlib.crc32(self._worker.encode()) + os.getpid()
+        self._study, self._storage = open_study(folder, sweep, url, seed, beat_seconds)
+        self._ids: dict[int, int] = {}  # of the trials in the database, by point; held by us
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._kinds = tpe.distributions(sweep)
+        self._point = functools.cache(sweep.point)
+
+    def __enter__(self) -> "DatabaseStore":
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def begin(self) -> None:
+        """Writes the sweep into the database, once all is known to be good."""
+        self._study.set_user_attr(DEFINITION, json.dumps(self._sweep.to_json()))
+
+    @retry_until_deadline
+    def claim(self, max_trials: Callable[[Trial], int]) -> tuple[Group, list[Trial]] | None:
+        """See `store.Store.claim`."""
+        with self._folder.locked():
+            self._fail_the_silent()
+            for group in self._folder.read_groups(self._sweep):
+                if group.take_if(lambda: self._is_ours(group)):  # noqa: B023
+                    return group, group.trials(self._sweep)
+            trials: list[Trial] = []
+            while not trials or len(trials) + len(self._sweep.space.seeds) <= max_trials(trials[0]):
+                found = self._take_point()
+                if found is None:
+                    break
+                trials += self._sweep.trials(*found)
+            if not trials:
+                return None
+            groups = form_groups(self._folder, self._sweep, trials, max_trials)
+            assert groups[0].take()
+            return groups[0], groups[0].trials(self._sweep)
+
+    def done(self, group: Group) -> None:
+        group.release()
+
+    def epoch_done(self, trial: Trial, history: Sequence[Record]) -> None:
+        # The network may fail for a while; the next epoch, or the end, brings all of them.
+        with contextlib.suppress(Exception):
+            self._write(trial, "history", [_short(record) for record in history])
+
+    @retry_until_deadline
+    def trial_done(
+        self, trial: Trial, outcome: Mapping[str, Any], history: Sequence[Record]
+    ) -> None:
+        self._write(trial, "history", [_short(record) for record in history])
+        self._write(trial, "outcome", dict(outcome))
+        rows = [row for row in self.rows() if row["point"] == trial.point]
+        score = tpe.score_of_point(self._sweep, rows)
+        if score is not None:
+            finite = abs(score) < float("inf")
+            with contextlib.suppress(Exception):  # another has ended it, taking us for dead
+                number = next(
+                    one.number
+                    for one in self._study.get_trials(deepcopy=False)
+                    if one._trial_id == self._ids[trial.point]
+                )
+                # Optuna keeps no infinity: what diverged is worse than any loss met in practice.
+                self._study.tell(number, score if finite else 1e9)
+            with self._lock:
+                self._ids.pop(trial.point, None)
+        self._folder.write_outcome(trial, outcome)
+
+    @retry_until_deadline
+    def rows(self) -> list[dict[str, Any]]:
+        """See `store.Store.rows`."""
+        found: dict[int, dict[str, Any]] = {}
+        for one in self._living():
+            if one.state == self._states.WAITING or _VALUES not in one.user_attrs:
+                continue
+            point = one.user_attrs[_POINT]
+            for number, values in self._sweep.values_of(point, one.user_attrs[_VALUES]).items():
+                outcome = one.user_attrs.get(f"outcome {number}", {"state": RUNNING})
+                history = one.user_attrs.get(f"history {number}", [])
+                row = {"trial": number, "point": point, "values": values, **outcome}
+                found.setdefault(number, {**row, "history": history})
+        return [found[number] for number in sorted(found)]
+
+    def _write(self, trial: Trial, what: str, content: Any) -> None:
+        with self._lock:
+            identity = self._ids.get(trial.point)
+        if identity is not None:
+            with contextlib.suppress(self._optuna.exceptions.UpdateFinishedTrialError):
+                self._storage.set_trial_user_attr(identity, f"{what} {trial.number}", content)
+
+    def _living(self) -> list[Any]:
+        """The database's trials that have not failed."""
+        trials = self._study.get_trials(deepcopy=False)
+        return [one for one in trials if one.state != self._states.FAIL]
+
+    def _is_ours(self, group: Group) -> bool:
+        """Whether an unfinished group of this folder may go on: no one has taken us for dead."""
+        points = {one["point"] for one in group.points}
+        if all(self._folder.read_outcome(one["trial"]) is not None for one in group.points):
+            return False
+        mine = {
+            one.user_attrs[_POINT]: one._trial_id
+            for one in self._living()
+            if one.state == self._states.RUNNING and one.user_attrs.get(_WORKER) == self._worker
+        }
+        if not points <= mine.keys():
+            return False
+        with self._lock:
+            self._ids.update({point: mine[point] for point in points})
+        return True
+
+    def _fail_the_silent(self) -> None:
+        """Takes their points from processes that no longer say that they are alive."""
+        self._optuna.storages.fail_stale_trials(self._study)
+        silent = datetime.datetime.now() - datetime.timedelta(seconds=8 * self.beat_seconds)
+        for one in self._living():
+            begun = one.state == self._states.RUNNING and one.datetime_start
+            if begun and _WORKER not in one.user_attrs and one.datetime_start < silent:
+                with contextlib.suppress(Exception):  # another was faster
+                    self._study.tell(one.number, state=self._states.FAIL)
+
+    def _enqueue(self) -> bool:
+        """Enqueues a few points that no living process has, and that are not done, if there are."""
+        present = {one.user_attrs[_POINT] for one in self._living() if _POINT in one.user_attrs}
+        lost: dict[int, Point] = {}
+        if not self._sweep.strategy.knows_points:
+            for one in self._study.get_trials(deepcopy=False):
+                known = one.user_attrs
+                if one.state == self._states.FAIL and _VALUES in known and _SURPLUS not in known:
+                    lost[known[_POINT]] = known[_VALUES]
+            lost = {index: point for index, point in lost.items() if index not in present}
+        else:
+            free = (index for index in range(self._sweep.num_points) if index not in present)
+            lost = {index: self._point(index) for index in free}
+        shapes = {index: self._sweep.shape_of_point(point) for index, point in lost.items()}
+        # Points of one shape come one after another, to be drawn together.
+        order = {shape: place for place, shape in enumerate(dict.fromkeys(shapes.values()))}
+        ordered = sorted(lost, key=lambda index: (order[shapes[index]], index))
+        for index in ordered[:_AHEAD]:
+            self._study.enqueue_trial(lost[index], user_attrs={_POINT: index, _VALUES: lost[index]})
+        return bool(ordered)
+
+    def _take_point(self) -> tuple[int, Point] | None:
+        """A point that is now ours; None if there is none."""
+        while True:
+            living = self._living()
+            if not any(one.state == self._states.WAITING for one in living):
+                if self._enqueue():
+                    continue
+                if self._sweep.strategy.knows_points or len(living) >= self._sweep.num_points:
+                    return None
+            trial = self._study.ask(self._kinds)
+            self._storage.record_heartbeat(trial._trial_id)
+            attributes = trial.user_attrs
+            if _POINT not in attributes:
+                if self._sweep.strategy.knows_points or self._is_surplus(trial.number):
+                    trial.set_user_attr(_SURPLUS, True)
+                    self._study.tell(trial, state=self._states.FAIL)
+                    continue
+                trial.set_user_attr(_POINT, trial.number)
+                trial.set_user_attr(_VALUES, tpe.rounded(self._sweep, trial.params))
+                attributes = trial.user_attrs
+            index = attributes[_POINT]
+            if any(
+                one.user_attrs.get(_POINT) == index and one.number < trial.number
+                for one in self._living()
+            ):
+                trial.set_user_attr(_SURPLUS, True)
+                self._study.tell(trial, state=self._states.FAIL)
+                continue
+            trial.set_user_attr(_WORKER, self._worker)
+            with self._lock:
+                self._ids[index] = trial._trial_id
+            return index, attributes[_VALUES]
+
+    def _is_surplus(self, number: int) -> bool:
+        """Whether all the points that are wanted are older than a new trial."""
+        older = [one for one in self._living() if one.number < number or _POINT in one.user_attrs]
+        points = {one.user_attrs.get(_POINT, one.number) for one in older} - {number}
+        return len(points) >= self._sweep.num_points
+
+    def _beat(self) -> None:
+        while not self._ended.wait(self.beat_seconds):
+            with self._lock:
+                held = list(self._ids.values())
+            for identity in held:
+                # The network may fail for a while; the training goes on.
+                with contextlib.suppress(Exception):
+                    self._storage.record_heartbeat(identity)
+
+
+def _short(record: Record) -> dict[str, Any]:
+    return {
+        key: float(f"{record[key]:.{_DIGITS}g}") if isinstance(record[key], float) else record[key]
+        for key in _KEPT
+        if key in record
+    }

@@ -11,6 +11,7 @@ from mlpvis_jax.models import FNetBlock, GMlpBlock, MixerBlock
 from mlpvis_jax.models.fnet import (
     fourier_mixing,
     fourier_mixing_by_matrices,
+    fourier_mixing_by_whole_tables,
 )
 from tests.models import references
 

@@ -1,8 +1,12 @@
-"""The examples of docs/using.md, docs/mixing.md and docs/weights.md run, one after another."""
+"""The examples of the pages of docs/ run, one after another."""
 
 import dataclasses
+import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +18,14 @@ DOCS = Path(__file__).parents[1] / "docs"
 PUBLISHED = Path(__file__).parent / "parity" / "published" / "mixer_authors.npz"
 
 
+def examples(page):
+    return re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+
+
 def run_examples(page, number, names=None):
     """Runs the Python of a page, after that of another, and returns the names that it leaves."""
     path = DOCS / page
-    snippets = re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL)
+    snippets = examples(page)
     assert len(snippets) == number
     names = {} if names is None else names
     for snippet in snippets:
@@ -40,6 +48,53 @@ def test_the_examples_of_using_run(tmp_path, monkeypatch, capsys):
     assert names["units"].shape == (64, 64) and names["grid"] == (8, 8)
     assert (tmp_path / "units.png").exists() and (tmp_path / "by_depth.png").exists()
     assert "zero.png 0 " in capsys.readouterr().out
+    # docs/export.md goes on with that run
+    names = run_examples("export.md", 2, names)
+    digits = names["digits"][:7, ..., None]
+    expected = names["classifier"].features(digits, "head")
+    np.testing.assert_allclose(names["logits"], expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(names["exported"].logits(digits), expected, rtol=1e-4, atol=1e-4)
+    assert "'same_class': 12" in capsys.readouterr().out
+
+
+@pytest.mark.slow  # a process that compiles five training steps
+def test_the_examples_of_own_project_run_on_four_devices(tmp_path):
+    # The page's own names, and what is to be true of them.
+    told = """
+import json
+placed = jax.device_put(params, jax.tree.map(sharding_of, params))
+of_block = encoder.block(encoder.stem(patches))
+print(json.dumps({
+    "plain": plain_losses,
+    "nnx": nnx_losses,
+    "encoder": encoder_losses,
+    "pure": pure_losses,
+    "mesh": mesh_losses,
+    "differences": [float(jnp.abs(a - b).max()) for a, b in [
+        (logits, model(images)), (tokens, of_block),
+    ]],
+    "same names": jax.tree.structure(trained) == jax.tree.structure(params),
+    "whole": [leaf.ndim > 1 and leaf.is_fully_replicated for leaf in jax.tree.leaves(placed)],
+}))
+"""
+    page = tmp_path / "page.py"
+    page.write_text("\n".join([*examples("own_project.md"), told]))
+    environment = {"JAX_NUM_CPU_DEVICES": "4", "PYTHONPATH": str(DOCS.parent)}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", page],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    for name in ("plain", "nnx", "pure", "mesh"):
+        assert found[name][0] == pytest.approx(np.log(10), rel=1e-5)  # the head is zero
+    for name, drop in {"plain": 0.3, "nnx": 0.3, "encoder": 0.2, "pure": 0.01}.items():
+        assert found[name][-1] < found[name][0] - drop
+    assert found["mesh"] == pytest.approx(found["pure"], rel=1e-4)
+    assert found["differences"] == [0, 0] and found["same names"]
+    assert not any(found["whole"])  # every kernel is spread
 
 
 def test_the_examples_of_weights_run(tmp_path, monkeypatch, capsys):

@@ -50,14 +50,13 @@ def export_run(
             f"--image_size={image_size} is no choice: give --image_size=any, or leave it out for "
             "images of the size that the run was trained on."
         )
-    _check_format(format or "stablehlo", "--format=")
+    format = "stablehlo" if format is None else format
+    _check_format(format, "--format=")
     folder.check_weights(config)
     classifier = load_file(folder.best_weights, config=config.model)
     folder.check_place()
     place = _free_place(folder.path)
-    told = export_classifier(
-        classifier, place, format=format or "stablehlo", any_size=image_size == "any"
-    )
+    told = export_classifier(classifier, place, format=format, any_size=image_size == "any")
     _print(place, told)
     return place
 

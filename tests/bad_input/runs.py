@@ -13,6 +13,7 @@ EVALUATE = "--mode=evaluate --workdir={here}/run"
 MIXING = "--mode=mixing --workdir={here}/run"
 COMPARE = "--mode=compare --workdirs={here}/run"
 PREDICT = "--mode=predict --workdir={here}/run --images"
+EXPORT = "--mode=export --workdir={here}/run"
 WEIGHTS = "{here}/run/best.safetensors"
 DAMAGED = "best.safetensors is damaged or no safetensors file"
 UNSCALED = "does not say how its images, of 1 channels, were scaled"
@@ -62,6 +63,13 @@ PICTURE = images("a.png", mode="L")
 START = "--workdir={here}/new --config.init_from={here}"
 FREEZE = "--config.optimizer.freeze"
 RATE = "--config.optimizer.head_learning_rate=0.1"
+NAMED = weights(
+    {
+        "normalization_mean": [0.0],
+        "normalization_deviation": [1.0],
+        "class_names": list("0123456789"),
+    }
+)
 ROWS = [
     bad(f"{START}/none", "config.init_from={here}/none: there is nothing"),
     bad(f"{START}/empty", "is a folder without best.safetensors", folder("empty")),
@@ -193,6 +201,12 @@ ROWS = [
     bare(EVALUATE, UNSCALED, scaled(["a"], [1])),
     bare(EVALUATE, UNSCALED, scaled([[0]], [[1]])),
     bare(EVALUATE, UNSCALED, scaled([0, [1]], [1])),
+    bare(EXPORT + " --format=onx", "--format=onx is unknown (did you mean 'onnx'?)", weights()),
+    bare(EXPORT + " --format=", "--format= is unknown", "stablehlo, onnx", weights()),
+    bare(EXPORT + " --image_size=64", "--image_size=64 is no choice", "any", weights()),
+    bare(EXPORT, "There are no weights at " + WEIGHTS, run()),
+    bare(EXPORT, "does not say what its classes are", weights()),
+    bare(EXPORT + " --image_size=any", "without weights over tokens", "64 tokens", NAMED),
     bare(EVALUATE + " --config.model.patch_size=3", "3, does not divide", weights()),
     bare(EVALUATE + " --config.data.source=x", "There is no data source 'x'", weights()),
 ]  # fmt: skip

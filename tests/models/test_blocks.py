@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 
 from mlpvis_jax.models import FNetBlock, GMlpBlock, MixerBlock
-from mlpvis_jax.models.fnet import fourier_mixing, fourier_mixing_by_matrices
+from mlpvis_jax.models.fnet import (
+    fourier_mixing,
+    fourier_mixing_by_matrices,
+    fourier_mixing_by_whole_tables,
+)
 from tests.models import references
 
 
@@ -92,6 +96,8 @@ def test_fourier_mixing_is_the_dft_matrix(shape):
     scale = np.abs(expected).max()
     by_matrices = fourier_mixing_by_matrices(jnp.asarray(inputs.swapaxes(0, 1)))
     np.testing.assert_allclose(by_matrices.swapaxes(0, 1), expected, 0, 2e-6 * scale)
+    by_tables = fourier_mixing_by_whole_tables(jnp.asarray(inputs.swapaxes(0, 1)))
+    np.testing.assert_allclose(by_tables.swapaxes(0, 1), expected, 0, 2e-6 * scale)
     np.testing.assert_allclose(jnp.fft.fft2(inputs).real, expected, 0, 2e-6 * scale)
 
 
@@ -103,6 +109,16 @@ def test_fourier_mixing_is_its_own_transpose(shape):
     assert outputs.shape == shape
     (expected,), (found,) = transpose(gradient), own_transpose(gradient)
     np.testing.assert_allclose(found, expected, 0, 1e-5 * np.abs(expected).max())
+
+
+def test_a_number_of_tokens_that_the_program_does_not_know():
+    mixing = jax.export.export(jax.jit(fourier_mixing))
+    exported = mixing(jax.ShapeDtypeStruct(jax.export.symbolic_shape("n, 2, 6"), jnp.float32))
+    for size in (1, 4, 7):
+        inputs = tokens((size, 2, 6))
+        expected = np.fft.fft2(inputs.astype(np.float64), axes=(0, 2)).real
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(exported.call(inputs), expected, 0, 2e-6 * scale)
 
 
 def test_long_sequences_take_the_fast_transform():

@@ -100,6 +100,37 @@ def finetune(config: ConfigDict, model: str, weights: str) -> ConfigDict:
     return config
 
 
+def fast(config: ConfigDict) -> ConfigDict:
+    """About the accuracy of the example's 50 epochs in 5: Muon, a cosine, and no dropout.
+
+    The zoom, the batch size and the smoothing were chosen by the Mixer's validation accuracy.
+    """
+    config.num_epochs = 5
+    config.augment.flip_zoom.zoom = 0.1
+    config.model.dropout_rate = 0.0
+    config.optimizer = ConfigDict(
+        {
+            "name": "muon",
+            "learning_rate": 0.02,
+            "weight_decay": 0.1,
+            "decay": "all",
+            "clip_norm": 1.0,
+            "sharpness_radius": None,
+            "head_learning_rate": None,
+            "freeze": None,
+            "momentum": 0.95,
+            "adam_share": 0.2,
+            "b1": 0.9,
+            "b2": 0.999,
+        }
+    )
+    config.schedule = ConfigDict({"name": "cosine", "warmup_epochs": 0.5, "final": 0.0})
+    config.loss.label_smoothing = 0.1
+    config.reduce_on_plateau.patience = None
+    config.early_stopping.patience = None
+    return config
+
+
 def variant(config: ConfigDict, name: str) -> ConfigDict:
     """The config as its variant has it: "" (as it is), "paper" or "digits"."""
     if name == "digits":

@@ -18,6 +18,12 @@ python launch.py --config=configs/mixer.py:digits
     Scikit-learn's embedded digits: 97.49 ± 0.28 / 99.91 ± 0.16, 3 seeds, after 35 to 38 epochs of
     about a second each.
 
+python launch.py --config=configs/mixer.py:fast
+    Five epochs of Muon: 47.30 / 76.89, 1 seed, where the example's recipe takes 50 epochs to
+    47.69 / 77.20. Of four runs of one seed its validation accuracy, 45.9, was the highest: with
+    the example's zoom 45.4, in batches of 64 images (learning rate 0.015) 45.3, and in such
+    batches with this zoom and without smoothing 45.3.
+
 python launch.py --config=configs/mixer.py:finetune
     Fine-tunes the published Mixer-B/16, trained on ImageNet-21k, with the paper's recipe; not yet
     trained here.

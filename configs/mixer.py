@@ -25,8 +25,7 @@ python launch.py --config=configs/mixer.py:fast
     batches with this zoom and without smoothing 45.3.
 
 python launch.py --config=configs/mixer.py:finetune
-    Fine-tunes the published Mixer-B/16, trained on ImageNet-21k, with the paper's recipe; not yet
-    trained here.
+    Fine-tunes the published Mixer-B/16 of ImageNet-21k, as in the paper. Not yet trained here.
 """
 
 from ml_collections import ConfigDict

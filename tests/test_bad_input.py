@@ -145,6 +145,12 @@ def test_tpe_without_optuna(refused, monkeypatch):
     [
         ("JAX_ENABLE_X64", "1", "JAX_ENABLE_X64 is set, and training is in 32 bits"),
         pytest.param(
+            "JAX_DISABLE_JIT",
+            "1",
+            "JAX_DISABLE_JIT is set, and training is compiled",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             "JAX_PLATFORMS",
             "rocket",
             "JAX finds no device with JAX_PLATFORMS='rocket' (Unable to",

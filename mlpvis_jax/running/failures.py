@@ -21,8 +21,9 @@ from mlpvis_jax.settings.config import RunConfig
 
 # Besides a full or broken disk: what comes of a folder that somebody else moves or changes.
 _OF_THE_DISK = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.ESTALE),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.EFBIG),
     *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
+    errno.ESTALE,
 )
 
 

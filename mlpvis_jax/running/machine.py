@@ -50,11 +50,15 @@ def local_devices() -> tuple[jax.Device, ...]:
     """Finds all devices of this process.
 
     Raises:
-      InputError: JAX finds none, or is told to compute in 64 bits.
+      InputError: JAX finds none, or is told to compute in 64 bits or without compiling.
     """
     if jax.config.jax_enable_x64:  # type: ignore[attr-defined]
         raise InputError(
             "JAX_ENABLE_X64 is set, and training is in 32 bits: unset it, or set it to 0."
+        )
+    if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+        raise InputError(
+            "JAX_DISABLE_JIT is set, and training is compiled: unset it, or set it to 0."
         )
     try:
         return tuple(jax.local_devices())

@@ -1,6 +1,7 @@
 """A run that cannot go on: divergence, a full disk, no memory. What is saved stays whole."""
 
 import contextlib
+import errno
 import os
 import subprocess
 import sys
@@ -9,8 +10,11 @@ from pathlib import Path
 import jax
 import pytest
 
+from mlpvis_jax.errors import StorageError
+from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.learning.plateau import ReduceOnPlateau
 from mlpvis_jax.running import programs
+from mlpvis_jax.running.failures import explain_resource_errors
 from mlpvis_jax.running.trainer import GroupTrainer
 from tests import soak, tiny
 
@@ -127,3 +131,10 @@ def test_a_disk_that_fills_up(start, tmp_path, mounted):
     (disk / "filling").unlink()
     assert start(disk / "run", *more)[0] == 0
     assert tiny.history(disk / "run")[:2] == before and len(tiny.history(disk / "run")) == 4
+
+
+def test_a_limit_on_the_size_of_files_is_a_matter_of_the_disk(tiny_npz, tmp_path):
+    config, folder = tiny.config(tiny_npz), RunFolder(tmp_path / "run")
+    refused = pytest.raises(StorageError, match="run cannot be written")
+    with refused, explain_resource_errors(config, folder):
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))

@@ -18,6 +18,8 @@ from mlpvis_jax.learning.augment import Normalization
 from mlpvis_jax.models import create_model
 from tests import tiny
 
+pytestmark = pytest.mark.slow  # `make test` takes less than five minutes
+
 HEAD = jax.nn.initializers.normal(1.0)  # so that the classes differ
 SIZES = {"patch_size": 4, "num_blocks": 2, "width": 8, "head_kernel_init": HEAD}
 

@@ -22,6 +22,8 @@ from mlpvis_jax.running.evaluation import evaluate
 from tests import tiny
 from tests.report.parsed import ParsedPage
 
+pytestmark = pytest.mark.slow  # `make test` takes less than five minutes
+
 RANDOM = np.random.default_rng(0)
 NAMES = np.array(["ant", "bee <b>", "cat"])
 LABELS = np.arange(90) % 3

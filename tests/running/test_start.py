@@ -10,6 +10,8 @@ from mlpvis_jax.files.weights import read_description
 from mlpvis_jax.running import solo
 from tests import tiny
 
+pytestmark = pytest.mark.slow  # `make test` takes less than five minutes
+
 HEAD = {"head/kernel", "head/bias"}
 
 

@@ -4,7 +4,7 @@ import io
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mlpvis_jax.errors import InputError
 
@@ -60,8 +60,11 @@ def decode_image(
             f"{name} has too many pixels to be decoded safely; make it smaller."
         ) from error
     except Exception as error:  # Pillow's decoders raise nearly anything on a damaged file
+        # Of a file without a picture Pillow tells no more than the object that it was given.
+        is_none = isinstance(error, UnidentifiedImageError)
+        reason = "its content is that of no picture" if is_none else error
         raise InputError(
-            f"{name} cannot be decoded as an image ({error}); replace it or take it out."
+            f"{name} cannot be decoded as an image ({reason}); replace it or take it out."
         ) from error
     return array.reshape(array.shape[0], array.shape[1], channels)
 

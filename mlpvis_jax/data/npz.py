@@ -121,6 +121,11 @@ def _pair(
         )
     if images.ndim == 3:
         images = images[..., np.newaxis]
+    if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] > 4:
+        raise InputError(
+            f"{path}: {images_key} has shape {list(images.shape)}, with channels first, as it "
+            "seems; they belong last: images.transpose(0, 2, 3, 1)."
+        )
     if images.ndim != 4 or 0 in images.shape[1:]:
         raise InputError(
             f"{path}: {images_key} has shape {list(images.shape)}; images must be "

@@ -55,6 +55,9 @@ def check_folder(path: Path, flag: str = "--workdir") -> Path:
         name = max(path.parts, key=lambda part: len(os.fsencode(part)), default="")
         if len(os.fsencode(name)) > os.pathconf(existing, "PC_NAME_MAX"):
             raise InputError(f"{refused} {name} is too long for a name.")
+        # TensorStore's patterns: Orbax would not find what it has just written there.
+        if flag == "--workdir" and any(sign in os.path.abspath(path) for sign in "[\\"):
+            raise InputError(f"{refused} no checkpoint is read from a path with [ or \\ in it.")
     except InputError:  # is a ValueError, too
         raise
     except (OSError, ValueError) as error:

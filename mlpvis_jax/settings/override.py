@@ -50,6 +50,10 @@ def override(values: dict[str, Any], path: str, text: str) -> None:
         values = values.setdefault(name, {})
         if not isinstance(values, dict):
             raise InputError(f"config.{path} cannot be set; {name} is {values!r}, and no group.")
+    if value is None and section is None and len(groups) == 1 and key not in values:
+        raise InputError(  # None switches a transform off, and there is none of that label
+            unknown_key(f"config.{path}", values) if values else f"config.{groups[0]} is empty."
+        )
     # The name of a transform is its label where none is given.
     if key == "name" and groups[0] != "model" and values.get("name", groups[-1]) != value:
         closed = settings_of(section) if section is not None else {}

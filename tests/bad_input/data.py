@@ -91,6 +91,7 @@ ROWS = [
     bad(NPZ, "y_train has shape []", npz(y_train=np.int64(1))),
     bad(NPZ, "x_train is float64; images must be uint8", npz(x_train=IMAGES / 255)),
     bad(NPZ, "x_test is int16; images must be uint8", npz(x_test=IMAGES.astype(np.int16))),
+    bad(NPZ, "channels first", "transpose(0, 2, 3, 1)", npz(x_train=np.moveaxis(IMAGES, 3, 1))),
     bad(NPZ, "x_train has shape [10, 8]", npz(x_train=IMAGES[..., 0, 0])),
     bad(NPZ, "x_train has shape [10, 1, 8, 8, 3]", npz(x_train=IMAGES[:, None])),
     bad(NPZ, "x_train has shape [10, 0, 8, 3]", npz(x_train=IMAGES[:, :0])),

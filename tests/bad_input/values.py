@@ -27,6 +27,8 @@ ROWS = [
     bad("--config.microbatch_size=auto", "config.microbatch_size must be", "'auto'"),
     bad("--config.steps_per_dispatch=0", "config.steps_per_dispatch must be at least 1"),
     bad("--config.steps_per_dispatch=None", "config.steps_per_dispatch must be", "None"),
+    bad("--config.augment.flip_zom=None", "There is no config.augment.flip_zom", "flip_zoom?"),
+    bad("--config.mix.mixup=None", "config.mix is empty"),
     bad("--config.augment.flip_zoom.flip_probability=-0.1", "must be at least 0 and at most 1"),
     bad(
         "--config.augment.flip_zoom.flip_probability=1.1",

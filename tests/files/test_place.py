@@ -29,6 +29,8 @@ def test_the_folder_itself_or_the_parent_that_exists(tmp_path, monkeypatch):
     "path, reason",
     [
         ("a" * 256, "too long for a name|File name too long"),
+        ("a[1]/run", "from a path with"),
+        ("a\\b", "from a path with"),
         ("new/" + "a" * 256, "too long for a name"),
         ("new/" + "ä" * 128, "too long for a name"),  # 256 bytes
         ("/".join(["a" * 200] * 21), "File name too long"),

@@ -3,11 +3,14 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from mlpvis_jax.command.lists import models
 
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.slow
 def test_the_table_of_models_is_that_of_the_command():
     page = (ROOT / "docs" / "models.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \| ([\d,]+) \|", page, re.MULTILINE)

@@ -95,6 +95,7 @@ def test_mixup_mixes_images_and_targets_by_one_share():
     np.testing.assert_allclose(mixed[:, 0, 0, 0], targets @ np.arange(6), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_mixup_draws_its_share_from_a_beta_distribution():
     def share(key, alpha):
         one_hot = jax.nn.one_hot(jnp.arange(2), 2)

@@ -76,12 +76,13 @@ def loss_and_gradients(model, images, variables, **call):
     return jax.jit(jax.value_and_grad(loss))(variables)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mixer_keras", "fnet_keras", "gmlp_keras", "mixer_paper"])
 @pytest.mark.parametrize(
     "option",
     [
-        pytest.param({"scan": True}, marks=pytest.mark.slow),
-        pytest.param({"remat": True}, marks=pytest.mark.slow),
+        {"scan": True},
+        {"remat": True},
         {"scan": True, "remat": True},
     ],
 )

@@ -45,6 +45,7 @@ FUNCTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_derivatives_are_those_of_a_plain_function(name):
     ours, plain, given = FUNCTIONS[name]
@@ -66,6 +67,7 @@ def test_derivatives_are_those_of_a_plain_function(name):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-3, 2e-5), found, wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "block",
     [MixerBlock(3, 4), FNetBlock(4, epsilon=0.1), GMlpBlock(4)],

@@ -35,7 +35,9 @@ def relative_error(ours, theirs):
     return float(jnp.linalg.norm(ours - theirs) / jnp.linalg.norm(theirs))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [NAMES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])]
+)
 def test_logits_and_gradients(name):
     theirs = keras_models.build(name)
     keras_models.randomize(theirs)

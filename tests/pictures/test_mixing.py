@@ -173,6 +173,7 @@ def test_pictures_show_what_they_are_given():
     assert len(titles) == 12 and titles[0] == "A_0" and titles[-1] == "A_29"
 
 
+@pytest.mark.slow
 def test_the_command(launch_main, tiny_npz, tmp_path, capsys):
     folder = RunFolder(tmp_path / "run")
     assert launch_main(*tiny.settings(tiny_npz, num_epochs=1), f"--workdir={folder.path}") == 0

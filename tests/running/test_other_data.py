@@ -93,6 +93,7 @@ def test_a_run_goes_on_with_the_same_data_in_a_new_file(begun, launch_main):
     assert len(RunFolder(folder / "run").metrics.read_text().splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_evaluation_takes_other_images_but_no_other_classes(begun, launch_main, capsys):
     folder, _ = begun
     evaluate = ["--mode=evaluate", f"--workdir={folder / 'run'}"]

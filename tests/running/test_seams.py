@@ -192,7 +192,7 @@ SEAMS = {
 
 
 # Those of `make test`; `make test-all` has them all.
-QUICK = ("muon", "own block")
+QUICK = ("muon",)
 
 
 def arguments_of(source, changes):
@@ -336,6 +336,7 @@ def test_weights_and_biases_that_is_not_installed(launch_main, tiny_npz, tmp_pat
     assert not (tmp_path / "first").exists()
 
 
+@pytest.mark.slow
 def test_a_schedule_refuses_another_length(launch_main, tiny_npz, tmp_path, capsys):
     arguments = [*arguments_of(tiny_npz, ["schedule.name=cosine"]), f"--workdir={tmp_path}"]
     assert launch_main(*arguments) == 0
@@ -343,6 +344,7 @@ def test_a_schedule_refuses_another_length(launch_main, tiny_npz, tmp_path, caps
     assert "config.schedule.name=cosine depends on it" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_learning_rate_in_a_record_is_that_of_the_epochs_last_step(
     launch_main, tiny_npz, tmp_path
 ):

@@ -175,6 +175,7 @@ def test_any_value_of_an_option_is_taken_as_it_is_or_refused_by_name(key, value)
     assert RunConfig.from_mapping(json.loads(json.dumps(config.to_dict()))) == config
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from([*CLOSED, *OPTIONS, "model", "augment", "mix.x", "seed.x", "", ".", "a.b"]),

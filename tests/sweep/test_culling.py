@@ -90,7 +90,8 @@ RATES = [0.0001, 0.03, 0.001, 0.1, 0.003, 0.01]
 DIMENSION = f"--sweep.optimizer.learning_rate={RATES}"
 
 
-@pytest.mark.parametrize("trials_per_program", [pytest.param(6, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("trials_per_program", [6, 2])
 def test_a_sweep_culls_the_worse_and_the_others_go_on_untouched(
     launch_main, settings, to_the_end, tmp_path, capsys, trials_per_program
 ):

@@ -130,6 +130,7 @@ def numbers(trials):
     return [trial.number for trial in trials]
 
 
+@pytest.mark.slow
 def test_every_trial_goes_to_one_worker(worker):
     stores = [worker("a"), worker("b")]
     taken = [[], []]
@@ -148,6 +149,7 @@ def test_every_trial_goes_to_one_worker(worker):
         assert [row["history"][0]["validation_loss"] for row in rows] == pytest.approx(wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["grid", "tpe"])
 def test_workers_that_ask_at_the_same_moment_share_without_overlap(worker, strategy):
     written = {"strategy": strategy}

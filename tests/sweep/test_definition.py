@@ -98,6 +98,7 @@ def test_what_is_written_down_reads_back():
     assert Sweep.read(content["config"], content["sweep"]) == sweep
 
 
+@pytest.mark.slow
 def test_trials_that_differ_in_numbers_alone_are_of_one_shape():
     config = config_of(base_of(NAMED), {})
     declared = declarations(config)
@@ -173,6 +174,7 @@ def test_a_sweep_goes_on_as_itself_or_with_more_trials():
         assert "here holds another sweep" in str(caught.value) and part in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(Path("configs/sweeps").glob("*.py")), ids=str)
 @pytest.mark.parametrize("recipe", [mixer, fnet, gmlp])
 def test_the_sweeps_of_the_project_go_with_every_model(path, recipe):

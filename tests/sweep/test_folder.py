@@ -148,7 +148,7 @@ def test_seeds_of_a_point_that_do_not_fit_one_program_are_all_trained(folder):
     assert found == [[0, 1], [2], [3, 4], [5]]
 
 
-@pytest.mark.parametrize("shapes", [1, 3])
+@pytest.mark.parametrize("shapes", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_claim_looks_at_its_own_trials_only(folder, monkeypatch, shapes):
     written = {RATE: "uniform(0.1, 1)", "strategy": "random", "num_trials": 1000}
     store = Store(folder, sweep_of(**written, **{"model.num_blocks": list(range(1, shapes + 1))}))

@@ -76,6 +76,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("file", "content"), DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_file_is_named_with_what_to_do(launch_main, sweep, capsys, file, content):
     (sweep / file).unlink()

@@ -140,6 +140,7 @@ def test_axes_of_tokens_are_found_where_other_axes_are_as_long():
     assert token_axes(shapes_of(fnet, 16), shapes_of(fnet, 24)) == {"position_table/embedding": [0]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [2, 3])
 def test_a_block_diagonal_mixer_sees_each_part_of_the_image_by_itself(factor):
     """The logits of the large image are the mean of those that its parts had: the mean over tokens

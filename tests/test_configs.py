@@ -15,8 +15,9 @@ from mlpvis_jax.files.checkpoint import Checkpoints
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.files.weights import count_parameters
 from mlpvis_jax.learning.plateau import ReduceOnPlateau
+from mlpvis_jax.models.shapes import parameter_shapes
 from mlpvis_jax.running import solo
-from mlpvis_jax.running.choices import build_model, completed, declarations, parameter_shapes
+from mlpvis_jax.running.choices import build_model, completed, declarations
 from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.settings.sections import (
     AveragingConfig,

@@ -1,8 +1,9 @@
 """Where files can be: paths that lead to a folder, and what may stand in the way there."""
 
+import itertools
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mlpvis_jax.errors import InputError
@@ -103,3 +104,19 @@ def describe_free_space(path: Path) -> str:
         return f"{shutil.disk_usage(nearest_existing(path)).free / 1e6:,.1f} MB are free"
     except OSError as error:
         return f"the disk does not answer ({error.strerror})"
+
+
+def free_name(folder: Path, name: str, suffixes: Sequence[str] = ("",)) -> str:
+    """Finds the first of NAME, NAME-2, NAME-3, ... that nothing in a folder has.
+
+    Args:
+      folder: to look in.
+      name: to begin with.
+      suffixes: the name has to be free with each of them at its end.
+    """
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(
+        one
+        for one in names
+        if not any(os.path.lexists(folder / f"{one}{suffix}") for suffix in suffixes)
+    )

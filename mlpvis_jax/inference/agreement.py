@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import softmax
 
 from mlpvis_jax.errors import RunError
 from mlpvis_jax.inference import runners
-from mlpvis_jax.inference.exported import softmax
 from mlpvis_jax.inference.trained import TrainedClassifier
 
 _BATCHES = (1, 3, 8)  # in which the file is run again
@@ -58,7 +58,7 @@ def compare(classifier: TrainedClassifier, file: Path, any_size: bool) -> Agreem
     expected = {name: _expected(classifier, images, any_size) for name, images in batches.items()}
     ours, theirs = (np.concatenate([one[name] for name in batches]) for one in (expected, found))
     logits = np.abs(ours - theirs).max()
-    probabilities = np.abs(softmax(ours) - softmax(theirs)).max()
+    probabilities = np.abs(softmax(ours, axis=-1) - softmax(theirs, axis=-1)).max()
     platform = jax.default_backend()
     is_exact = platform == "cpu" and classifier.model.dtype == jnp.float32
     limit = _FLOAT32_ON_CPU if is_exact else _ELSEWHERE

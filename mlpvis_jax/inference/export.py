@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import itertools
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -15,11 +14,12 @@ import jax.numpy as jnp
 import mlpvis_jax
 from mlpvis_jax.errors import InputError, StorageError, nearest
 from mlpvis_jax.files.atomic import replacing
+from mlpvis_jax.files.place import free_name
 from mlpvis_jax.files.run_folder import RunFolder, write_json
 from mlpvis_jax.inference.agreement import compare
 from mlpvis_jax.inference.exported import DESCRIPTION
 from mlpvis_jax.inference.exporters import EXPORTERS, Program
-from mlpvis_jax.inference.trained import TrainedClassifier, load_file
+from mlpvis_jax.inference.trained import TrainedClassifier, load_run
 from mlpvis_jax.learning import augment
 from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.show.terminal import print_header
@@ -52,10 +52,8 @@ def export_run(
         )
     format = "stablehlo" if format is None else format
     _check_format(format, "--format=")
-    folder.check_weights(config)
-    classifier = load_file(folder.best_weights, config=config.model)
-    folder.check_place()
-    place = _free_place(folder.path)
+    classifier = load_run(config, folder)
+    place = folder.path / free_name(folder.path, "export")
     told = export_classifier(classifier, place, format=format, any_size=image_size == "any")
     _print(place, told)
     return place
@@ -178,12 +176,6 @@ def _check_sizes(program: Program, shape: str, any_size: bool) -> None:
             f"--image_size=any is for a model without weights over tokens, such as an FNet without "
             f"position table; {str(error)[:1].lower()}{str(error)[1:]}"
         ) from error
-
-
-def _free_place(folder: Path) -> Path:
-    names = itertools.chain(["export"], (f"export-{number}" for number in itertools.count(2)))
-    places = (folder / name for name in names)
-    return next(place for place in places if not (place.exists() or place.is_symlink()))
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from mlpvis_jax.errors import InputError, first_line
 from mlpvis_jax.files.run_folder import read_json
@@ -64,7 +65,7 @@ class ExportedClassifier:
         for start in range(0, len(listed), _BATCH_SIZE):
             some = listed[start : start + _BATCH_SIZE]
             parts.append(self._run(np.stack([image.read() for image in some])))
-        probabilities = softmax(np.concatenate(parts))
+        probabilities = softmax(np.concatenate(parts), axis=-1)
         return Predictions(probabilities, self.class_names, tuple(one.name for one in listed))
 
 
@@ -106,12 +107,6 @@ def load_exported(path: str | os.PathLike) -> ExportedClassifier:
             f"pip install 'mlpvis_jax[{'onnx' if file.suffix == '.onnx' else 'export'}]'"
         ) from error
     return ExportedClassifier(run, description, (height, width, channels))
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Turns logits [batch, classes] into probabilities, float32."""
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return (exponentials / exponentials.sum(axis=-1, keepdims=True)).astype(np.float32)
 
 
 def _fits(size: int, expected: int | str) -> bool:

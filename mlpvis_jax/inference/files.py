@@ -1,15 +1,14 @@
 """The classification of image files with a run: a table, a CSV file and a contact sheet."""
 
-import itertools
 import sys
-from pathlib import Path
 
 from mlpvis_jax.errors import StorageError
+from mlpvis_jax.files.place import free_name
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.inference.contact_sheet import MOST, draw_contact_sheet
 from mlpvis_jax.inference.paths import find_images
 from mlpvis_jax.inference.predictions import Predictions, likeliest, percent
-from mlpvis_jax.inference.trained import load_file
+from mlpvis_jax.inference.trained import load_run
 from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.show.table import Column, console_for, fitted
 from mlpvis_jax.show.terminal import print_header
@@ -36,12 +35,11 @@ def predict_files(config: RunConfig, folder: RunFolder, images: str) -> Predicti
       StorageError: the disk is full; the predictions have been printed.
     """
     paths = find_images(images)
-    folder.check_weights(config)
-    classifier = load_file(folder.best_weights, config=config.model)
-    folder.check_place()
+    classifier = load_run(config, folder)
     predictions = classifier.predict(paths)
     _print(predictions)
-    table, picture = _free_places(folder.path)
+    name = free_name(folder.path, "predictions", (".csv", ".png"))
+    table, picture = folder.path / f"{name}.csv", folder.path / f"{name}.png"
     try:
         predictions.write_csv(table)
     except OSError as error:
@@ -51,16 +49,6 @@ def predict_files(config: RunConfig, folder: RunFolder, images: str) -> Predicti
     written = {"predictions": str(table), **({"picture": str(picture)} if is_drawn else {})}
     print_header(written, sys.stdout if sys.stdout.isatty() else sys.stderr)
     return predictions
-
-
-def _free_places(folder: Path) -> tuple[Path, Path]:
-    """Paths of a CSV file and a picture of one name, where there is nothing yet."""
-    for number in itertools.count(1):
-        name = "predictions" if number == 1 else f"predictions-{number}"
-        places = folder / f"{name}.csv", folder / f"{name}.png"
-        if not any(place.exists() or place.is_symlink() for place in places):
-            return places
-    raise AssertionError("there is no end of numbers")
 
 
 def _print(predictions: Predictions) -> None:

@@ -17,8 +17,10 @@ from mlpvis_jax.inference.pixels import Image, Images, Shape, list_images
 from mlpvis_jax.inference.predictions import Predictions
 from mlpvis_jax.learning import augment
 from mlpvis_jax.models import Classifier
-from mlpvis_jax.running.choices import build_model, parameter_shapes
+from mlpvis_jax.models.shapes import parameter_shapes
+from mlpvis_jax.running.choices import build_model
 from mlpvis_jax.running.evaluation import normalization_of
+from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.settings.sections import ModelConfig
 
 _THREADS = 4  # that decode; Pillow releases the interpreter lock meanwhile
@@ -162,6 +164,18 @@ def load(path: str | os.PathLike, *, batch_size: int = 64) -> TrainedClassifier:
     if folder.holds_run():
         folder.check_weights(folder.read_config())
     return load_file(folder.best_weights, batch_size=batch_size)
+
+
+def load_run(config: RunConfig, folder: RunFolder) -> TrainedClassifier:
+    """Loads the best weights of a run, into whose folder something is going to be written.
+
+    Raises:
+      InputError: as `load` does, or the folder cannot be written to.
+    """
+    folder.check_weights(config)
+    classifier = load_file(folder.best_weights, config=config.model)
+    folder.check_place()
+    return classifier
 
 
 def load_file(

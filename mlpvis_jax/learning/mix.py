@@ -16,6 +16,7 @@ from mlpvis_jax.settings.declared import NotNegative, OneOf, Role, Share
 
 Mixed = tuple[jax.Array, jax.Array]
 Number = float | jax.Array
+Alpha = Annotated[NotNegative, Role.TRACED, "Of the Beta(alpha, alpha) that shares are of."]
 Per = Annotated[
     str, OneOf(("batch", "image")), Role.SHAPE, "Whether a batch or each image draws its own share."
 ]
@@ -27,7 +28,7 @@ def mixup(
     targets: jax.Array,
     partners: jax.Array,
     *,
-    alpha: Annotated[NotNegative, Role.TRACED, "Of the Beta(alpha, alpha) that shares are of."],
+    alpha: Alpha,
     per: Per = "batch",
 ) -> Mixed:
     """Mixes each example with its partner by a share of every pixel (Zhang et al., 2018)."""
@@ -40,7 +41,7 @@ def cutmix(
     targets: jax.Array,
     partners: jax.Array,
     *,
-    alpha: Annotated[NotNegative, Role.TRACED, "Of the Beta(alpha, alpha) that shares are of."],
+    alpha: Alpha,
     per: Per = "batch",
 ) -> Mixed:
     """Replaces a box of each image by its partner's (Yun et al., 2019).

@@ -11,7 +11,7 @@ from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.place import check_kinds
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.inference import TrainedClassifier
-from mlpvis_jax.inference.trained import load_file
+from mlpvis_jax.inference.trained import load_run
 from mlpvis_jax.learning import augment
 from mlpvis_jax.models import FNetBlock, GMlpBlock
 from mlpvis_jax.pictures.depth import draw_by_depth
@@ -56,9 +56,7 @@ def show_mixing(config: RunConfig, folder: RunFolder) -> None:
     Raises:
       InputError: no weights, or a place that cannot be written.
     """
-    folder.check_weights(config)
-    classifier = load_file(folder.best_weights, config=config.model)
-    folder.check_place()
+    classifier = load_run(config, folder)
     place = folder.path / "mixing"
     check_kinds((), folders=(place,))
     grid = grid_of(classifier.model, classifier.image_size)

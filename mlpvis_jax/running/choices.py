@@ -9,9 +9,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.learning import metrics
 from mlpvis_jax.learning.losses import LOSSES
@@ -55,12 +52,6 @@ def build_model(config: ModelConfig, num_classes: int) -> Classifier:
         )
     refuse_without_room(model, config.image_size)
     return model
-
-
-def parameter_shapes(model: Classifier, image_size: int, channels: int) -> Any:
-    """Describes a model's parameters for images of a size; nothing is compiled."""
-    images = jax.ShapeDtypeStruct((1, image_size, image_size, channels), jnp.float32)
-    return jax.eval_shape(model.init, jax.random.key(0), images)["params"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +111,7 @@ def completed(config: RunConfig) -> RunConfig:
       InputError: the first name or option that cannot be; before any data is read.
     """
     model = build_model(config.model, num_classes=1)
-    check_freezing(config, parameter_shapes(model, config.model.image_size, channels=3))
+    check_freezing(config, model)
     writers.chosen(config.writers)
     choices = Choices.of(config)
 

@@ -13,7 +13,8 @@ from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.files.weights import load_weights, read_description
 from mlpvis_jax.learning import augment
 from mlpvis_jax.models import Classifier
-from mlpvis_jax.running.choices import build_model, completed, parameter_shapes
+from mlpvis_jax.models.shapes import parameter_shapes
+from mlpvis_jax.running.choices import build_model, completed
 from mlpvis_jax.running.placement import DataParallel, Placement
 from mlpvis_jax.running.programs import Programs
 from mlpvis_jax.running.task import Task, open_data

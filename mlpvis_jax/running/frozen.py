@@ -1,27 +1,31 @@
 """What a config freezes, and the head's own learning rate: whether they are of use."""
 
 from fnmatch import fnmatchcase
-from typing import Any
 
 from flax import traverse_util
 
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.learning.freezing import HEAD, is_frozen, patterns_of
+from mlpvis_jax.models import Classifier
+from mlpvis_jax.models.shapes import parameter_shapes
 from mlpvis_jax.settings.config import RunConfig
 
 
-def check_freezing(config: RunConfig, params: Any) -> None:
+def check_freezing(config: RunConfig, model: Classifier) -> None:
     """Refuses patterns that freeze nothing or everything, and a rate that is of no use.
 
     Args:
       config: the settings.
-      params: nested dict of the model's parameters, or of their shapes.
+      model: that the settings describe.
 
     Raises:
       InputError: naming the setting.
     """
     optimizer = config.optimizer
-    names = list(traverse_util.flatten_dict(params, sep="/"))
+    if optimizer.freeze is None and optimizer.head_learning_rate is None:
+        return
+    shapes = parameter_shapes(model, config.model.image_size, channels=3)
+    names = list(traverse_util.flatten_dict(shapes, sep="/"))
     if optimizer.freeze is not None:
         _check_patterns(optimizer.freeze, names, config.model.name)
     if optimizer.head_learning_rate is None:

@@ -178,7 +178,6 @@ def _learner(config: RunConfig, choices: Choices, model: Classifier, task: Task)
     def optimizer(step: Any, numbers: Numbers) -> optax.GradientTransformation:
         given = dict(numbers["optimizer"])
         given.pop("sharpness_radius", None)
-        given.pop("sharpness_radius", None)
         share = factor(choices.schedule, step, numbers["schedule"])
         rate = given.pop("learning_rate") * share
         if "head_learning_rate" in given:

@@ -9,12 +9,11 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 from flax import traverse_util
 
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.models import PRESETS, Classifier, create_model
+from mlpvis_jax.models.shapes import parameter_shapes
 from mlpvis_jax.weights.naming import Parameter, Shapes
 
 # The parameters of a module, each with the axes of its array.
@@ -165,9 +164,7 @@ def shapes_of(model: Classifier, image_size: int, channels: int) -> dict[str, tu
     Raises:
       InputError: the model cannot take images of this size.
     """
-    images = jax.ShapeDtypeStruct((1, image_size, image_size, channels), jnp.float32)
-    params = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
-    named = traverse_util.flatten_dict(params, sep="/")
+    named = traverse_util.flatten_dict(parameter_shapes(model, image_size, channels), sep="/")
     return {name: tuple(leaf.shape) for name, leaf in named.items()}
 
 

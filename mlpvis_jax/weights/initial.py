@@ -13,7 +13,8 @@ from flax import traverse_util
 from mlpvis_jax.data.paths import read_path
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.run_folder import RunFolder
-from mlpvis_jax.models import Classifier, create_model
+from mlpvis_jax.models import Classifier
+from mlpvis_jax.weights.architecture import build
 from mlpvis_jax.weights.formats import read
 from mlpvis_jax.weights.matching import Matched, match
 from mlpvis_jax.weights.pretrained import PRETRAINED, fetch_published
@@ -143,10 +144,8 @@ def _differing(options: Any, model: Classifier) -> list[str]:
     """Says in what the models differ that has no parameters, such as the kind of gelu."""
     if not isinstance(options, Mapping) or not isinstance(options.get("name"), str):
         return []
-    given = {key: value for key, value in options.items() if value is not None}
-    name, _ = given.pop("name"), given.pop("image_size", None)
     try:
-        theirs = _functional(create_model(name, model.num_classes, **given))
+        theirs = _functional(build(options, model.num_classes))
     except InputError:  # a preset that this program lacks
         return []
     return [

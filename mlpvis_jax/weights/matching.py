@@ -5,13 +5,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.models import Classifier
+from mlpvis_jax.models.shapes import parameter_shapes
 from mlpvis_jax.weights.transfer import Arrays, Shapes, block_diagonal, interpolate, token_axes
 
 HEAD = ("head/bias", "head/kernel")
@@ -55,7 +54,7 @@ def match(
     Raises:
       InputError: the weights are of another model; the message lists what differs.
     """
-    wanted = parameter_shapes(model, image_shape)
+    wanted = _named_shapes(model, image_shape[0], image_shape[-1])
     new = () if keeps_head else tuple(name for name in HEAD if name in wanted)
     stored = {name: array for name, array in stored.items() if name not in new}
     shapes = {name: leaf.shape for name, leaf in wanted.items() if name not in new}
@@ -65,11 +64,8 @@ def match(
     return Matched(params, new, grid, carried)
 
 
-def parameter_shapes(model: Classifier, image_shape: tuple[int, int, int]) -> dict[str, Any]:
-    """Describes a model's parameters by name; nothing is compiled."""
-    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    params = jax.eval_shape(model.init, jax.random.key(0), images).get("params", {})
-    return traverse_util.flatten_dict(params, sep="/")
+def _named_shapes(model: Classifier, image_size: int, channels: int) -> dict[str, Any]:
+    return traverse_util.flatten_dict(parameter_shapes(model, image_size, channels), sep="/")
 
 
 def _carry_over(
@@ -84,7 +80,7 @@ def _carry_over(
     new_side = height // patch
 
     def shapes_at(side: int) -> dict[str, tuple[int, ...]]:
-        at_side = parameter_shapes(model, (side * patch, side * patch, channels))
+        at_side = _named_shapes(model, side * patch, channels)
         return {name: leaf.shape for name, leaf in at_side.items() if name in shapes}
 
     # A probe: what differs between two sizes of one model has an axis of tokens.

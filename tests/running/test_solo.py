@@ -12,8 +12,9 @@ from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.files.weights import load_weights
 from mlpvis_jax.learning.plateau import ReduceOnPlateau
+from mlpvis_jax.models.shapes import parameter_shapes
 from mlpvis_jax.running import solo
-from mlpvis_jax.running.choices import build_model, completed, parameter_shapes
+from mlpvis_jax.running.choices import build_model, completed
 from mlpvis_jax.running.evaluation import evaluate, normalization_of
 from mlpvis_jax.running.placement import DataParallel
 from mlpvis_jax.running.programs import Programs

@@ -15,7 +15,7 @@ def patterns_of(freeze: str) -> list[str]:
 
 
 def is_frozen(name: str, freeze: str) -> bool:
-    """Whether patterns freeze a parameter.
+    """Says whether patterns freeze a parameter.
 
     A pattern is one of a shell's, whose `*` stands for any text, slashes included. One that begins
     with `!` takes the parameters that it matches out again; if all patterns do, they are taken out

@@ -35,16 +35,16 @@ class Layered(nn.Module):
 
     @property
     def block_names(self) -> list[str]:
-        """The names of the blocks and of their parameters, in their order, such as MixerBlock_0."""
+        """Lists the names of the blocks, which their parameters have too, such as MixerBlock_0."""
         return [f"{self.block.__name__}_{index}" for index in range(self.num_blocks)]
 
     @property
     def layer_names(self) -> list[str]:
-        """The names of `features`, from the first layer to the last; the same with `scan`.
+        """Lists the names of the layers, as `features` has them, from the first layer to the last.
 
-        They are those of the parameters, and "pooled": stem, position_table where there is one
-        (the tokens after it was added), the blocks, pre_head_layer_norm where there is one, pooled,
-        head.
+        With `scan` they are the same. They are those of the parameters, and "pooled": stem,
+        position_table where there is one (the tokens after it was added), the blocks,
+        pre_head_layer_norm where there is one, pooled, head.
         """
         table = ["position_table"] if self.position_init is not None else []
         norm = ["pre_head_layer_norm"] if self.final_norm else []

@@ -80,14 +80,14 @@ def themed(theme: Theme) -> Iterator[None]:
 
 
 def empty_figure(width: float, height: float) -> Any:
-    """An empty Matplotlib Figure of width x height inches, 150 pixels each, without a title."""
+    """Makes an empty Matplotlib Figure of width x height inches, of 150 pixels each."""
     figure = new_figure(width, height, "")
     figure.suptitle("").set_in_layout(False)
     return figure
 
 
 def shades() -> Any:
-    """A colour map of the theme in use: from the paper by way of "C0" to the ink."""
+    """Makes a colour map of the theme in use: from the paper by way of "C0" to the ink."""
     import matplotlib
     from matplotlib.colors import LinearSegmentedColormap
 

@@ -29,7 +29,7 @@ from mlpvis_jax.settings.config import RunConfig
 
 
 def report_folder(folder: RunFolder) -> Path:
-    """Where a run's report is, unless it is told another place."""
+    """Names the folder of a run's report, where the command names no other one."""
     return folder.path / "report"
 
 
@@ -109,7 +109,7 @@ def write_report(place: Path, measured: Measured) -> None:
 
 
 def digest_of_weights(folder: RunFolder) -> str:
-    """A hash of the best weights, by which a report tells which weights it is of."""
+    """Computes a hash of the best weights, by which a report tells which weights it is of."""
     return hashlib.sha256(folder.best_weights.read_bytes()).hexdigest()[:32]
 
 

@@ -49,13 +49,13 @@ class Measured:
 
 
 def images_of(tested: Tested) -> np.ndarray:
-    """The test images, uint8 [number, height, width, channels]."""
+    """Gives the test images, uint8 [number, height, width, channels]."""
     examples = tested.task.test
     return np.asarray(examples.images).reshape(-1, *examples.image_shape)
 
 
 def classifier_of(tested: Tested) -> TrainedClassifier:
-    """The tested weights as what can be given any images of the test set's shape."""
+    """Makes a classifier of the tested weights, for any images of the test set's shape."""
     return TrainedClassifier(
         tested.model,
         tested.params,

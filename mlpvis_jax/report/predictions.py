@@ -46,7 +46,7 @@ class LabelledPredictions(NamedTuple):
 
     @property
     def are_right(self) -> np.ndarray:
-        """Whether each prediction is the label, bool [number]."""
+        """Says whether each prediction is the label, bool [number]."""
         return self.predictions == self.labels
 
     def to_csv(self, class_names: Sequence[str]) -> bytes:

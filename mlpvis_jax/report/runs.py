@@ -56,12 +56,12 @@ class ComparedRun:
 
     @property
     def seconds(self) -> float:
-        """How long its epochs took."""
+        """Counts the seconds that the epochs of the run took."""
         return float(sum(record.get("seconds") or 0 for record in self.history))
 
     @property
     def accuracy(self) -> float | None:
-        """On the test set, or None of a run that has not ended."""
+        """Gives the test accuracy of the run, or None if the run has not ended."""
         return self.results.get("test_accuracy")
 
 
@@ -79,7 +79,7 @@ class Group:
 
     @property
     def name(self) -> str:
-        """The name of the first run, and how many there are, such as "mixer-0 (2 runs)"."""
+        """Names the first run of the group, and the number of runs, such as "mixer-0 (2 runs)"."""
         number = len(self.runs)
         return self.runs[0].name + (f" ({number} runs)" if number > 1 else "")
 

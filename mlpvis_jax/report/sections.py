@@ -27,7 +27,7 @@ _ERRORS = 24  # images on the sheet
 
 
 def interval(correct: int, count: int) -> str:
-    """The 95% Wilson interval of a share, such as "46.7 to 48.7%"."""
+    """Writes the 95% Wilson interval of a share, such as "46.7 to 48.7%"."""
     low, high = wilson_interval(np.asarray(correct), np.asarray(count))
     return f"{low * 100:.1f} to {high:.1%}"
 
@@ -48,7 +48,7 @@ def facts(measured: Measured) -> dict[str, str]:
 
 
 def confusions(measured: Measured) -> Section:
-    """Which classes are taken for which."""
+    """Shows which classes the model takes for which."""
     matrix, names = measured.matrix, measured.class_names
     groups = measured.superclasses
     if groups is not None:
@@ -79,7 +79,7 @@ def confusions(measured: Measured) -> Section:
 
 
 def classes(measured: Measured) -> Section:
-    """The accuracy of each class."""
+    """Shows the accuracy of each class."""
     matrix, names = measured.matrix, measured.class_names
     correct, counts = matrix.diagonal(), matrix.sum(axis=1)
     caption = (
@@ -120,7 +120,7 @@ def _class_row(measured: Measured, matrix: np.ndarray, label: int) -> Sequence[s
 
 
 def superclass_accuracy(measured: Measured) -> Section | None:
-    """The accuracy on the coarse labels, where the data set has any."""
+    """Shows the accuracy on the coarse labels, where the data set has any."""
     if measured.superclasses is None:
         return None
     counts, correct, names = superclass_counts(measured)
@@ -151,7 +151,7 @@ def superclass_counts(measured: Measured) -> tuple[np.ndarray, np.ndarray, list[
 
 
 def calibration(measured: Measured) -> Section:
-    """Whether the model is as often right as it is sure."""
+    """Shows whether the model is as often right as it is sure."""
     found = reliability(measured.predictions.confidences, measured.predictions.are_right)
     mean, right = measured.predictions.confidences.mean(), measured.predictions.are_right.mean()
     kind = "surer than it is right" if mean > right else "right more often than it is sure"
@@ -170,7 +170,7 @@ def calibration(measured: Measured) -> Section:
 
 
 def surest_errors(measured: Measured) -> Section:
-    """The errors that the model is surest of, as images."""
+    """Shows the errors that the model is surest of, as images."""
     found, names = measured.predictions, measured.class_names
     wrong = np.flatnonzero(~found.are_right)
     if not len(wrong):
@@ -191,7 +191,7 @@ def surest_errors(measured: Measured) -> Section:
 
 
 def corruptions(measured: Measured) -> Section | None:
-    """The accuracy on images that are made worse, if that was measured."""
+    """Shows the accuracy on corrupted images, if that was measured."""
     accuracies, clean = measured.corrupted, float(measured.predictions.are_right.mean())
     if not accuracies:
         return None
@@ -217,7 +217,7 @@ def corruptions(measured: Measured) -> Section | None:
 
 
 def settings(measured: Measured) -> Section:
-    """The settings of the run."""
+    """Lists the settings of the run."""
     flat: dict[str, Any] = measured.tested.config.flat()
     rows = [(key, str(value)) for key, value in flat.items()]
     return Section(

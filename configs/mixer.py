@@ -37,6 +37,4 @@ def get_config(variant: str = "") -> ConfigDict:
     if variant == "finetune":
         config = recipe.keras_example("mixer_keras", learning_rate=0.03)
         return recipe.finetune(config, "mixer_b16", "mixer_b16_imagenet21k")
-    if variant == "fast":
-        return recipe.fast(recipe.keras_example("mixer_keras", learning_rate=0.02))
     return recipe.variant(recipe.keras_example("mixer_keras", learning_rate=0.005), variant)

@@ -132,11 +132,13 @@ def fast(config: ConfigDict) -> ConfigDict:
 
 
 def variant(config: ConfigDict, name: str) -> ConfigDict:
-    """The config as its variant has it: "" (as it is), "paper" or "digits"."""
+    """The config as its variant has it: "" (as it is), "paper", "digits" or "fast"."""
     if name == "digits":
         return digits(config)
+    if name == "fast":
+        return fast(config)
     if name == "paper":
         config.model.name = config.model.name.replace("keras", "paper")
     elif name:
-        raise ValueError(f"there is no variant {name!r}; there are paper and digits.")
+        raise ValueError(f"there is no variant {name!r}; there are paper, digits and fast.")
     return config

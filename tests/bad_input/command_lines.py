@@ -125,7 +125,7 @@ ROWS = [
         )
     ),
     bare("--config=:digits", "is no file"),
-    bare("--config=configs/fnet.py:papr", "there is no variant 'papr'", "paper and digits"),
+    bare("--config=configs/fnet.py:papr", "there is no variant 'papr'", "paper, digits and fast"),
     bare("--config=configs/fnet.py:digits:paper", "there is no variant 'digits:paper'"),
     bare(MINE, "mine.py must define get_config(variant)", config("")),
     bare(MINE, "ConfigDict", get_config("return {}")),

@@ -86,7 +86,7 @@ ORDER = {
     ),
     "pictures": (
         "statistics theme errors learning_curves robustness mixing kernels depth receptive_field "
-        "mixing_files __init__"
+        "learned mixing_files __init__"
     ),
     "report": (
         "folder predictions page measured sections evaluation runs paired comparison __init__"

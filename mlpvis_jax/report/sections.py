@@ -19,11 +19,13 @@ from mlpvis_jax.pictures import (
     reliability,
     wilson_interval,
 )
-from mlpvis_jax.report.measured import Measured, images_of
+from mlpvis_jax.pictures.learned import IMAGES, Learned
+from mlpvis_jax.report.measured import Measured, classifier_of, images_of
 from mlpvis_jax.report.page import Picture, Section, Table
 
 _PAIRS = 15  # of classes that are confused, in the table
 _ERRORS = 24  # images on the sheet
+_BLOCKS = 4  # whose weights across tokens are drawn
 
 
 def interval(correct: int, count: int) -> str:
@@ -216,6 +218,39 @@ def corruptions(measured: Measured) -> Section | None:
     return Section("Corrupted images", [text, picture, table])
 
 
+def mixing(measured: Measured) -> Section:
+    """Shows what the mixing across tokens has learned: docs/mixing.md says what is measured."""
+    learned = Learned.of(classifier_of(measured.tested), images_of(measured.tested)[:IMAGES])
+    titles, rows = learned.table()
+    by_depth = (
+        "How widely each token reads others, how far, and on how large a part of the image it "
+        "depends, by the depth of the block. The dashed line is a mixing that weighs all tokens "
+        "alike."
+    )
+    fields = "The pixels that the central token depends on after each block."
+    of_weights = (
+        "The weights across tokens, each unit an image of the token grid, scaled by its own "
+        "largest weight."
+    )
+    captions = {"by_depth": by_depth, "receptive_field": fields}
+    weights = learned.pictures_of_weights()
+    picked = np.linspace(0, len(weights) - 1, min(len(weights), _BLOCKS)).round().astype(int)
+    drawn = {name: weights[name] for name in (list(weights)[index] for index in picked)}
+    said = [learned.unknown] if learned.unknown else []
+    if len(drawn) < len(weights):
+        said.append(
+            f"The weights of {len(drawn)} of {len(weights)} blocks are drawn; --mode=mixing draws "
+            "those of all."
+        )
+    pictures = [
+        Picture(name, draw, captions.get(name, of_weights))
+        for name, draw in {**learned.pictures_of_measures(), **drawn}.items()
+    ]
+    headers = (titles[0], *(f"#{title}" for title in titles[1:]))
+    table = Table(headers, rows, "The same as a table; means over the tokens.", is_closed=True)
+    return Section("What the mixing has learned", [*said, *pictures, table])
+
+
 def settings(measured: Measured) -> Section:
     """Lists the settings of the run."""
     flat: dict[str, Any] = measured.tested.config.flat()
@@ -233,5 +268,6 @@ SECTIONS: tuple[Callable[[Measured], Section | None], ...] = (
     calibration,
     surest_errors,
     corruptions,
+    mixing,
     settings,
 )

@@ -87,7 +87,7 @@ def test_the_page_is_whole_and_tells_what_was_measured(reported):
     pictures = {name for name in told["files"] if name.endswith(".png")}
     assert pictures == {
         *("confusion.png", "class_accuracy.png", "reliability.png", "confident_errors.png"),
-        "corruptions.png",
+        *("corruptions.png", "by_depth.png", "receptive_field.png", "MixerBlock_0.png"),
     }
     assert len(parsed.of("img")) == len(parsed.of("source")) == len(pictures)
     assert sorted(told["files"]) == sorted(p.name for p in (folder.path / "report").iterdir())
@@ -96,6 +96,15 @@ def test_the_page_is_whole_and_tells_what_was_measured(reported):
     recalls = sklearn.metrics.recall_score(found.labels, found.predictions, average=None)
     rows = {row[0]: row for row in parsed.rows if row[0] in NAMES and len(row) == 6}
     assert [rows[name][2] for name in NAMES] == [f"{one:.1%}" for one in recalls]
+
+
+def test_the_mixing_is_that_of_mode_mixing(reported, launch_main, capsys):
+    folder, _ = reported
+    parsed = ParsedPage((folder.path / "report" / "report.html").read_text())
+    assert launch_main("--mode=mixing", f"--workdir={folder.path}") == 0
+    _, *rows = (line.split("\t") for line in capsys.readouterr().out.splitlines())
+    shown = [row for row in parsed.rows if row[0] in {row[0] for row in rows}]
+    assert [list(row) for row in shown] == rows and rows[-1][0] == "all tokens alike"
 
 
 def test_corruptions_are_measured_as_a_set_of_corrupted_images(reported, copied, tmp_path):

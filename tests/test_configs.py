@@ -72,7 +72,7 @@ def test_the_docstring_says_how_to_run_it_and_what_came_out(name):
         figures = re.search(r"[\d.]+ ± [\d.]+ / [\d.]+ ± [\d.]+(?=, 3 seeds)", place)
         assert figures, variant
         if not variant:
-            assert f"| {COUNTS[name]:,} | {figures[0]} |" in Path("README.md").read_text()
+            assert f"| {COUNTS[name]:,} | {figures[0]} |" in Path("docs/results.md").read_text()
 
 
 # `make test` has two of them.

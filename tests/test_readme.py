@@ -20,14 +20,19 @@ def test_python_snippets_run():
 def test_links_and_files_exist():
     targets = re.findall(r"\]\(([^):]+)\)", README)
     assert len(targets) >= 5
-    tree = README.split("## Where things are")[1].split("```")[1]
+    tree = (ROOT / "CONTRIBUTING.md").read_text().split("## Where things are")[1].split("```")[1]
     folder = ROOT
     for line in tree.strip().splitlines():
         name = line.split()[0]
         folder = ROOT / "mlpvis_jax" if line.startswith("  ") else ROOT
         assert (folder / name).exists(), line
     for target in targets:
-        assert (ROOT / target).exists(), target
+        assert (ROOT / target.partition("#")[0]).exists(), target
+
+
+def test_it_is_short():
+    """A screen to start with, a picture, and links; all else is in docs/."""
+    assert len(README.splitlines()) <= 80 and README.count("![") == 1
 
 
 def test_make_targets_exist():

@@ -88,7 +88,7 @@ def start(values, folder):
     state = plan.state_shapes(config)
     sums = no_sums(plan.learner.metrics, plan.learner.num_classes)
     rows = rows_in_order(len(task.training), config.batch_size, 1, parts)[:, 0]
-    numbers = plan.numbers(config, len(rows))
+    numbers = plan.numbers(config)
     # A loop refuses a state that its step gives other shapes or dtypes.
     dispatch = make_dispatch(step, ResidentFeed.batch)
     totals = EpochTotals.zero(sums)

@@ -58,7 +58,7 @@ ALLOWED = {
 }
 # Inside a part, what each file may import of its own part: only what stands before it.
 ORDER = {
-    "settings": "declared choice sections config override",
+    "settings": "durations declared choice renamed sections config override",
     "models": (
         "fields checks layers patches shapes scan fnet gmlp mixer features classifier arithmetic "
         "presets __init__"
@@ -76,9 +76,9 @@ ORDER = {
         "drawing output fitting table terminal curves writer event_files weights_and_biases writers"
     ),
     "running": (
-        "machine interruption room task placement trials feed frozen choices start plan "
+        "machine interruption room length task placement trials feed frozen choices start plan "
         "evaluation_program programs progress failures outcome run points group_files restore "
-        "trainer evaluation solo manual"
+        "testing trainer evaluation solo manual"
     ),
     "inference": (
         "pixels paths predictions contact_sheet trained files runners exporters exported agreement "

@@ -65,7 +65,8 @@ class GroupFiles:
         if not any(run.config.writers_histograms for run in runs):
             return
         for run, weights in zip(runs, fetch(), strict=True):
-            if run.config.writers_histograms and not run.divergence:
+            is_due = run.config.writers_histograms and run.progress.is_between_epochs
+            if is_due and not run.divergence:
                 epoch = len(run.progress.history)
                 tell(self._writers[run.number], "write_weights", epoch, weights["params"])
 

@@ -1,4 +1,4 @@
-"""The optimisers: AdamW in Keras's form, and Optax's Muon, Lion and SGD.
+"""The optimisers: AdamW in Keras's form, and Optax's Muon, Lion, SGD and schedule-free AdamW.
 
 A row of OPTIMIZERS is a function of the learning rate, the weight decay and the mask of what decays
 (None: everything); its further settings are its keyword arguments. Both rates may be traced.
@@ -15,7 +15,7 @@ import optax
 
 from mlpvis_jax.learning.freezing import HEAD, is_frozen, map_names
 from mlpvis_jax.settings.choice import Choice
-from mlpvis_jax.settings.declared import NotNegative, Rate, Role
+from mlpvis_jax.settings.declared import NotNegative, Rate, Role, Within
 
 Number = float | jax.Array
 Mask = Callable[[Any], Any] | None
@@ -103,11 +103,48 @@ def muon(
     )
 
 
+def schedule_free_adamw(
+    learning_rate: Number,
+    weight_decay: Number,
+    mask: Mask = None,
+    *,
+    b1: Annotated[
+        float,
+        Within(0, above=0, below=1),
+        Role.TRACED,
+        "Share of the average in the weights that gradients are taken at.",
+    ] = 0.9,
+    b2: Annotated[Rate, Role.TRACED, "Decay of the mean of squared gradients."] = 0.999,
+    epsilon: Annotated[NotNegative, Role.TRACED, "Added to the root of the latter."] = 1e-8,
+    weight_power: Annotated[
+        NotNegative, Role.TRACED, "A step counts in the average by this power of its learning rate."
+    ] = 2.0,
+) -> optax.GradientTransformation:
+    """Schedule-free AdamW (Defazio et al., 2024), as Optax has it, and with a mask of what decays.
+
+    It needs a warm-up and no falling learning rate. What is validated and kept is its average of
+    the weights: see `schedule_free.evaluated`.
+    """
+    inner = optax.chain(
+        optax.scale_by_rms(b2, epsilon, eps_in_sqrt=False, bias_correction=True),
+        optax.add_decayed_weights(weight_decay, mask),
+        optax.scale_by_learning_rate(learning_rate),
+    )
+    outer = optax.contrib.schedule_free(inner, learning_rate, b1, weight_power)
+
+    def init(params):
+        # The sum of the steps' weights would stand still in low precision.
+        return outer.init(optax.tree.cast(params, jnp.float32))
+
+    return optax.GradientTransformationExtraArgs(init, outer.update)
+
+
 OPTIMIZERS: Mapping[str, Callable[..., optax.GradientTransformation]] = {
     "adamw": adamw,
     "muon": muon,
     "lion": lion,
     "sgd": sgd,
+    "schedule_free_adamw": schedule_free_adamw,
 }
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from mlpvis_jax.files.checkpoint import Checkpoints
 from mlpvis_jax.files.weights import save_weights
+from mlpvis_jax.learning.schedule_free import evaluated
 from mlpvis_jax.learning.state import TrainState
 from mlpvis_jax.running.outcome import Outcome, describe_weights
 from mlpvis_jax.running.plan import Plan
@@ -114,7 +115,8 @@ class GroupFiles:
         """
         if run.divergence is None:
             description = self._describe(run)
-            save_weights(run.folder.last_weights, state.params, description)
+            params = evaluated(state.params, state.opt_state)
+            save_weights(run.folder.last_weights, params, description)
             self._save_alone(run, state)
         if results:
             run.folder.write_results(results)

@@ -9,7 +9,7 @@ from mlpvis_jax.data.resident import ResidentSet
 from mlpvis_jax.learning import metrics
 from mlpvis_jax.learning.state import EpochTotals, TrainState
 from mlpvis_jax.learning.step import Learner, make_dispatch, make_step
-from mlpvis_jax.running.evaluation_program import EvaluationProgram
+from mlpvis_jax.running.evaluation_program import EvaluationProgram, WeightsProgram
 from mlpvis_jax.running.feed import Feed, ResidentFeed
 from mlpvis_jax.running.placement import Layout, Placement, num_microbatches
 from mlpvis_jax.running.plan import Plan
@@ -149,6 +149,7 @@ class Programs:
         feed = ResidentFeed(placement, self.task.training, config, self._parts, seeds)
         numbers = placement.place([self.plan.numbers(config)])
         self.training = TrainingProgram(placement, learner, feed, self._parts, state, numbers)
+        self.weights = WeightsProgram(placement, state)
         self._validation = self._evaluation(self.task.validation, state.params)
         self.are_compiled = True
 

@@ -137,12 +137,14 @@ class GroupTrainer:
     def _validate_epoch(self) -> None:
         """Validates, writes each epoch that ends down and applies the rules that watch its loss."""
         start = time.perf_counter()
-        validated = self._programs.validate(len(self._runs), self._state.params)
-        averaged: Sequence[Mapping[str, Any]] = [{}] * len(self._runs)
-        if self._programs.plan.is_averaged:
-            averaged = self._programs.validate(len(self._runs), self._state.averaged)
-        seconds = (time.perf_counter() - start) / len(self._runs)
-        measured, best = self._programs.plan.learner.metrics, []
+        programs, number = self._programs, len(self._runs)
+        weights = programs.weights(number, self._state)
+        validated = programs.validate(number, weights["params"])
+        averaged: Sequence[Mapping[str, Any]] = [{}] * number
+        if programs.plan.is_averaged:
+            averaged = programs.validate(number, weights["averaged"])
+        seconds = (time.perf_counter() - start) / number
+        measured, best = programs.plan.learner.metrics, []
         for index, run in enumerate(self._runs):
             if run.progress.step < run.end_of_epoch:  # another run has ended within the epoch
                 continue
@@ -157,13 +159,9 @@ class GroupTrainer:
             best.append((index, run, *is_best))
             self._files.write_epoch(run)
             self._observer.epoch_done(run)
-        self._files.keep_best(best, self._fetch_weights)
-        self._files.write_histograms(self._runs, self._fetch_weights)
-
-    def _fetch_weights(self) -> list[dict[str, Any]]:
-        """Brings the weights of each run, and their averages, to the host."""
-        weights = {"params": self._state.params, "averaged": self._state.averaged}
-        return self._programs.placement.fetch(weights, len(self._runs))
+        fetch = functools.partial(programs.placement.fetch, weights, number)
+        self._files.keep_best(best, fetch)
+        self._files.write_histograms(self._runs, fetch)
 
     def _end_runs(self) -> None:
         """Ends the runs that are over or culled, and closes the ranks of the others."""

@@ -85,6 +85,10 @@ ROWS = [
     bad("--config.optimizer.b1=-0.1", "config.optimizer.b1 must be", "-0.1"),
     bad("--config.optimizer.b2=1.0", "config.optimizer.b2 must be", "1.0"),
     bad("--config.optimizer.epsilon=-1e-7", "config.optimizer.epsilon must be", "-1e-07"),
+    bad(
+        "--config.optimizer.name=schedule_free_adamw --config.optimizer.b1=0",
+        "config.optimizer.b1 must be above 0 and below 1, not 0",
+    ),
     bad("--config.loss.label_smoothing=1", "label_smoothing must be", "below 1"),
     bad("--config.reduce_on_plateau.factor=0", "factor must be above 0 and below 1, not 0"),
     bad("--config.reduce_on_plateau.factor=1", "factor must be above 0 and below 1, not 1"),

@@ -157,6 +157,17 @@ SEAMS = {
     "muon": (["optimizer.name=muon"], {}),
     "lion": (["optimizer.name=lion", "optimizer.learning_rate=1e-3"], {}),
     "sgd": (["optimizer.name=sgd", "optimizer.nesterov=True"], {}),
+    "schedule-free": (
+        ["optimizer.name=schedule_free_adamw", "schedule.warmup=4 steps", "averaging.decay=0.9"],
+        {"averaged_test_accuracy"},
+    ),
+    "schedule-free head": (
+        [
+            *("optimizer.name=schedule_free_adamw", "optimizer.freeze=stem/*"),
+            *("optimizer.head_learning_rate=0.01", "optimizer.clip_norm=1"),
+        ],
+        {},
+    ),
     "cosine": (["schedule.name=cosine", "schedule.final=0.1", "schedule.warmup=1"], {}),
     "linear": (["schedule.name=linear"], {}),
     "clipping": (["optimizer.clip_norm=0.1", "optimizer.decay=matrices"], {}),

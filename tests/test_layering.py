@@ -65,7 +65,8 @@ ORDER = {
     ),
     "learning": (
         "corruptions augment pixels colour crops policies transforms metrics losses mix freezing "
-        "optimizers schedule_free plateau schedules state averaging sharpness step evaluation"
+        "layer_decay optimizers schedule_free plateau schedules state averaging sharpness step "
+        "evaluation"
     ),
     "files": "atomic place config_file orbax_messages checkpoint run_folder recipe weights",
     "weights": (

@@ -98,7 +98,7 @@ class Plan:
         optimizer = config.optimizer
         perhaps = {
             name: getattr(optimizer, name)
-            for name in ("clip_norm", "head_learning_rate", "sharpness_radius")
+            for name in ("clip_norm", "head_learning_rate", "layer_decay", "sharpness_radius")
             if getattr(optimizer, name) is not None
         }
         numbers: dict[str, Any] = {
@@ -185,7 +185,7 @@ def _learner(config: RunConfig, choices: Choices, model: Classifier, task: Task)
         if "head_learning_rate" in given:
             given["head_learning_rate"] *= share
         decay, freeze = config.optimizer.decay, config.optimizer.freeze
-        return transformation(choices.optimizer, rate, given, decay, freeze)
+        return transformation(choices.optimizer, rate, given, decay, freeze, model.num_blocks)
 
     def perturb(params: Any, gradients: Any, numbers: Numbers) -> Any:
         return uphill(params, gradients, numbers["optimizer"]["sharpness_radius"])

@@ -92,6 +92,13 @@ class OptimizerConfig:
     head_learning_rate: Annotated[
         NotNegative | None, Role.TRACED, "Highest step size of the head; None: that of the rest."
     ] = None
+    layer_decay: Annotated[
+        float | None,
+        Within(0, above=0, most=1),
+        Role.TRACED,
+        "What the learning rate of a layer is multiplied by, from the head down to the stem; None: "
+        "all layers have the same.",
+    ] = None
     freeze: Annotated[
         str | None,
         Role.SHAPE,

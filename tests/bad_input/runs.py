@@ -92,6 +92,10 @@ ROWS = [
     bad(f"{FREEZE}=*", "leaves nothing to train; '!head/*' trains the head alone"),
     bad(f"{FREEZE}=head/* {RATE}", "is of no use where", "freezes the head"),
     bad(f"{RATE} --config.optimizer.learning_rate=0", "is of no use with"),
+    bad(
+        f"--config.optimizer.layer_decay=0.7 {FREEZE}='!head/*'",
+        "config.optimizer.layer_decay=0.7 is of no use where config.optimizer.freeze='!head/*'",
+    ),
     bare(MIXING, "mixing must be a folder", USABLE, file("run/mixing", "")),
     bare(f"{PREDICT}={{here}}/none.png", "none.png names no image (.png, .jpg", USABLE),
     bare(f"{PREDICT}={{here}}/*.jpg", "{here}/*.jpg names no image", USABLE, PICTURE),

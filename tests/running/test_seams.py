@@ -168,6 +168,17 @@ SEAMS = {
         ],
         {},
     ),
+    "layer decay": (
+        [
+            *("optimizer.layer_decay=0.7", "model.num_blocks=2", "model.scan=True"),
+            *("optimizer.head_learning_rate=0.01", "optimizer.name=muon"),
+        ],
+        {},
+    ),
+    "schedule-free layers": (
+        ["optimizer.name=schedule_free_adamw", "optimizer.layer_decay=0.7", "model.num_blocks=2"],
+        {},
+    ),
     "cosine": (["schedule.name=cosine", "schedule.final=0.1", "schedule.warmup=1"], {}),
     "linear": (["schedule.name=linear"], {}),
     "clipping": (["optimizer.clip_norm=0.1", "optimizer.decay=matrices"], {}),
@@ -256,7 +267,7 @@ def test_a_writer_of_the_users_own_is_told_of_each_epoch(launch_main, tiny_npz, 
 def test_traced_options_of_every_owner_sweep_as_one_program(launch_main, tiny_npz, tmp_path):
     changes = [
         "schedule.name=cosine", "averaging.decay=0.9", "optimizer.clip_norm=1.0",
-        "optimizer.sharpness_radius=0.05",
+        "optimizer.sharpness_radius=0.05", "optimizer.layer_decay=0.8",
         "mix.mixup.alpha=0.2", "augment.dark.name=my_package:darken", "augment.dark.most=0.1",
     ]  # fmt: skip
     dimensions = {
@@ -265,6 +276,7 @@ def test_traced_options_of_every_owner_sweep_as_one_program(launch_main, tiny_np
         "averaging.decay": "uniform(0.5, 0.9)",
         "optimizer.clip_norm": "uniform(0.1, 1)",
         "optimizer.sharpness_radius": "uniform(0.01, 0.1)",
+        "optimizer.layer_decay": "uniform(0.5, 1)",
         "mix.mixup.alpha": "uniform(0.1, 1)",
         "augment.dark.most": "uniform(0, 1)",
     }

@@ -24,6 +24,7 @@ TRACED = {
     "optimizer.weight_decay",
     "optimizer.clip_norm",
     "optimizer.head_learning_rate",
+    "optimizer.layer_decay",
     "optimizer.sharpness_radius",
     "schedule.warmup",
     "schedule.final",
@@ -51,6 +52,7 @@ NAMED = {
     "optimizer.sharpness_radius": 0.05,
     "averaging.decay": 0.5,
     "optimizer.head_learning_rate": 0.01,
+    "optimizer.layer_decay": 0.8,
 }
 
 

@@ -115,9 +115,9 @@ def test_all_numbers_that_may_differ_do(base, every_number, solo):
     declared = declarations(trial.config).items()
     free = {key for key, one in declared if one.role in (Role.TRACED, Role.RULE)}
     # The rate of the head, and weights to start from, have a sweep of their own: test_start.py. And
-    # so has sharpness, to rounding, in test_seams.py: XLA fuses its second gradients otherwise.
+    # so have sharpness and the decay by layer, to rounding, in test_seams.py.
     elsewhere = {"optimizer.head_learning_rate", "init_from", "init_from_resolution"}
-    elsewhere |= {"optimizer.sharpness_radius"}
+    elsewhere |= {"optimizer.sharpness_radius", "optimizer.layer_decay"}
     assert EVERY_NUMBER.keys() == free - elsewhere
     for key in EVERY_NUMBER:
         points = [sweep.point(index) for index in range(sweep.num_points)]

@@ -176,7 +176,7 @@ def _changed(kind: type[Classifier], model: Classifier) -> Classifier:
 def _compile_optimizer(config: RunConfig, task: Task) -> StepSeconds:
     """Makes the optimiser alone, on gradients that are there already."""
     plan = Plan.of([config], task)
-    optimizer = plan.learner.optimizer(0, plan.numbers(config, 1))
+    optimizer = plan.learner.optimizer(0, plan.numbers(config))
 
     def update(index: jax.Array, state: Any, gradients: Any) -> Any:
         params, opt_state = state

@@ -48,7 +48,7 @@ class Epochs:
         of_configs = plan if model is None else Plan.of(configs, task)
         self._state = placement.place([of_configs.initial_state(config) for config in configs])
         self.programs.compile(self._state)
-        numbers = [plan.numbers(config, self.steps_per_epoch) for config in configs]
+        numbers = [plan.numbers(config) for config in configs]
         self._numbers = placement.place(numbers)
         self._no_totals = EpochTotals.zero(no_sums(plan.learner.metrics, plan.learner.num_classes))
         self._epoch = 0
@@ -73,8 +73,8 @@ class Epochs:
             epochs += 1
             totals: Any = programs.placement.place([self._no_totals] * self._num_runs)
             dispatches = programs.training.run_epoch(
-                self._num_runs, self._state, totals, self._numbers, self._epoch, 0,
-                programs.steps_per_dispatch,
+                self._num_runs, self._state, totals, self._numbers, self._epoch,
+                range(self.steps_per_epoch), programs.steps_per_dispatch,
             )  # fmt: skip
             for dispatch in dispatches:
                 self._state, totals = dispatch.state, dispatch.totals

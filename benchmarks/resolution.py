@@ -79,7 +79,7 @@ def _measure(
     for size in settings.sizes:
         another = [*settings.set, f"model.image_size={size}"]
         carried = [*another, f"init_from={base}"]
-        one_epoch = ["num_epochs=1", "schedule.warmup_epochs=0.1"]
+        one_epoch = ["duration=1", "schedule.warmup=0.1"]
         rate = [f"optimizer.learning_rate={settings.learning_rate}"]
         results[size] = {
             "directly": _directly(_config(model, carried), base, placement),

@@ -81,7 +81,7 @@ def _measure(model: str, npz: Path, folder: Path, settings: argparse.Namespace) 
         f"--config=configs/{model}.py",
         f"--config.data.source=npz:{npz}",
         f"--config.data.validation={images.VALIDATION}",
-        "--config.num_epochs=1",
+        "--config.duration=1",
         *(f"--config.{change}" for change in settings.set),
     ]
     points = _points()[: settings.trials]

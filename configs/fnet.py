@@ -5,7 +5,7 @@ AMD EPYC, JAX 0.10.2.
 
 python launch.py --config=configs/fnet.py
     The block of the example.
-    After 1 epoch (--config.num_epochs=1) 13.54 ± 0.44 / 36.20 ± 0.35, 3 seeds.
+    After 1 epoch (--config.duration='1 epoch') 13.54 ± 0.44 / 36.20 ± 0.35, 3 seeds.
     484 images/s (median of four rounds, 378 to 517),
     about a minute and a half an epoch: benchmarks/README.md.
 

@@ -5,7 +5,7 @@ AMD EPYC, JAX 0.10.2.
 
 python launch.py --config=configs/gmlp.py
     The block of the example.
-    After 1 epoch (--config.num_epochs=1) 15.84 ± 1.16 / 41.18 ± 1.07, 3 seeds.
+    After 1 epoch (--config.duration='1 epoch') 15.84 ± 1.16 / 41.18 ± 1.07, 3 seeds.
     324 images/s (median of four rounds, 280 to 399),
     about two and a half minutes an epoch: benchmarks/README.md.
 

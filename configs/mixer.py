@@ -5,7 +5,7 @@ AMD EPYC, JAX 0.10.2.
 
 python launch.py --config=configs/mixer.py
     The block of the example.
-    After 1 epoch (--config.num_epochs=1) 17.35 ± 1.63 / 42.60 ± 1.98, 3 seeds.
+    After 1 epoch (--config.duration='1 epoch') 17.35 ± 1.63 / 42.60 ± 1.98, 3 seeds.
     After 50 epochs 47.69 / 77.20, 1 seed.
     758 images/s (median of four rounds, 672 to 801),
     about a minute an epoch: benchmarks/README.md.

@@ -8,7 +8,7 @@ def keras_example(model: str, learning_rate: float) -> ConfigDict:
     return ConfigDict(
         {
             "seed": 0,
-            "num_epochs": 50,
+            "duration": "50 epochs",
             "batch_size": 128,
             "microbatch_size": None,  # as is fastest on the kind of device
             "steps_per_dispatch": 8,
@@ -34,12 +34,13 @@ def keras_example(model: str, learning_rate: float) -> ConfigDict:
                 "clip_norm": None,
                 "sharpness_radius": None,
                 "head_learning_rate": None,
+                "layer_decay": None,
                 "freeze": None,
                 "b1": 0.9,
                 "b2": 0.999,
                 "epsilon": 1e-7,
             },
-            "schedule": {"name": "constant", "warmup_epochs": 0.0},
+            "schedule": {"name": "constant", "warmup": "0 epochs"},
             "averaging": {"decay": None},
             "loss": {"name": "softmax_cross_entropy", "label_smoothing": 0.0},
             "metrics": "top5_accuracy",
@@ -59,7 +60,7 @@ def digits(config: ConfigDict) -> ConfigDict:
     """Scikit-learn's embedded digits, 8 x 8 grey pixels: a small model and a short run."""
     config.data.source = "digits"
     config.augment.flip_zoom.flip_probability = 0.0  # a mirrored digit is another sign
-    config.num_epochs = 60
+    config.duration = "60 epochs"
     config.batch_size = 32
     config.model.update(image_size=16, patch_size=2, width=64, num_blocks=2, dropout_rate=0.1)
     config.optimizer.learning_rate = 1e-3
@@ -85,6 +86,7 @@ def finetune(config: ConfigDict, model: str, weights: str) -> ConfigDict:
             "decay": "all",
             "clip_norm": 1.0,
             "head_learning_rate": None,
+            "layer_decay": None,
             "freeze": None,
             "sharpness_radius": None,
             "momentum": 0.9,
@@ -92,9 +94,8 @@ def finetune(config: ConfigDict, model: str, weights: str) -> ConfigDict:
         }
     )
     config.batch_size = 512
-    config.num_epochs = 20
-    # 500 steps are this many epochs of the 45,000 images of CIFAR-100 that are trained on.
-    config.schedule = ConfigDict({"name": "cosine", "warmup_epochs": 5.68, "final": 0.0})
+    config.duration = "20 epochs"
+    config.schedule = ConfigDict({"name": "cosine", "warmup": "500 steps", "final": 0.0})
     config.reduce_on_plateau.patience = None
     config.early_stopping.patience = None
     return config
@@ -105,7 +106,7 @@ def fast(config: ConfigDict) -> ConfigDict:
 
     The zoom, the batch size and the smoothing were chosen by the Mixer's validation accuracy.
     """
-    config.num_epochs = 5
+    config.duration = "5 epochs"
     config.augment.flip_zoom.zoom = 0.1
     config.model.dropout_rate = 0.0
     config.optimizer = ConfigDict(
@@ -117,6 +118,7 @@ def fast(config: ConfigDict) -> ConfigDict:
             "clip_norm": 1.0,
             "sharpness_radius": None,
             "head_learning_rate": None,
+            "layer_decay": None,
             "freeze": None,
             "momentum": 0.95,
             "adam_share": 0.2,
@@ -124,7 +126,7 @@ def fast(config: ConfigDict) -> ConfigDict:
             "b2": 0.999,
         }
     )
-    config.schedule = ConfigDict({"name": "cosine", "warmup_epochs": 0.5, "final": 0.0})
+    config.schedule = ConfigDict({"name": "cosine", "warmup": "0.5 epochs", "final": 0.0})
     config.loss.label_smoothing = 0.1
     config.reduce_on_plateau.patience = None
     config.early_stopping.patience = None

@@ -47,7 +47,7 @@ def soak(folder: Path, kills: int, seed: int, models: tuple[str, ...] = MODELS) 
 
     def start(name: str, model: str) -> subprocess.Popen:
         command = [sys.executable, "launch.py", f"--workdir={folder / name}"]
-        command += [*settings(source, model), "--config.num_epochs=10"]
+        command += [*settings(source, model), "--config.duration=10"]
         return subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )

@@ -16,7 +16,7 @@ from tests import tiny
 
 
 def small(source):
-    return tiny.settings(source, num_epochs=2, batch_size=18)
+    return tiny.settings(source, duration=2, batch_size=18)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_the_end_names_the_files_and_the_commands(run):
     assert last["evaluate"] == f"python launch.py --workdir={folder.path} --mode=evaluate"
     images = "--mode=predict '--images=*.png'"
     assert last["predict"] == f"python launch.py --workdir={folder.path} {images}"
-    assert last["go on"] == f"python launch.py --workdir={folder.path} --config.num_epochs=4"
+    assert last["go on"] == f"python launch.py --workdir={folder.path} '--config.duration=4 epochs'"
 
 
 @pytest.mark.slow

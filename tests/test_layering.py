@@ -58,14 +58,15 @@ ALLOWED = {
 }
 # Inside a part, what each file may import of its own part: only what stands before it.
 ORDER = {
-    "settings": "declared choice sections config override",
+    "settings": "durations declared choice renamed sections config override",
     "models": (
         "fields checks layers patches shapes scan fnet gmlp mixer features classifier arithmetic "
         "presets __init__"
     ),
     "learning": (
         "corruptions augment pixels colour crops policies transforms metrics losses mix freezing "
-        "optimizers plateau schedules state averaging sharpness step evaluation"
+        "layer_decay optimizers schedule_free plateau schedules state averaging sharpness step "
+        "evaluation"
     ),
     "files": "atomic place config_file orbax_messages checkpoint run_folder recipe weights",
     "weights": (
@@ -76,9 +77,9 @@ ORDER = {
         "drawing output fitting table terminal curves writer event_files weights_and_biases writers"
     ),
     "running": (
-        "machine interruption room task placement trials feed frozen choices start plan "
+        "machine interruption room length task placement trials feed frozen choices start plan "
         "evaluation_program programs progress failures outcome run points group_files restore "
-        "trainer evaluation solo manual"
+        "testing trainer evaluation solo manual"
     ),
     "inference": (
         "pixels paths predictions contact_sheet trained files runners exporters exported agreement "

@@ -30,7 +30,7 @@ class Mean(nn.Module):
 def get_config(variant=""):
     config = mixer.get_config()
     config.data.source = "npz:{source}"
-    config.batch_size, config.num_epochs, config.model.image_size = 18, 5, 8
+    config.batch_size, config.duration, config.model.image_size = 18, 5, 8
     sizes = dict(patch_size=4, num_blocks=1, width=8)
     if variant == "block":
         config.model.name = "mean"
@@ -72,7 +72,7 @@ def test_the_folder_names_the_command_that_evaluates_it_and_goes_on(config_file,
     folder = tmp_path / "a folder"
     workdir = f"--workdir={folder}"
     begun = [f"--config={config_file}:{variant}", "--config.optimizer.learning_rate=0.01"]
-    status, trained, err = launch(*begun, "--config.num_epochs=1", workdir)
+    status, trained, err = launch(*begun, "--config.duration=1", workdir)
     assert status == 0, err
     config_file.unlink()  # the folder has what is needed
 
@@ -82,10 +82,10 @@ def test_the_folder_names_the_command_that_evaluates_it_and_goes_on(config_file,
     assert status == 0, err
     assert out[-1:] == trained[-1:]
 
-    status, _, err = launch(workdir, "--config.num_epochs=2")
+    status, _, err = launch(workdir, "--config.duration=2")
     assert status == 2
     needed = command_in(err)
-    assert {"--config.num_epochs=2", "--config.optimizer.learning_rate=0.01"} <= set(needed)
+    assert {"--config.duration=2 epochs", "--config.optimizer.learning_rate=0.01"} <= set(needed)
     status, out, err = launch(*needed)
     assert status == 0, err
     assert any(line.startswith("goes on") for line in out)
@@ -95,7 +95,7 @@ def test_the_folder_names_the_command_that_evaluates_it_and_goes_on(config_file,
 @pytest.mark.slow
 def test_a_preset_of_ours_that_a_config_changed_is_not_taken_for_ours(config_file, tmp_path):
     workdir = f"--workdir={tmp_path / 'run'}"
-    status, trained, err = launch(f"--config={config_file}", "--config.num_epochs=1", workdir)
+    status, trained, err = launch(f"--config={config_file}", "--config.duration=1", workdir)
     assert status == 0, err
     for arguments in (
         [workdir, "--mode=evaluate"],
@@ -110,7 +110,7 @@ def test_a_preset_of_ours_that_a_config_changed_is_not_taken_for_ours(config_fil
 @pytest.mark.slow
 def test_a_sweep_and_its_trials(config_file, tmp_path):
     sweep, trial = tmp_path / "sweep", tmp_path / "sweep" / "trials" / "0001"
-    begun = [f"--config={config_file}:preset", "--config.num_epochs=1", f"--workdir={sweep}"]
+    begun = [f"--config={config_file}:preset", "--config.duration=1", f"--workdir={sweep}"]
     status, _, err = launch(*begun, "--sweep.optimizer.learning_rate=[0.01, 0.02]")
     assert status == 0, err
     status, _, err = launch(f"--workdir={sweep}")

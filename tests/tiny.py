@@ -21,7 +21,7 @@ SIZES = {
 
 
 def settings(source: Path | str, model: str = "mixer", **changes: Any) -> list[str]:
-    """Arguments of launch.py; a change is given as `num_epochs=2` or `**{"optimizer.b1": 0.5}`."""
+    """Arguments of launch.py; a change is given as `duration=2` or `**{"optimizer.b1": 0.5}`."""
     values = {"data.source": f"npz:{source}", **SIZES, **changes}
     arguments = [f"--config.{key}={value}" for key, value in values.items()]
     return [f"--config=configs/{model}.py", *arguments]

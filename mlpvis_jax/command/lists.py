@@ -95,10 +95,10 @@ def variants() -> Listing:
             name = f"{path.stem}{variant}"
             config, _ = read_config(f"{path}{variant}")
             model, data = config["model"]["name"], config["data"]["source"]
-            rows.append([name, model, data, str(config["num_epochs"]), meaning])
+            rows.append([name, model, data, config["duration"], meaning])
     columns = [
         *(Column("config", is_text=True), Column("model", is_text=True)),
-        *(Column("source", is_text=True), Column("epochs")),
+        *(Column("source", is_text=True), Column("duration", is_text=True)),
         Column("meaning", 1, is_text=True, breaks=True),
     ]
     return Listing(columns, rows, "To train one: --config=CONFIG.")

@@ -122,9 +122,10 @@ def _print_what_is_left(call: Call, results: Mapping[str, Any]) -> None:
     rows["evaluate"] = folder.command(config, "--mode=evaluate")
     if "predict" in MODES:
         rows["predict"] = folder.command(config, "--mode=predict", "--images=*.png")
-    # A schedule that ends with the run has no more epochs to give.
-    if not results["stopped_early"] and config.schedule.name == "constant":
-        more = f"--config.num_epochs={2 * config.num_epochs}"
+    # A schedule that ends with the run has no more epochs to give, nor has one that was cut.
+    is_whole = config.duration.unit == "epochs" and config.duration.number.denominator == 1
+    if is_whole and not results["stopped_early"] and config.schedule.name == "constant":
+        more = f"--config.duration={config.duration.times(2)}"
         rows["go on"] = folder.command(config, more)
     print_header(rows)
 

@@ -154,7 +154,8 @@ class RunFolder:
         tested = [results.get(f"test_{name}") for name in ("loss", "accuracy")]
         if not all(isinstance(value, int | float) for value in tested):
             return None
-        is_over = results.get("stopped_early") or results.get("epochs") == config.num_epochs
+        done = results.get("duration", results.get("epochs"))  # the latter of an older version
+        is_over = done in (config.duration, config.duration.number) or results.get("stopped_early")
         needed = (self.config, self.metrics, self.best_weights, self.last_weights)
         is_whole = not any(map(_is_blank, needed)) or not self._checkpoint_steps()
         return results if is_over and is_whole else None

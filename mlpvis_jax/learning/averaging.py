@@ -16,7 +16,7 @@ def average(params: Any, state: TrainState, numbers: Mapping[str, Any]) -> Any:
     is at most (1 + t) / (10 + t).
 
     Args:
-      params: after the step.
+      params: those that would be evaluated after the step.
       state: before the step, with the average so far.
       numbers: the traced settings; `averaging` is among them where an average is kept.
     """

@@ -1,10 +1,13 @@
-"""The optimisers: AdamW in Keras's form, and Optax's Muon, Lion and SGD.
+"""The optimisers: AdamW in Keras's form, and Optax's Muon, Lion, SGD and schedule-free AdamW.
 
 A row of OPTIMIZERS is a function of the learning rate, the weight decay and the mask of what decays
-(None: everything); its further settings are its keyword arguments. Both rates may be traced.
+(None: everything); its further settings are its keyword arguments. Both rates may be traced. A row
+with a parameter `by_layer` is given what scales the updates of each layer, to be put where it
+belongs; that of any other row comes after it.
 """
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Annotated, Any
@@ -14,8 +17,9 @@ import jax.numpy as jnp
 import optax
 
 from mlpvis_jax.learning.freezing import HEAD, is_frozen, map_names
+from mlpvis_jax.learning.layer_decay import scale_by_layer
 from mlpvis_jax.settings.choice import Choice
-from mlpvis_jax.settings.declared import NotNegative, Rate, Role
+from mlpvis_jax.settings.declared import NotNegative, Rate, Role, Within
 
 Number = float | jax.Array
 Mask = Callable[[Any], Any] | None
@@ -103,11 +107,51 @@ def muon(
     )
 
 
+def schedule_free_adamw(
+    learning_rate: Number,
+    weight_decay: Number,
+    mask: Mask = None,
+    by_layer: optax.GradientTransformation | None = None,
+    *,
+    b1: Annotated[
+        float,
+        Within(0, above=0, below=1),
+        Role.TRACED,
+        "Share of the average in the weights that gradients are taken at.",
+    ] = 0.9,
+    b2: Annotated[Rate, Role.TRACED, "Decay of the mean of squared gradients."] = 0.999,
+    epsilon: Annotated[NotNegative, Role.TRACED, "Added to the root of the latter."] = 1e-8,
+    weight_power: Annotated[
+        NotNegative, Role.TRACED, "A step counts in the average by this power of its learning rate."
+    ] = 2.0,
+) -> optax.GradientTransformation:
+    """Schedule-free AdamW (Defazio et al., 2024), as Optax has it, and with a mask of what decays.
+
+    It needs a warm-up and no falling learning rate. What is validated and kept is its average of
+    the weights: see `schedule_free.evaluated`. The average is of whole steps, so what scales the
+    steps of each layer, `by_layer`, stands inside of it.
+    """
+    inner = optax.chain(
+        optax.scale_by_rms(b2, epsilon, eps_in_sqrt=False, bias_correction=True),
+        optax.add_decayed_weights(weight_decay, mask),
+        optax.scale_by_learning_rate(learning_rate),
+        *([] if by_layer is None else [by_layer]),
+    )
+    outer = optax.contrib.schedule_free(inner, learning_rate, b1, weight_power)
+
+    def init(params):
+        # The sum of the steps' weights would stand still in low precision.
+        return outer.init(optax.tree.cast(params, jnp.float32))
+
+    return optax.GradientTransformationExtraArgs(init, outer.update)
+
+
 OPTIMIZERS: Mapping[str, Callable[..., optax.GradientTransformation]] = {
     "adamw": adamw,
     "muon": muon,
     "lion": lion,
     "sgd": sgd,
+    "schedule_free_adamw": schedule_free_adamw,
 }
 
 
@@ -122,6 +166,7 @@ def transformation(
     numbers: Mapping[str, Any],
     decay: str,
     freeze: str | None = None,
+    num_blocks: int = 0,
 ) -> optax.GradientTransformation:
     """Builds the transformation of gradients that a config asks for.
 
@@ -129,20 +174,32 @@ def transformation(
       choice: a row of OPTIMIZERS with its options.
       learning_rate: of this step.
       numbers: weight_decay, clip_norm where gradients are clipped, head_learning_rate (of this
-        step) where the head has one of its own, and the row's traced options.
+        step) where the head has one of its own, layer_decay where layers have theirs, and the row's
+        traced options.
       decay: "all" parameters, or "matrices" alone.
       freeze: patterns of the parameters that neither move nor decay, whose gradients do not count
         in the global norm either; see `freezing.is_frozen`.
+      num_blocks: of the classifier, for layer_decay.
     """
     options = dict(numbers)
     weight_decay, clip_norm = options.pop("weight_decay"), options.pop("clip_norm", None)
     head_learning_rate = options.pop("head_learning_rate", None)
     mask = matrices if decay == "matrices" else None
-    chosen = choice(learning_rate, weight_decay, mask, **options)
+    layer_decay = options.pop("layer_decay", None)
+    by_layer = None if layer_decay is None else scale_by_layer(layer_decay, num_blocks)
+
+    def with_rate(rate: Number) -> optax.GradientTransformation:
+        if by_layer is None:
+            return choice(rate, weight_decay, mask, **options)
+        if "by_layer" in inspect.signature(choice.function).parameters:
+            return choice(rate, weight_decay, mask, by_layer, **options)
+        return optax.chain(choice(rate, weight_decay, mask, **options), by_layer)
+
+    chosen = with_rate(learning_rate)
     if freeze is not None or head_learning_rate is not None:
         of_labels = {_REST: chosen, _FROZEN: optax.set_to_zero()}
         if head_learning_rate is not None:
-            of_labels[_HEAD] = choice(head_learning_rate, weight_decay, mask, **options)
+            of_labels[_HEAD] = with_rate(head_learning_rate)
         label = functools.partial(_label, freeze or "", head_learning_rate is not None)
         chosen = optax.partition(of_labels, functools.partial(map_names, label))
     if clip_norm is None:

@@ -16,6 +16,7 @@ from mlpvis_jax.data.resident import Batch
 from mlpvis_jax.learning import metrics
 from mlpvis_jax.learning.averaging import average
 from mlpvis_jax.learning.mix import partners_of
+from mlpvis_jax.learning.schedule_free import evaluated
 from mlpvis_jax.learning.state import EpochTotals, Stream, TrainState, random_key
 
 Numbers = Mapping[str, Any]  # the traced settings, as scalars, by section
@@ -116,7 +117,7 @@ def make_step(learner: Learner, axis_names: tuple[str, ...], num_microbatches: i
         optimizer = learner.optimizer(state.step, numbers)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        averaged = average(params, state, numbers)
+        averaged = average(evaluated(params, opt_state), state, numbers)
         return TrainState(state.step + 1, params, opt_state, averaged), sums, finite
 
     return step

@@ -173,11 +173,13 @@ def differences(before: RunConfig, now: RunConfig) -> list[str]:
     found = []
     for key in {**old, **new}:
         is_free = key in declared and declared[key].role is Role.MACHINE
-        if old.get(key) != new.get(key) and not is_free and key != "num_epochs":
+        if old.get(key) != new.get(key) and not is_free and key != "duration":
             found.append(f"config.{key} was {old.get(key)!r} and is now {new.get(key)!r}")
-    if now.num_epochs != before.num_epochs:
-        change = f"config.num_epochs was {before.num_epochs} and is now {now.num_epochs}"
-        if now.num_epochs < before.num_epochs:
+    if now.duration != before.duration:
+        change = f"config.duration was {before.duration!r} and is now {now.duration!r}"
+        if now.duration.unit != before.duration.unit:
+            found.append(f"{change}; it may grow, in {before.duration.unit}")
+        elif now.duration.number < before.duration.number:
             found.append(f"{change}; it may only grow")
         elif now.schedule.name != "constant":
             found.append(f"{change}; config.schedule.name={now.schedule.name} depends on it")

@@ -1,4 +1,4 @@
-"""The compiled program that measures parameters on a whole set."""
+"""The compiled programs that find what is evaluated, and that measure it on a whole set."""
 
 from typing import Any
 
@@ -7,11 +7,36 @@ import numpy as np
 from mlpvis_jax.data.resident import ResidentSet
 from mlpvis_jax.learning import metrics
 from mlpvis_jax.learning.evaluation import make_evaluation
+from mlpvis_jax.learning.schedule_free import evaluated, is_schedule_free
+from mlpvis_jax.learning.state import TrainState
 from mlpvis_jax.learning.step import Learner
 from mlpvis_jax.running.feed import EvaluationFeed
 from mlpvis_jax.running.placement import Layout, Placement
 
 _NO_STEP = np.int32(0)
+
+
+class WeightsProgram:
+    """Finds the weights of a state that are evaluated and kept; compiled when it is made.
+
+    Args:
+      placement: where it runs.
+      state: of any runs, on the devices; only its types matter here.
+    """
+
+    def __init__(self, placement: Placement, state: TrainState) -> None:
+        self._evaluated = None
+        if is_schedule_free(state.opt_state):
+            self._evaluated = placement.compile(
+                evaluated, [Layout.PER_RUN] * 2, (state.params, state.opt_state)
+            )
+
+    def __call__(self, num_runs: int, state: TrainState) -> dict[str, Any]:
+        """Returns `params` and `averaged` of each run, on the devices."""
+        params = state.params
+        if self._evaluated is not None:
+            params = self._evaluated(num_runs, params, state.opt_state)
+        return {"params": params, "averaged": state.averaged}
 
 
 class EvaluationProgram:

@@ -1,4 +1,4 @@
-"""What a config freezes, and the head's own learning rate: whether they are of use."""
+"""What a config freezes, and the rates of the head and of layers: whether they are of use."""
 
 from fnmatch import fnmatchcase
 
@@ -22,17 +22,25 @@ def check_freezing(config: RunConfig, model: Classifier) -> None:
       InputError: naming the setting.
     """
     optimizer = config.optimizer
-    if optimizer.freeze is None and optimizer.head_learning_rate is None:
+    rates = optimizer.head_learning_rate, optimizer.layer_decay
+    if optimizer.freeze is None and rates == (None, None):
         return
     shapes = parameter_shapes(model, config.model.image_size, channels=3)
     names = list(traverse_util.flatten_dict(shapes, sep="/"))
     if optimizer.freeze is not None:
         _check_patterns(optimizer.freeze, names, config.model.name)
+    rest = [name for name in names if not fnmatchcase(name, HEAD)]
+    if optimizer.layer_decay is not None and _are_frozen(rest, optimizer.freeze):
+        raise InputError(
+            f"config.optimizer.layer_decay={optimizer.layer_decay:g} is of no use where "
+            f"config.optimizer.freeze={optimizer.freeze!r} freezes all but the head, whose rate "
+            "it leaves as it is."
+        )
     if optimizer.head_learning_rate is None:
         return
     rate = f"config.optimizer.head_learning_rate={optimizer.head_learning_rate:g}"
     head = [name for name in names if fnmatchcase(name, HEAD)]
-    if all(is_frozen(name, optimizer.freeze or "") for name in head):
+    if _are_frozen(head, optimizer.freeze):
         raise InputError(
             f"{rate} is of no use where config.optimizer.freeze={optimizer.freeze!r} freezes the "
             "head."
@@ -42,6 +50,10 @@ def check_freezing(config: RunConfig, model: Classifier) -> None:
             f"{rate} is of no use with config.optimizer.learning_rate=0, of which it keeps its "
             "share on a plateau; to train the head alone, set config.optimizer.freeze='!head/*'."
         )
+
+
+def _are_frozen(names: list[str], freeze: str | None) -> bool:
+    return all(is_frozen(name, freeze or "") for name in names)
 
 
 def _check_patterns(freeze: str, names: list[str], model: str) -> None:
@@ -57,5 +69,5 @@ def _check_patterns(freeze: str, names: list[str], model: str) -> None:
                 f"{setting}: {pattern!r} matches none of the parameters of model {model!r}; there "
                 f"are {listed}."
             )
-    if all(is_frozen(name, freeze) for name in names):
+    if _are_frozen(names, freeze):
         raise InputError(f"{setting} leaves nothing to train; '!head/*' trains the head alone.")

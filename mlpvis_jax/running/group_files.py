@@ -6,6 +6,7 @@ from typing import Any
 
 from mlpvis_jax.files.checkpoint import Checkpoints
 from mlpvis_jax.files.weights import save_weights
+from mlpvis_jax.learning.schedule_free import evaluated
 from mlpvis_jax.learning.state import TrainState
 from mlpvis_jax.running.outcome import Outcome, describe_weights
 from mlpvis_jax.running.plan import Plan
@@ -65,7 +66,8 @@ class GroupFiles:
         if not any(run.config.writers_histograms for run in runs):
             return
         for run, weights in zip(runs, fetch(), strict=True):
-            if run.config.writers_histograms and not run.divergence:
+            is_due = run.config.writers_histograms and run.progress.is_between_epochs
+            if is_due and not run.divergence:
                 epoch = len(run.progress.history)
                 tell(self._writers[run.number], "write_weights", epoch, weights["params"])
 
@@ -113,7 +115,8 @@ class GroupFiles:
         """
         if run.divergence is None:
             description = self._describe(run)
-            save_weights(run.folder.last_weights, state.params, description)
+            params = evaluated(state.params, state.opt_state)
+            save_weights(run.folder.last_weights, params, description)
             self._save_alone(run, state)
         if results:
             run.folder.write_results(results)

@@ -21,6 +21,7 @@ from mlpvis_jax.learning.step import Learner, Numbers
 from mlpvis_jax.learning.transforms import apply_transforms
 from mlpvis_jax.models import Classifier
 from mlpvis_jax.running.choices import RATES, Choices, build_model, program_of
+from mlpvis_jax.running.length import Length
 from mlpvis_jax.running.task import Task
 from mlpvis_jax.settings.config import RunConfig
 
@@ -82,21 +83,22 @@ class Plan:
           config: the settings; parameters are drawn from the seed.
           given: parameters that are not drawn, by name.
         """
-        numbers = self.numbers(config, 1)
+        numbers = self.numbers(config)
         return jax.device_get(self._init(np.uint32(config.seed), numbers, dict(given)))
 
     def state_shapes(self, config: RunConfig) -> TrainState:
         """Describes the arrays of a state; nothing is compiled."""
-        return jax.eval_shape(self._create, np.uint32(0), self.numbers(config, 1), {})
+        return jax.eval_shape(self._create, np.uint32(0), self.numbers(config), {})
 
-    def numbers(self, config: RunConfig, steps_per_epoch: int) -> dict[str, Any]:
+    def numbers(self, config: RunConfig) -> dict[str, Any]:
         """Lists a run's traced settings by section, as float32 scalars; the seed is uint32."""
         model = build_model(config.model, self.task.source.num_classes)
+        length = Length.of(config, len(self.task.training))
         choices = Choices.of(config)
         optimizer = config.optimizer
         perhaps = {
             name: getattr(optimizer, name)
-            for name in ("clip_norm", "head_learning_rate", "sharpness_radius")
+            for name in ("clip_norm", "head_learning_rate", "layer_decay", "sharpness_radius")
             if getattr(optimizer, name) is not None
         }
         numbers: dict[str, Any] = {
@@ -108,8 +110,8 @@ class Plan:
                 **choices.optimizer.traced,
             },
             "schedule": {
-                "warmup_steps": config.schedule.warmup_epochs * steps_per_epoch,
-                "total_steps": config.num_epochs * steps_per_epoch,
+                "warmup_steps": length.warmup_steps,
+                "total_steps": length.total_steps,
                 **choices.schedule.traced,
             },
             "loss": choices.loss.traced,
@@ -183,7 +185,7 @@ def _learner(config: RunConfig, choices: Choices, model: Classifier, task: Task)
         if "head_learning_rate" in given:
             given["head_learning_rate"] *= share
         decay, freeze = config.optimizer.decay, config.optimizer.freeze
-        return transformation(choices.optimizer, rate, given, decay, freeze)
+        return transformation(choices.optimizer, rate, given, decay, freeze, model.num_blocks)
 
     def perturb(params: Any, gradients: Any, numbers: Numbers) -> Any:
         return uphill(params, gradients, numbers["optimizer"]["sharpness_radius"])

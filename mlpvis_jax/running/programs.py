@@ -9,7 +9,7 @@ from mlpvis_jax.data.resident import ResidentSet
 from mlpvis_jax.learning import metrics
 from mlpvis_jax.learning.state import EpochTotals, TrainState
 from mlpvis_jax.learning.step import Learner, make_dispatch, make_step
-from mlpvis_jax.running.evaluation_program import EvaluationProgram
+from mlpvis_jax.running.evaluation_program import EvaluationProgram, WeightsProgram
 from mlpvis_jax.running.feed import Feed, ResidentFeed
 from mlpvis_jax.running.placement import Layout, Placement, num_microbatches
 from mlpvis_jax.running.plan import Plan
@@ -74,10 +74,10 @@ class TrainingProgram:
         totals: EpochTotals,
         numbers: Any,
         epoch: int,
-        first_step: int,
+        steps: range,
         steps_per_dispatch: int,
     ) -> Iterator["Dispatch"]:
-        """Takes every training example once, in the epoch's own order, a dispatch at a time.
+        """Takes training examples once, in the epoch's own order, a dispatch at a time.
 
         Args:
           num_runs: runs in use.
@@ -85,21 +85,24 @@ class TrainingProgram:
           totals: of the steps that this epoch has already taken, on the devices.
           numbers: the traced settings of this epoch, on the devices.
           epoch: from 1.
-          first_step: of the epoch, from 0.
+          steps: of the epoch, from 0: those to take, in their order.
           steps_per_dispatch: at most.
 
         Yields:
           Each dispatch, which may still be running: only the one before it is done, so that the
           devices always have work.
         """
-        chunks = self.feed.chunks(num_runs, numbers["seed"], epoch, first_step, steps_per_dispatch)
-        for data, first, number in chunks:
-            before = totals
+        at, end, most = steps.start, steps.stop, steps_per_dispatch
+        for data, first, number in self.feed.chunks(num_runs, numbers["seed"], epoch, at, most):
+            before, number = totals, min(number, end - at)
             state, totals = self._dispatch(
                 num_runs, state, before, self.feed.resident, data, np.int32(first),
                 np.int32(number), numbers,
             )  # fmt: skip
             yield Dispatch(state, totals, self._placement.fetch(before, num_runs), number)
+            at += number
+            if at == end:
+                return
 
 
 class Programs:
@@ -144,8 +147,9 @@ class Programs:
         placement, config, learner = self.placement, self._config, self.plan.learner
         seeds = placement.place([np.uint32(config.seed)])
         feed = ResidentFeed(placement, self.task.training, config, self._parts, seeds)
-        numbers = placement.place([self.plan.numbers(config, self.steps_per_epoch)])
+        numbers = placement.place([self.plan.numbers(config)])
         self.training = TrainingProgram(placement, learner, feed, self._parts, state, numbers)
+        self.weights = WeightsProgram(placement, state)
         self._validation = self._evaluation(self.task.validation, state.params)
         self.are_compiled = True
 

@@ -8,6 +8,7 @@ import jax
 from mlpvis_jax.files.checkpoint import Checkpoints
 from mlpvis_jax.learning.metrics import no_sums
 from mlpvis_jax.learning.state import TrainState
+from mlpvis_jax.running.length import Length
 from mlpvis_jax.running.programs import Programs
 from mlpvis_jax.running.progress import RunProgress
 from mlpvis_jax.running.run import Observer, Run
@@ -21,7 +22,7 @@ def restore_or_start(
     """Takes up the newest checkpoint, but for runs that ended after it; or begins.
 
     Args:
-      runs: of the group; their progress is set.
+      runs: of the group; their length and their progress are set.
       programs: of the group.
       checkpoints: of the group.
       observer: hears of each run that begins.
@@ -42,6 +43,8 @@ def restore_or_start(
             lambda leaf: jax.ShapeDtypeStruct((*axis, *leaf.shape), leaf.dtype), shapes
         )
 
+    for run in runs:
+        run.length = Length.of(run.config, len(programs.task.training))
     saved = checkpoints.newest(stacked)
     if saved is None:
         states = [
@@ -63,6 +66,8 @@ def restore_or_start(
             run.progress, state = RunProgress.of(arrays, saved.values["progress"][index], like)
             run.divergence = saved.values["divergences"][index]
             place = f"The run in {run.folder.path}"
+            epochs, step = len(run.progress.history), run.progress.step
+            run.length.refuse_cut_epoch(epochs, step, place)
             refuse_other_weights(run.progress.initial_weights, run.initial, run.config, place)
             going_on.append(run)
             states.append(state)

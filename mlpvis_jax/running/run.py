@@ -10,6 +10,7 @@ import numpy as np
 from mlpvis_jax.files.checkpoint import Snapshot
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.learning.state import EpochTotals, TrainState
+from mlpvis_jax.running.length import Length
 from mlpvis_jax.running.outcome import Outcome
 from mlpvis_jax.running.progress import RunProgress
 from mlpvis_jax.settings.config import RunConfig
@@ -27,6 +28,7 @@ class Run:
       folder: where its files go.
       writers: make what writes its epochs down, from the first epoch that is to come.
       initial: weights that it starts from, if it is not at random.
+      length: how long it is.
       progress: where it stands.
       divergence: what is no longer finite, in words, or None.
     """
@@ -36,13 +38,19 @@ class Run:
     folder: RunFolder
     writers: Callable[["Run"], Sequence[Writer]]
     initial: InitialWeights | None = None
+    length: Length = dataclasses.field(init=False)
     progress: RunProgress = dataclasses.field(init=False)
     divergence: str | None = None
 
     @property
     def is_over(self) -> bool:
         """Whether nothing is left to train, or nothing can be."""
-        return self.progress.is_over(self.config.num_epochs) or self.divergence is not None
+        return self.progress.is_over(self.length.num_epochs) or self.divergence is not None
+
+    @property
+    def end_of_epoch(self) -> int:
+        """The step after which the epoch under way ends."""
+        return self.length.end_of(self.progress.epoch)
 
 
 def snapshot(

@@ -13,6 +13,7 @@ from mlpvis_jax.learning.state import EpochTotals
 from mlpvis_jax.running.choices import completed, differences
 from mlpvis_jax.running.failures import explain_resource_errors, interrupted
 from mlpvis_jax.running.interruption import Interruption
+from mlpvis_jax.running.length import Length
 from mlpvis_jax.running.outcome import Outcome
 from mlpvis_jax.running.placement import DataParallel, Placement, describe_devices
 from mlpvis_jax.running.programs import Programs
@@ -63,6 +64,7 @@ def train(
         initial = find_initial_weights(config, open_data(config), folder.has_checkpoint())
     task = Task.read(config, folder.path)
     task.training.refuse_larger_batch(config.batch_size)
+    Length.of(config, len(task.training))  # which refuses too many steps
     with explain_resource_errors(config, folder), folder.locked():
         folder.check(config, differences)  # again: another process may have begun a run meanwhile
         if not folder.holds_run():
@@ -122,11 +124,11 @@ class SoloObserver(Observer):
 
     def progress(self) -> Progress:
         """Makes the bar and the lines of epochs, from where the run stands."""
-        progress, config = self._run.progress, self._run.config
+        progress, length = self._run.progress, self._run.length
         self._images = int(progress.totals.sums["count"])
         self._progress = Progress(
             self._programs.plan.learner.metrics,
-            config.num_epochs,
+            length.total_steps / length.steps_per_epoch,
             len(self._programs.task.training),
             progress.epoch - 1,
             self._images,

@@ -15,11 +15,11 @@ from mlpvis_jax.learning.state import EpochTotals, TrainState
 from mlpvis_jax.running.failures import describe_divergence, describe_divergence_of_validation
 from mlpvis_jax.running.group_files import GroupFiles
 from mlpvis_jax.running.interruption import Interruption
-from mlpvis_jax.running.outcome import results_of
 from mlpvis_jax.running.plan import with_learning_rate
 from mlpvis_jax.running.programs import Programs
 from mlpvis_jax.running.restore import restore_or_start
 from mlpvis_jax.running.run import Observer, Run
+from mlpvis_jax.running.testing import measure_best
 from mlpvis_jax.settings.config import RunConfig
 
 
@@ -68,17 +68,17 @@ class GroupTrainer:
                 self._validate_epoch()
                 self._save()
                 self._end_runs()
-                self._observer.group_epoch_done(epoch)
+                if all(run.progress.is_between_epochs for run in self._runs):
+                    self._observer.group_epoch_done(epoch)
 
     def _place(self, states: Sequence[TrainState]) -> None:
         """Puts the runs' states, which are on the host, on the devices."""
-        plan, steps = self._programs.plan, self._programs.steps_per_epoch
         self._state = self._programs.placement.place(states)
         if not self._programs.are_compiled:
             self._observer.compiling()
             self._programs.compile(self._state)
             self._observer.compiled()
-        self._numbers = [plan.numbers(run.config, steps) for run in self._runs]
+        self._numbers = [self._programs.plan.numbers(run.config) for run in self._runs]
 
     def _numbers_of_epoch(self) -> list[dict[str, Any]]:
         """The traced settings of each run, with the learning rate that its plateau has left."""
@@ -88,15 +88,15 @@ class GroupTrainer:
         ]
 
     def _train_epoch(self) -> None:
-        """Takes what is left of the epoch."""
-        programs, runs = self._programs, self._runs
-        place, steps_per_epoch = programs.placement.place, programs.steps_per_epoch
+        """Takes what is left of the epoch, or what the first run to end has left of it."""
+        programs, runs, place = self._programs, self._runs, self._programs.placement.place
         epoch, step = runs[0].progress.epoch, runs[0].progress.step
+        first, end = (epoch - 1) * programs.steps_per_epoch, min(run.end_of_epoch for run in runs)
         seconds, start = runs[0].progress.seconds, time.perf_counter()
         totals = place([run.progress.totals for run in runs])
         dispatches = programs.training.run_epoch(
             len(runs), self._state, totals, place(self._numbers_of_epoch()), epoch,
-            step - (epoch - 1) * steps_per_epoch, programs.steps_per_dispatch,
+            range(step - first, end - first), programs.steps_per_dispatch,
         )  # fmt: skip
         for self._state, totals, totals_before, number in dispatches:
             self._note_totals(totals_before)
@@ -104,7 +104,7 @@ class GroupTrainer:
             for run in runs:
                 run.progress.step = step
                 run.progress.seconds = seconds + (time.perf_counter() - start) / len(runs)
-            if step % steps_per_epoch == 0 or all(run.divergence for run in runs):
+            if step == end or all(run.divergence for run in runs):
                 break  # what follows at once, validation, saves
             if self._interruption.received or self._files.checkpoints.is_due(step):
                 self._note_totals(programs.placement.fetch(totals, len(runs)))
@@ -135,15 +135,19 @@ class GroupTrainer:
             self._observer.diverged(run)
 
     def _validate_epoch(self) -> None:
-        """Validates, writes down each run's epoch and applies the rules that watch its loss."""
+        """Validates, writes each epoch that ends down and applies the rules that watch its loss."""
         start = time.perf_counter()
-        validated = self._programs.validate(len(self._runs), self._state.params)
-        averaged: Sequence[Mapping[str, Any]] = [{}] * len(self._runs)
-        if self._programs.plan.is_averaged:
-            averaged = self._programs.validate(len(self._runs), self._state.averaged)
-        seconds = (time.perf_counter() - start) / len(self._runs)
-        measured, best = self._programs.plan.learner.metrics, []
+        programs, number = self._programs, len(self._runs)
+        weights = programs.weights(number, self._state)
+        validated = programs.validate(number, weights["params"])
+        averaged: Sequence[Mapping[str, Any]] = [{}] * number
+        if programs.plan.is_averaged:
+            averaged = programs.validate(number, weights["averaged"])
+        seconds = (time.perf_counter() - start) / number
+        measured, best = programs.plan.learner.metrics, []
         for index, run in enumerate(self._runs):
+            if run.progress.step < run.end_of_epoch:  # another run has ended within the epoch
+                continue
             loss = validated[index]["loss"]
             what = describe_divergence_of_validation(loss, run.progress, run.config)
             self._note_divergence(run, what)
@@ -155,13 +159,9 @@ class GroupTrainer:
             best.append((index, run, *is_best))
             self._files.write_epoch(run)
             self._observer.epoch_done(run)
-        self._files.keep_best(best, self._fetch_weights)
-        self._files.write_histograms(self._runs, self._fetch_weights)
-
-    def _fetch_weights(self) -> list[dict[str, Any]]:
-        """Brings the weights of each run, and their averages, to the host."""
-        weights = {"params": self._state.params, "averaged": self._state.averaged}
-        return self._programs.placement.fetch(weights, len(self._runs))
+        fetch = functools.partial(programs.placement.fetch, weights, number)
+        self._files.keep_best(best, fetch)
+        self._files.write_histograms(self._runs, fetch)
 
     def _end_runs(self) -> None:
         """Ends the runs that are over or culled, and closes the ranks of the others."""
@@ -174,7 +174,8 @@ class GroupTrainer:
             return
         states = self._programs.placement.fetch(self._state, len(self._runs))
         pairs = list(zip(self._runs, states, strict=True))
-        results = self._test([run for run in self._runs if run.is_over and not run.divergence])
+        tested = [run for run in self._runs if run.is_over and not run.divergence]
+        results = measure_best(self._programs, tested)
         for run, state in pairs:
             if run.number in over | culled:
                 its = results.get(run.number, {})
@@ -184,18 +185,6 @@ class GroupTrainer:
         if self._runs:
             self._programs = self._programs_for([run.config for run in self._runs])
             self._place([state for run, state in pairs if run.number not in over | culled])
-
-    def _test(self, runs: Sequence[Run]) -> dict[int, dict[str, Any]]:
-        """Tests the best weights of runs that are over: what results.json holds, by number."""
-        programs = self._programs
-        tested = programs.test([run.progress.best_params for run in runs])
-        averaged: Sequence[Mapping[str, Any]] = [{}] * len(runs)
-        if programs.plan.is_averaged:
-            averaged = programs.test([run.progress.best_averaged for run in runs])
-        return {
-            run.number: results_of(run.progress, tested[index], averaged[index], programs.placement)
-            for index, run in enumerate(runs)
-        }
 
     def _save(self) -> None:
         """Saves the group: waits for the devices, but not for the disk.

@@ -25,6 +25,8 @@ from mlpvis_jax.settings.declared import (
     shown,
     unknown_key,
 )
+from mlpvis_jax.settings.durations import Duration
+from mlpvis_jax.settings.renamed import rename
 from mlpvis_jax.settings.sections import (
     AveragingConfig,
     CheckpointConfig,
@@ -48,7 +50,13 @@ class RunConfig:
     """
 
     seed: Annotated[int, Within(0, below=2**32), Role.TRACED, "Decides every random draw."]
-    num_epochs: Annotated[Count, Role.RULE, "Epochs, at most; a run may go on with more of them."]
+    duration: Annotated[
+        Duration,
+        Within(0, above=0, most=10**12),
+        Role.RULE,
+        "How long the run is, at most, such as '50 epochs', '10000 steps' or '2_250_000 examples'; "
+        "a number alone is of epochs. A constant schedule may go on for longer.",
+    ]
     batch_size: Annotated[BatchSize, Role.SHAPE, "Images a step, over all devices."]
     microbatch_size: Annotated[
         BatchSize | None,
@@ -148,6 +156,7 @@ def _section(cls: type, values: Any, path: str) -> Any:
     if not isinstance(values, Mapping) and not hasattr(values, "items"):
         raise InputError(f"{path} must be a group of settings, not {shown(values)}.")
     values = dict(values.items())
+    rename(values, path)
     hints, declared, checked = hints_of(cls), settings_of(cls), {}
     for key in values:
         if not isinstance(key, str):

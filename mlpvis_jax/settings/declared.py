@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from mlpvis_jax.errors import InputError, nearest
+from mlpvis_jax.settings.durations import Duration
 
 MISSING = inspect.Parameter.empty
 _SHORTENED = reprlib.Repr()
@@ -97,7 +98,7 @@ class Setting:
     """One declaration, as `settings_of` reads it.
 
     Attributes:
-      kind: int, float, str or bool.
+      kind: int, float, str, bool or Duration.
       bounds: what the value must lie in.
       is_optional: None is allowed as well.
       role: what the setting acts on.
@@ -132,6 +133,8 @@ class Setting:
         if value is None and self.is_optional:
             return None
         given = value
+        if self.kind is Duration:
+            return self._check_duration(value, path)
         if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value) if abs(value) < 2**1023 else math.inf
         if not isinstance(value, self.kind) or (isinstance(value, bool) and self.kind is not bool):
@@ -143,8 +146,20 @@ class Setting:
                 raise InputError(f"{path} must be {bound}, not {shown(given)}.")
         return value
 
+    def _check_duration(self, given: Any, path: str) -> Duration:
+        try:
+            value = Duration(given)
+        except ValueError as error:
+            raise InputError(f"{path} must be {error}, not {shown(given)}.") from None
+        for bound in self.bounds:
+            if value.number not in bound:
+                raise InputError(f"{path} must be {bound}, not {shown(given)}.")
+        return value
+
     def __str__(self) -> str:
         words = [str(bound) for bound in self.bounds] or [_NAMES[self.kind]]
+        if self.kind is Duration:
+            words[0] = f"a duration, {words[0]}"
         return " and ".join(words) + (" or None" if self.is_optional else "")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.settings.config import RunConfig, hints_of, keys_of
 from mlpvis_jax.settings.declared import Role, Setting, settings_of, unknown_key
+from mlpvis_jax.settings.renamed import refuse_older, rename
 from mlpvis_jax.settings.sections import Options
 
 
@@ -31,6 +32,7 @@ def override(values: dict[str, Any], path: str, text: str) -> None:
     Raises:
       InputError: no such setting, or a text that is none of its type.
     """
+    refuse_older(path, text)
     *groups, key = path.split(".")
     section: Any = RunConfig
     for depth, name in enumerate(groups):
@@ -50,6 +52,7 @@ def override(values: dict[str, Any], path: str, text: str) -> None:
         values = values.setdefault(name, {})
         if not isinstance(values, dict):
             raise InputError(f"config.{path} cannot be set; {name} is {values!r}, and no group.")
+    rename(values, ".".join(["config", *groups]))
     if value is None and section is None and len(groups) == 1 and key not in values:
         raise InputError(  # None switches a transform off, and there is none of that label
             unknown_key(f"config.{path}", values) if values else f"config.{groups[0]} is empty."

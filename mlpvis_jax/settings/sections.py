@@ -14,6 +14,7 @@ from mlpvis_jax.settings.declared import (
     Role,
     Within,
 )
+from mlpvis_jax.settings.durations import Duration
 
 Options = Mapping[str, Any]
 Name = Annotated[str, Role.SHAPE, "A row of the section's table, or MODULE:NAME of your own."]
@@ -91,6 +92,13 @@ class OptimizerConfig:
     head_learning_rate: Annotated[
         NotNegative | None, Role.TRACED, "Highest step size of the head; None: that of the rest."
     ] = None
+    layer_decay: Annotated[
+        float | None,
+        Within(0, above=0, most=1),
+        Role.TRACED,
+        "What the learning rate of a layer is multiplied by, from the head down to the stem; None: "
+        "all layers have the same.",
+    ] = None
     freeze: Annotated[
         str | None,
         Role.SHAPE,
@@ -104,8 +112,11 @@ class ScheduleConfig:
     """A schedule of the learning rate by its name, with its options."""
 
     name: Name
-    warmup_epochs: Annotated[
-        NotNegative, Role.TRACED, "Epochs over which the learning rate rises linearly from 0."
+    warmup: Annotated[
+        Duration,
+        Within(0, most=10**12),
+        Role.TRACED,
+        "Duration over which the learning rate rises linearly from 0, such as '500 steps'.",
     ]
     options: Options
 

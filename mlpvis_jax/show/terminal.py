@@ -5,6 +5,7 @@ validation_loss, validation_accuracy, validation_top5_accuracy (losses in nats, 
 fractions), learning_rate, seconds and images_per_second.
 """
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -58,7 +59,7 @@ class Progress:
 
     Args:
       metrics: how the metrics are printed, in their order, by name.
-      num_epochs: at most this many.
+      num_epochs: at most so many; the last one may be a part.
       images_per_epoch: training images.
       epochs_done, images_done: where the run stands as this process takes it up.
       stream: standard output by default; a pipe gets the lines alone, without control codes.
@@ -68,7 +69,7 @@ class Progress:
     def __init__(
         self,
         metrics: Mapping[str, Metric],
-        num_epochs: int,
+        num_epochs: float,
         images_per_epoch: int,
         epochs_done: int = 0,
         images_done: int = 0,
@@ -96,7 +97,7 @@ class Progress:
         self._compiling_since: float | None = None
         self._start = clock()
         self._task = self._bar.add_task(
-            self._title(), total=images_per_epoch, completed=images_done
+            self._title(), total=self._images_of_epoch(), completed=images_done
         )
 
     def __enter__(self) -> Self:
@@ -131,13 +132,14 @@ class Progress:
 
     def epoch_done(self, record: Record) -> None:
         """Prints the epoch's line."""
-        self.advance(self._images_per_epoch)
+        self.advance(self._images_of_epoch())
         self._epoch, self._images = record["epoch"], 0
         line = fit(self._parts(record), width_of(self._console))
         self._console.print(line, soft_wrap=True, markup=False)
         self._console.file.flush()
         if self._epoch < self._num_epochs:
-            self._bar.reset(self._task, description=self._title())
+            total = self._images_of_epoch()
+            self._bar.reset(self._task, total=total, description=self._title())
 
     def _parts(self, record: Record) -> list[Part]:
         """What an epoch's line says, from left to right."""
@@ -188,14 +190,18 @@ class Progress:
         self._console.file.flush()
 
     def _title(self, epoch: int | None = None) -> str:
-        digits = len(str(self._num_epochs))
-        return f"epoch {epoch or self._epoch + 1:>{digits}}/{self._num_epochs}"
+        last = math.ceil(self._num_epochs)
+        return f"epoch {epoch or self._epoch + 1:>{len(str(last))}}/{last}"
+
+    def _images_of_epoch(self) -> int:
+        """Images of the epoch under way, which may be a part."""
+        return round(min(self._num_epochs - self._epoch, 1) * self._images_per_epoch)
 
     def _left(self) -> float:
         """Seconds to the end of the last epoch, at the pace so far."""
         left = (self._num_epochs - self._epoch) * self._images_per_epoch - self._images
         elapsed = self._clock() - self._start
-        return elapsed / self._watched * left if self._watched else float("nan")
+        return elapsed / self._watched * max(left, 0) if self._watched else float("nan")
 
 
 def format_duration(seconds: float) -> str:

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -191,12 +192,11 @@ class Sweep:
 
     def refuse_other(self, before: "Sweep", place: str) -> None:
         """Raises InputError where a sweep begun as `before` cannot go on as this one."""
-        found = differences(RunConfig.from_mapping(before.base), RunConfig.from_mapping(self.base))
-        if before.base["num_epochs"] != self.base["num_epochs"]:
-            found.append(
-                f"config.num_epochs was {before.base['num_epochs']} and is now "
-                f"{self.base['num_epochs']}"
-            )
+        old_config, config = (RunConfig.from_mapping(one.base) for one in (before, self))
+        found = differences(old_config, config)
+        change = f"config.duration was {old_config.duration!r} and is now {config.duration!r}"
+        if old_config.duration != config.duration and not any(change in one for one in found):
+            found.append(change)
         old, new = before.to_json()["sweep"], self.to_json()["sweep"]
         for key in sorted(old.keys() | new.keys()):
             if key not in _MAY_DIFFER and old.get(key) != new.get(key):
@@ -208,6 +208,15 @@ class Sweep:
             )
         if found:
             raise InputError(f"{place} holds another sweep: {'; '.join(found)}.")
+
+    def check_cull_epochs(self, num_epochs: int) -> None:
+        """Raises InputError for a cull that comes after the last epoch of a trial, or with it."""
+        for epoch in self.cull_epochs:
+            if not 1 <= epoch < num_epochs:
+                raise InputError(
+                    "sweep.cull_epochs must lie between 1 and the epochs of config.duration - 1, "
+                    f"which is {num_epochs - 1}, not {epoch}."
+                )
 
     def _check(self, config: RunConfig) -> None:
         settings, seeds = self.settings, len(self.space.seeds)
@@ -228,12 +237,8 @@ class Sweep:
                 f"sweep.num_trials is {settings.num_trials}, but the {settings.strategy} has only "
                 f"{most * seeds} trials."
             )
-        for epoch in self.cull_epochs:
-            if not 1 <= epoch < config.num_epochs:
-                raise InputError(
-                    f"sweep.cull_epochs must lie between 1 and config.num_epochs - 1, which is "
-                    f"{config.num_epochs - 1}, not {epoch}."
-                )
+        if config.duration.unit == "epochs":  # of the others it is known once there are data
+            self.check_cull_epochs(math.ceil(config.duration.number))
         # What the config refuses at either end of a range, or anywhere in a list.
         for key, dimension in self.space.dimensions.items():
             for value in dimension.extremes:

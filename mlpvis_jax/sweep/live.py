@@ -29,6 +29,7 @@ class LiveTable:
       sweep: what is trained.
       rows: of the trials that were begun before.
       images_per_epoch: of a trial.
+      num_epochs: of a trial, unless it is a dimension.
       stream: standard output by default.
       clock: seconds; for tests.
     """
@@ -38,11 +39,13 @@ class LiveTable:
         sweep: Sweep,
         rows: Sequence[Row],
         images_per_epoch: int,
+        num_epochs: int,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sweep = sweep
         self._images_per_epoch = images_per_epoch
+        self._num_epochs = num_epochs
         self._clock = clock
         self._console = console_for(stream)
         self._compiling_since: float | None = None
@@ -99,7 +102,7 @@ class LiveTable:
         """Prints the line of a pipe."""
         if not self._console.is_terminal:
             self._console.print(
-                f"epoch {epoch}/{self._sweep.base['num_epochs']} of trials "
+                f"epoch {epoch}/{self._num_epochs} of trials "
                 f"{min(self._group)} to {max(self._group)}: {self._summary()}",
                 soft_wrap=True,
             )
@@ -141,7 +144,7 @@ class LiveTable:
 
     def _left(self, speed: float) -> float:
         """Seconds at the pace so far, if as many trials are culled as the settings say."""
-        settings, last = self._sweep.settings, self._sweep.base["num_epochs"]
+        settings, last = self._sweep.settings, self._num_epochs
         running = [row for row in self._rows.values() if row["state"] == RUNNING]
         done = [0] * self._states()["waiting"] + [len(row["history"]) for row in running]
         epochs = sum(

@@ -20,6 +20,7 @@ from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.learning.state import EpochTotals
 from mlpvis_jax.running.failures import explain_resource_errors
 from mlpvis_jax.running.interruption import Interruption
+from mlpvis_jax.running.length import Length
 from mlpvis_jax.running.machine import local_devices
 from mlpvis_jax.running.outcome import DIVERGED, Outcome
 from mlpvis_jax.running.placement import describe_devices
@@ -82,6 +83,7 @@ def run(
         store = open_store(folder, sweep, shared)
         config = config_of(sweep.base, {})
         task = read_task(config, {}, sweep, folder)
+        sweep.check_cull_epochs(Length.of(config, len(task.training)).num_epochs)
         with folder.locked():
             folder.check(sweep, shared)
             if config_file is not None:
@@ -118,7 +120,8 @@ class _Session(Observer):
         self._tasks = {data_key(config_of(sweep.base, {})): task}
         self._programs: list[Programs] = []
         self._trials: dict[int, Trial] = {}
-        self._live = LiveTable(sweep, store.rows(), len(task.training))
+        num_epochs = Length.of(config_of(sweep.base, {}), len(task.training)).num_epochs
+        self._live = LiveTable(sweep, store.rows(), len(task.training), num_epochs)
         self._to_go_on = to_go_on
 
     def print_header(self, begins: Sequence[str]) -> None:

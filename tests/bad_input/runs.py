@@ -92,6 +92,10 @@ ROWS = [
     bad(f"{FREEZE}=*", "leaves nothing to train; '!head/*' trains the head alone"),
     bad(f"{FREEZE}=head/* {RATE}", "is of no use where", "freezes the head"),
     bad(f"{RATE} --config.optimizer.learning_rate=0", "is of no use with"),
+    bad(
+        f"--config.optimizer.layer_decay=0.7 {FREEZE}='!head/*'",
+        "config.optimizer.layer_decay=0.7 is of no use where config.optimizer.freeze='!head/*'",
+    ),
     bare(MIXING, "mixing must be a folder", USABLE, file("run/mixing", "")),
     bare(f"{PREDICT}={{here}}/none.png", "none.png names no image (.png, .jpg", USABLE),
     bare(f"{PREDICT}={{here}}/*.jpg", "{here}/*.jpg names no image", USABLE, PICTURE),
@@ -141,7 +145,21 @@ ROWS = [
     bad("", "run/tensorboard must be a folder, and something else", file("run/tensorboard", "")),
     # settings of the run that is there
     bad("--config.seed=5", "other settings: config.seed was 0 and is now 5", run()),
-    bad("--config.num_epochs=2", "config.num_epochs was 60 and is now 2; it may only grow", run()),
+    bad(
+        "--config.duration=2",
+        "config.duration was '60 epochs' and is now '2 epochs'; it may only grow",
+        run(),
+    ),
+    bad(
+        "--config.duration='90000 steps'",
+        "config.duration was '60 epochs' and is now '90000 steps'; it may grow, in epochs",
+        run(),
+    ),
+    bad(
+        "--config.schedule.warmup='9 steps'",
+        "config.schedule.warmup was '0 epochs' and is now '9 steps'",
+        run(),
+    ),
     bare("--workdir={here}/run --config.model.width=7", "width was 64 and is now 7", run()),
     bad("--config.model.dtype=bfloat16", "model.dtype was None and is now 'bfloat16'", run()),
     bad("--config.batch_size=8", "config.batch_size was 32 and is now 8", run()),
@@ -155,11 +173,11 @@ ROWS = [
     bad("", "config.data.source was 'cifar10' and is now", run(**{"data.source": "cifar10"})),
     bare("--config=configs/gmlp.py:digits", "model.name was 'mixer_keras' and is now", run()),
     bad("--config.seed=5 --config.batch_size=8", "seed was 0", "batch_size was 32", run()),
-    bad("", "run/config.json", "num_epochs is missing", file("run/config.json", '{"seed": 0}')),
+    bad("", "run/config.json", "duration is missing", file("run/config.json", '{"seed": 0}')),
     bad("", "run/config.json cannot be read as JSON", file("run/config.json", '{"seed": 0')),
     bare("--workdir={here}/run", "run/config.json", "JSON object", file("run/config.json", "[1]")),
     bare("--workdir={here}/run", "There is no config.sed", file("run/config.json", '{"sed": 0}')),
-    bare("--workdir={here}/run --config.num_epoch=90", "config.num_epochs?", run()),
+    bare("--workdir={here}/run --config.duratio=90", "config.duration?", run()),
     # results and checkpoints
     bad(
         "", "results of a run, but no checkpoint",

@@ -90,7 +90,7 @@ ROWS = [
     bad(f"{TWO} --sweep.cull_factor=1", "sweep.cull_factor must be above 1, not 1"),
     bad(f"{TWO} --sweep.cull_factor=half", "sweep.cull_factor must be a number, not 'half'"),
     bad(f"{TWO} --mode=evaluate", "--mode=evaluate is of one run"),
-    bad(f"{TWO} --config.num_epochs=0", "config.num_epochs must be at least 1"),
+    bad(f"{TWO} --config.duration=0", "config.duration must be above 0"),
     # files
     bad("--sweep=configs/sweeps/no.py", "configs/sweeps/no.py is no file", "lr_wd.py"),
     bad("--sweep=configs/sweeps", "configs/sweeps is no file"),
@@ -110,7 +110,7 @@ ROWS = [
     bad(TWO, "holds something else than a sweep (config.json)", run()),
     bad(TWO, "something else than a sweep (trials)", file("run/trials/0000/config.json", "{}")),
     bad(TWO, "holds another sweep", "sweep.optimizer.learning_rate was [0.1] and is now", sweep()),
-    bad(f"{RATE}=[0.1] --config.num_epochs=9", "config.num_epochs was 60 and is now 9", sweep()),
+    bad(f"{RATE}=[0.1] --config.duration=9", "duration was '60 epochs' and is now '9", sweep()),
     bad(f"{RATE}=[0.1] --config.batch_size=9", "config.batch_size was 32 and is now 9", sweep()),
     bare("--workdir={here}/run --sweep.objective=validation_accuracy", "objective was", sweep()),
     bad(f"{RATE}=[0.1] --sweep.cull_epochs=3", "sweep.cull_epochs was '' and is now '3'", sweep()),

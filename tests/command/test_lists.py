@@ -86,7 +86,7 @@ def test_help_has_examples_that_are_flags(run):
 @pytest.mark.slow
 def test_print_config_is_what_a_run_would_have_and_runs_nothing(run, tiny_npz, tmp_path):
     folder = tmp_path / "run"
-    arguments = tiny.settings(tiny_npz, num_epochs=2)
+    arguments = tiny.settings(tiny_npz, duration=2)
     printed = run(*arguments, "--print_config", f"--workdir={folder}")
     assert not folder.exists()
     run(*arguments, f"--workdir={folder}")

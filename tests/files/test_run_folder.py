@@ -61,12 +61,12 @@ def test_a_folder_with_other_files_is_taken(tmp_path):
 def test_settings_that_differ_are_all_named(tmp_path):
     folder = RunFolder(tmp_path)
     folder.write_config(CONFIG)
-    other = changed(seed=1, num_epochs=3, optimizer={"b1": 0.5}, checkpoint={"every_steps": 7})
+    other = changed(seed=1, duration=3, optimizer={"b1": 0.5}, checkpoint={"every_steps": 7})
     with pytest.raises(InputError) as caught:
         folder.check(other, differences)
     for part in (
         "config.seed was 0 and is now 1",
-        "config.num_epochs was 50 and is now 3; it may only grow",
+        "config.duration was '50 epochs' and is now '3 epochs'; it may only grow",
         "config.optimizer.b1 was 0.9 and is now 0.5",
     ):
         assert part in str(caught.value)
@@ -78,7 +78,7 @@ def test_what_may_differ(tmp_path):
     folder.write_config(CONFIG)
     folder.check(
         changed(
-            num_epochs=51,
+            duration=51,
             steps_per_dispatch=1,
             microbatch_size=4,
             model={"remat": True},
@@ -96,6 +96,8 @@ def test_when_a_run_is_finished(tmp_path):
     tested = {"test_loss": 0.3, "test_accuracy": 0.5}
     for results, expected in (
         ({**tested, "epochs": 50, "stopped_early": False}, True),
+        ({**tested, "epochs": 50, "duration": "50 epochs", "stopped_early": False}, True),
+        ({**tested, "epochs": 50, "duration": "17599 steps", "stopped_early": False}, False),
         ({**tested, "epochs": 31, "stopped_early": True}, True),
         ({**tested, "epochs": 31, "stopped_early": False}, False),
         ({"epochs": 50, "stopped_early": False}, False),

@@ -187,7 +187,7 @@ def test_exports_that_are_none(tmp_path, in_this_process):
 @pytest.mark.slow
 def test_the_command(tiny_npz, launch_main, tmp_path, capsys, in_this_process):
     run = tmp_path / "run"
-    assert launch_main(*tiny.settings(tiny_npz, num_epochs=1), f"--workdir={run}") == 0
+    assert launch_main(*tiny.settings(tiny_npz, duration=1), f"--workdir={run}") == 0
     capsys.readouterr()
     for name in ("export", "export-2"):
         assert launch_main("--mode=export", f"--workdir={run}") == 0

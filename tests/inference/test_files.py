@@ -73,7 +73,7 @@ def test_percentages():
 def test_the_mode(launch_main, tiny_npz, pictures, capfd, monkeypatch):
     run = f"--workdir={pictures / 'run'}"
     (pictures / "configs").symlink_to(tiny.__file__.removesuffix("tests/tiny.py") + "configs")
-    assert launch_main(*tiny.settings(tiny_npz, num_epochs=1), run) == 0
+    assert launch_main(*tiny.settings(tiny_npz, duration=1), run) == 0
     capfd.readouterr()
     for number in ("", "-2"):
         assert launch_main("--mode=predict", run, "--images=a.png sub") == 0

@@ -41,7 +41,7 @@ def of_npz(launch_main, tiny_npz, tmp_path_factory):
 
 
 def trained(launch_main, source, path, **changes):
-    arguments = tiny.settings("", num_epochs=2, **{"data.source": source, **changes})
+    arguments = tiny.settings("", duration=2, **{"data.source": source, **changes})
     assert launch_main(*arguments, f"--workdir={path}") == 0
     return RunFolder(path)
 

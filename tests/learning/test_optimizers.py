@@ -48,6 +48,7 @@ OPTAX = {
     "muon": lambda: optax.contrib.muon(
         0.01, weight_decay=0.1, adam_weight_decay=0.1, adam_learning_rate=0.002
     ),
+    "schedule_free_adamw": lambda: optax.contrib.schedule_free_adamw(0.01, weight_decay=0.1),
 }
 
 

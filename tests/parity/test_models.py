@@ -103,7 +103,7 @@ def test_twenty_steps(name):
     normalization = augment.Normalization(mean, deviation)
     task = Task(source, examples, examples, examples, normalization, {})
     plan = Plan.of([config], task)
-    told = plan.numbers(config, steps)
+    told = plan.numbers(config)
     step = make_step(plan.learner, ())
     dispatch = jax.jit(
         make_dispatch(step, lambda examples, rows, index: examples.batch(rows[index]))

@@ -176,7 +176,7 @@ def test_pictures_show_what_they_are_given():
 @pytest.mark.slow
 def test_the_command(launch_main, tiny_npz, tmp_path, capsys):
     folder = RunFolder(tmp_path / "run")
-    assert launch_main(*tiny.settings(tiny_npz, num_epochs=1), f"--workdir={folder.path}") == 0
+    assert launch_main(*tiny.settings(tiny_npz, duration=1), f"--workdir={folder.path}") == 0
     capsys.readouterr()
     assert launch_main("--mode=mixing", f"--workdir={folder.path}") == 0
     title, stem, block, alike = capsys.readouterr().out.splitlines()

@@ -29,7 +29,7 @@ def runs(launch_main, write_npz, tmp_path_factory):
     source = write_npz(IMAGES, LABELS, training=40)
     root = tmp_path_factory.mktemp("compared")
     for name, changes in RUNS.items():
-        arguments = tiny.settings(source, num_epochs=2, **changes)
+        arguments = tiny.settings(source, duration=2, **changes)
         assert launch_main(*arguments, f"--workdir={root / name}") == 0
     assert launch_main("--mode=evaluate", f"--workdir={root / 'b'}") == 0
     return root
@@ -112,7 +112,7 @@ def test_a_run_that_has_not_ended_is_listed(runs, launch_main, capsys, tmp_path)
 
 def test_runs_of_other_test_images_are_not_compared(runs, launch_main, write_npz, tmp_path):
     other = write_npz(255 - IMAGES, LABELS, training=40)
-    arguments = tiny.settings(other, num_epochs=1)
+    arguments = tiny.settings(other, duration=1)
     assert launch_main(*arguments, f"--workdir={tmp_path / 'run'}") == 0
     with pytest.raises(InputError, match=r"run were tested on different test sets .*60 images"):
         find_runs(f"{runs}/a/0,{tmp_path}/run")

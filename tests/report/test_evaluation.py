@@ -43,7 +43,7 @@ def reported(launch_main, tmp_path_factory):
     root = tmp_path_factory.mktemp("reported")
     write(root / "set.npz", IMAGES[60:])
     folder = RunFolder(root / "run")
-    arguments = tiny.settings(root / "set.npz", num_epochs=2)
+    arguments = tiny.settings(root / "set.npz", duration=2)
     assert launch_main(*arguments, f"--workdir={folder.path}") == 0
     printed = io.StringIO()
     before = {path.name for path in folder.path.iterdir()}

@@ -34,15 +34,16 @@ def run(config: RunConfig, number: int) -> dict:
     programs = Programs([config], task, placement)
     plan = programs.plan
     state = placement.place([plan.initial_state(config)])
-    numbers = placement.place([plan.numbers(config, programs.steps_per_epoch)])
+    numbers = placement.place([plan.numbers(config)])
     programs.compile(state)
     losses, counts = [], []
     for epoch in (1, 2, 3):
         nothing = no_sums(plan.learner.metrics, plan.learner.num_classes)
         totals = placement.place([EpochTotals.zero(nothing)])
         dispatches = programs.training.run_epoch(
-            1, state, totals, numbers, epoch, 0, programs.steps_per_dispatch
-        )
+            1, state, totals, numbers, epoch, range(programs.steps_per_epoch),
+            programs.steps_per_dispatch,
+        )  # fmt: skip
         for state, totals, _, _ in dispatches:  # noqa: B007
             pass
         sums = placement.fetch(totals)[0].sums

@@ -36,7 +36,7 @@ def start(launch_main, tiny_npz, capfd):
 @pytest.mark.slow
 def test_divergence_names_the_step_and_keeps_the_last_good_checkpoint(start, tmp_path, monkeypatch):
     straight, broken = tmp_path / "straight", tmp_path / "broken"
-    assert start(straight, "--config.num_epochs=3")[0] == 0
+    assert start(straight, "--config.duration=3")[0] == 0
 
     def ruin(self, loss):
         self.learning_rate = 1e38
@@ -45,7 +45,7 @@ def test_divergence_names_the_step_and_keeps_the_last_good_checkpoint(start, tmp
         patched.setattr(ReduceOnPlateau, "update", ruin)
         # Saved before the rule is applied, as a wrong rate would be part of the run otherwise.
         patched.setattr(GroupTrainer, "_save", lambda self: None)
-        status, err = start(broken, "--config.num_epochs=3")
+        status, err = start(broken, "--config.duration=3")
     assert status == 3
     assert err.count("\n") == 1 and "Traceback" not in err
     assert "Training diverged in epoch 2: the loss or a gradient at step 4 is not a finite" in err
@@ -53,7 +53,7 @@ def test_divergence_names_the_step_and_keeps_the_last_good_checkpoint(start, tmp
     assert "config.optimizer.learning_rate (0.005) is too high" in err
     assert len(tiny.history(broken)) == 1
     # The run as it was before goes on.
-    assert start(broken, "--config.num_epochs=3")[0] == 0
+    assert start(broken, "--config.duration=3")[0] == 0
     assert tiny.history(broken) == tiny.history(straight)
 
 
@@ -100,7 +100,7 @@ def test_a_disk_that_fills_up_within_a_checkpoint(tiny_npz, tmp_path, mounted):
     command.append(f"--config.data.cache_dir={tmp_path}")
 
     def run(epochs):
-        more = [f"--config.num_epochs={epochs}"]
+        more = [f"--config.duration={epochs}"]
         return subprocess.run([*command, *more], cwd=ROOT, capture_output=True, text=True)
 
     assert run(1).returncode == 0
@@ -115,14 +115,14 @@ def test_a_disk_that_fills_up_within_a_checkpoint(tiny_npz, tmp_path, mounted):
 
 def test_a_disk_that_fills_up(start, tmp_path, mounted):
     disk = mounted("size=1500k")
-    more = [f"--config.data.cache_dir={tmp_path}", "--config.num_epochs=2"]
+    more = [f"--config.data.cache_dir={tmp_path}", "--config.duration=2"]
     assert start(disk / "run", *more)[0] == 0
     before = tiny.history(disk / "run")
     # Now there is room for nothing more.
     with pytest.raises(OSError), (disk / "filling").open("wb", buffering=0) as file:
         while True:
             file.write(bytes(1 << 12))
-    more[-1] = "--config.num_epochs=4"
+    more[-1] = "--config.duration=4"
     status, err = start(disk / "run", *more)
     assert status == 1
     assert err.count("\n") == 1 and "Traceback" not in err

@@ -79,7 +79,7 @@ def epochs_in(folder):
     ],
 )
 def test_a_signal_saves_and_ends(command, tmp_path, number):
-    process = command(tmp_path / "run", "--config.num_epochs=1000000")
+    process = command(tmp_path / "run", "--config.duration=1000000")
     wait_for_epochs(process, 3)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
@@ -94,9 +94,9 @@ def test_a_signal_saves_and_ends(command, tmp_path, number):
         return
 
     # The command that it names goes on; a process that trains keeps others out.
-    process = command(tmp_path / "run", "--config.num_epochs=1000000")
+    process = command(tmp_path / "run", "--config.duration=1000000")
     wait_for_epochs(process, 1)
-    other = command(tmp_path / "run", "--config.num_epochs=1000000")
+    other = command(tmp_path / "run", "--config.duration=1000000")
     _, err = other.communicate(timeout=60)
     assert other.returncode == 2
     assert f"is in use by process {process.pid} on " in err
@@ -144,7 +144,7 @@ def test_a_signal_that_nohup_ignores_stays_ignored():
 
 @pytest.mark.slow
 def test_a_reader_that_goes_away_does_not_stop_the_run(command, tmp_path):
-    process = command(tmp_path / "run", "--config.num_epochs=4")
+    process = command(tmp_path / "run", "--config.duration=4")
     assert process.stdout.readline().startswith("model")  # as `head -1` does
     process.stdout.close()
     process.stderr.close()

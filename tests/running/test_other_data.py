@@ -59,8 +59,8 @@ def begun(launch_main, tmp_path_factory):
     folder = tmp_path_factory.mktemp("begun")
     write(folder / "set.npz")
     arguments = [*soak.settings(folder / "set.npz"), f"--workdir={folder / 'run'}"]
-    assert launch_main(*arguments, "--config.num_epochs=1") == 0
-    return folder, [*arguments, "--config.num_epochs=2"]
+    assert launch_main(*arguments, "--config.duration=1") == 0
+    return folder, [*arguments, "--config.duration=2"]
 
 
 def times(folder):
@@ -140,7 +140,7 @@ def sweep(tmp_path):
     write(tmp_path / "set.npz")
     return [
         *soak.settings(tmp_path / "set.npz"),
-        *("--config.num_epochs=1", f"--workdir={tmp_path / 'sweep'}"),
+        *("--config.duration=1", f"--workdir={tmp_path / 'sweep'}"),
         *("--sweep.strategy=random", "--sweep.optimizer.learning_rate=uniform(0, 0.1)"),
     ]
 

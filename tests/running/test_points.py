@@ -58,8 +58,8 @@ def config(source, **changes):
 
 def test_points_of_an_epoch_add_up_to_it(recorder, tiny_npz, tmp_path):
     folder = RunFolder(tmp_path / "run")
-    warm = {"schedule.warmup_epochs": 2.0, "optimizer.learning_rate": 0.012}
-    solo.train(config(tiny_npz, num_epochs=2, writers_every_steps=2, **warm), folder)
+    warm = {"schedule.warmup": 2.0, "optimizer.learning_rate": 0.012}
+    solo.train(config(tiny_npz, duration=2, writers_every_steps=2, **warm), folder)
     assert [point["step"] for point in recorder.steps] == [2, 4, 6, 8, 10, 12]
     for epoch, record in enumerate(tiny.history(folder.path)):
         points = recorder.steps[3 * epoch : 3 * epoch + 3]
@@ -73,7 +73,7 @@ def test_points_of_an_epoch_add_up_to_it(recorder, tiny_npz, tmp_path):
 
 
 def test_no_points_and_no_weights_unless_they_are_asked_for(recorder, tiny_npz, tmp_path):
-    solo.train(config(tiny_npz, num_epochs=1), RunFolder(tmp_path / "run"))
+    solo.train(config(tiny_npz, duration=1), RunFolder(tmp_path / "run"))
     assert recorder.steps == recorder.weights == []
 
 
@@ -82,8 +82,8 @@ def test_weights_are_those_after_each_epoch_and_the_next_process_goes_on(
 ):
     folder = RunFolder(tmp_path / "run")
     asked = {"writers_histograms": True, "writers_every_steps": 4}
-    solo.train(config(tiny_npz, num_epochs=1, **asked), folder)
-    solo.train(config(tiny_npz, num_epochs=2, **asked), folder)
+    solo.train(config(tiny_npz, duration=1, **asked), folder)
+    solo.train(config(tiny_npz, duration=2, **asked), folder)
     assert recorder.first_steps == [1, 7]
     assert [point["step"] for point in recorder.steps] == [4, 8, 12]
     assert [epoch for epoch, _ in recorder.weights] == [1, 2]

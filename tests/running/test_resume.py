@@ -99,7 +99,7 @@ def test_a_run_in_pieces_is_the_run_in_one_go(noise, tmp_path, model, devices):
     straight, pieces = tmp_path / "straight", tmp_path / "pieces"
 
     def train(folder, epochs, program=("launch.py",)):
-        arguments = tiny.settings(noise, model, **CHANGES, num_epochs=epochs)
+        arguments = tiny.settings(noise, model, **CHANGES, duration=epochs)
         cache = tmp_path / f"compiled-{folder.name}"
         return run(program, [*arguments, f"--workdir={folder}"], devices, cache)
 
@@ -115,7 +115,7 @@ def test_a_run_in_pieces_is_the_run_in_one_go(noise, tmp_path, model, devices):
     status, err = train(pieces, 4)
     assert status == 0, err
 
-    config = tiny.config(noise, model, **CHANGES, num_epochs=4)
+    config = tiny.config(noise, model, **CHANGES, duration=4)
     one, other = left_behind(config, straight), left_behind(config, pieces)
     assert not [name for name in one if one[name] != other[name]]
     assert len(one["history"]) == 4 and one["progress"]["step"] == 24
@@ -127,7 +127,7 @@ def test_a_checkpoint_of_two_devices_goes_on_with_one(noise, tmp_path):
     still = {"model.dropout_rate": 0.0, "model.stochastic_depth_rate": 0.0}
 
     def train(name, epochs, devices):
-        changes = {**CHANGES, **still, "num_epochs": epochs}
+        changes = {**CHANGES, **still, "duration": epochs}
         arguments = [*tiny.settings(noise, **changes), f"--workdir={tmp_path / name}"]
         status, err = run(["launch.py"], arguments, devices, tmp_path / "compiled")
         assert status == 0, err

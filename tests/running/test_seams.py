@@ -157,7 +157,29 @@ SEAMS = {
     "muon": (["optimizer.name=muon"], {}),
     "lion": (["optimizer.name=lion", "optimizer.learning_rate=1e-3"], {}),
     "sgd": (["optimizer.name=sgd", "optimizer.nesterov=True"], {}),
-    "cosine": (["schedule.name=cosine", "schedule.final=0.1", "schedule.warmup_epochs=1"], {}),
+    "schedule-free": (
+        ["optimizer.name=schedule_free_adamw", "schedule.warmup=4 steps", "averaging.decay=0.9"],
+        {"averaged_test_accuracy"},
+    ),
+    "schedule-free head": (
+        [
+            *("optimizer.name=schedule_free_adamw", "optimizer.freeze=stem/*"),
+            *("optimizer.head_learning_rate=0.01", "optimizer.clip_norm=1"),
+        ],
+        {},
+    ),
+    "layer decay": (
+        [
+            *("optimizer.layer_decay=0.7", "model.num_blocks=2", "model.scan=True"),
+            *("optimizer.head_learning_rate=0.01", "optimizer.name=muon"),
+        ],
+        {},
+    ),
+    "schedule-free layers": (
+        ["optimizer.name=schedule_free_adamw", "optimizer.layer_decay=0.7", "model.num_blocks=2"],
+        {},
+    ),
+    "cosine": (["schedule.name=cosine", "schedule.final=0.1", "schedule.warmup=1"], {}),
     "linear": (["schedule.name=linear"], {}),
     "clipping": (["optimizer.clip_norm=0.1", "optimizer.decay=matrices"], {}),
     "averaging": (["averaging.decay=0.9"], {"averaged_loss", "averaged_test_accuracy"}),
@@ -197,7 +219,7 @@ QUICK = ("muon",)
 
 def arguments_of(source, changes):
     changed = [f"--config.{change}" for change in changes]
-    return [*soak.settings(source), "--config.num_epochs=3", *changed]
+    return [*soak.settings(source), "--config.duration=3", *changed]
 
 
 def history_of(run):
@@ -216,8 +238,8 @@ def test_a_seam_trains_and_goes_on_to_the_bit(launch_main, tiny_npz, tmp_path, n
     if not any(change.startswith("schedule.name=") for change in changes):
         # It goes on from its checkpoint, by its folder alone.
         workdir = f"--workdir={tmp_path / 'pieces'}"
-        assert launch_main(*arguments, "--config.num_epochs=1", workdir) == 0
-        assert launch_main("--config.num_epochs=3", workdir) == 0
+        assert launch_main(*arguments, "--config.duration=1", workdir) == 0
+        assert launch_main("--config.duration=3", workdir) == 0
         assert history_of(tmp_path / "pieces") == history_of(tmp_path / "straight")
         for weights in sorted((tmp_path / "straight").glob("*.safetensors")):
             other = load_file(tmp_path / "pieces" / weights.name)
@@ -245,15 +267,16 @@ def test_a_writer_of_the_users_own_is_told_of_each_epoch(launch_main, tiny_npz, 
 def test_traced_options_of_every_owner_sweep_as_one_program(launch_main, tiny_npz, tmp_path):
     changes = [
         "schedule.name=cosine", "averaging.decay=0.9", "optimizer.clip_norm=1.0",
-        "optimizer.sharpness_radius=0.05",
+        "optimizer.sharpness_radius=0.05", "optimizer.layer_decay=0.8",
         "mix.mixup.alpha=0.2", "augment.dark.name=my_package:darken", "augment.dark.most=0.1",
     ]  # fmt: skip
     dimensions = {
         "schedule.final": "uniform(0, 0.5)",
-        "schedule.warmup_epochs": "uniform(0, 1)",
+        "schedule.warmup": "uniform(0, 1)",
         "averaging.decay": "uniform(0.5, 0.9)",
         "optimizer.clip_norm": "uniform(0.1, 1)",
         "optimizer.sharpness_radius": "uniform(0.01, 0.1)",
+        "optimizer.layer_decay": "uniform(0.5, 1)",
         "mix.mixup.alpha": "uniform(0.1, 1)",
         "augment.dark.most": "uniform(0, 1)",
     }
@@ -272,7 +295,7 @@ def test_traced_options_of_every_owner_sweep_as_one_program(launch_main, tiny_np
 
 @pytest.mark.slow
 def test_a_strategy_and_a_store_of_the_users_own(launch_main, tiny_npz, tmp_path, capsys):
-    arguments = arguments_of(tiny_npz, ["num_epochs=1"])
+    arguments = arguments_of(tiny_npz, ["duration=1"])
     sweep = [
         "--sweep.optimizer.learning_rate=uniform(0.001, 0.1)", "--sweep.num_trials=3",
         "--sweep.strategy=my_package:Halves", "--sweep.trials_per_program=1",
@@ -340,7 +363,7 @@ def test_weights_and_biases_that_is_not_installed(launch_main, tiny_npz, tmp_pat
 def test_a_schedule_refuses_another_length(launch_main, tiny_npz, tmp_path, capsys):
     arguments = [*arguments_of(tiny_npz, ["schedule.name=cosine"]), f"--workdir={tmp_path}"]
     assert launch_main(*arguments) == 0
-    assert launch_main(f"--workdir={tmp_path}", "--config.num_epochs=4") == 2
+    assert launch_main(f"--workdir={tmp_path}", "--config.duration=4") == 2
     assert "config.schedule.name=cosine depends on it" in capsys.readouterr().err
 
 

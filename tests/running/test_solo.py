@@ -30,7 +30,7 @@ def config(write_npz):
     path = write_npz(noise + 40 * labels[:, None, None, None], labels, training=40)
     return tiny.config(
         path,
-        num_epochs=12,
+        duration=12,
         batch_size=16,
         steps_per_dispatch=2,
         **{

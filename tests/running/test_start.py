@@ -19,13 +19,13 @@ HEAD = {"head/kernel", "head/bias"}
 def first(tiny_npz, tmp_path_factory):
     """The folder of a run whose weights others start from."""
     folder = RunFolder(tmp_path_factory.mktemp("first") / "run")
-    solo.train(tiny.config(tiny_npz, num_epochs=1), folder)
+    solo.train(tiny.config(tiny_npz, duration=1), folder)
     return folder
 
 
 def train(path, source, **changes):
     folder = RunFolder(path)
-    solo.train(tiny.config(source, **{"num_epochs": 1, **changes}), folder)
+    solo.train(tiny.config(source, **{"duration": 1, **changes}), folder)
     return folder
 
 
@@ -74,15 +74,15 @@ def test_a_run_goes_on_from_its_checkpoint_and_not_from_the_weights(
     weights = tmp_path / "weights.safetensors"
     weights.write_bytes(first.best_weights.read_bytes())
     settings = {"init_from": weights, "averaging.decay": decay}
-    whole = train(tmp_path / "whole", tiny_npz, num_epochs=2, **settings)
-    pieces = train(tmp_path / "pieces", tiny_npz, num_epochs=1, **settings)
+    whole = train(tmp_path / "whole", tiny_npz, duration=2, **settings)
+    pieces = train(tmp_path / "pieces", tiny_npz, duration=1, **settings)
     digest = read_description(pieces.best_weights)["initial_weights"]
     assert read_description(first.best_weights).get("initial_weights") is None
     save_file({key: leaf + 1 for key, leaf in arrays(first, "best").items()}, weights)
     with pytest.raises(InputError, match=f"begun with other weights.*{digest[:8]} before"):
-        train(tmp_path / "pieces", tiny_npz, num_epochs=2, **settings)
+        train(tmp_path / "pieces", tiny_npz, duration=2, **settings)
     weights.unlink()  # they are not needed any more
-    train(tmp_path / "pieces", tiny_npz, num_epochs=2, **settings)
+    train(tmp_path / "pieces", tiny_npz, duration=2, **settings)
     assert_equal(arrays(pieces), arrays(whole))
     assert tiny.history(pieces.path) == tiny.history(whole.path)
     with pytest.raises(InputError, match="there is nothing"):
@@ -138,7 +138,7 @@ def test_a_linear_probe_moves_the_head_alone(first, tiny_npz, tmp_path):
         "optimizer.freeze": "!head/*",
         "optimizer.weight_decay": 0.5,
         "optimizer.head_learning_rate": 0.05,
-        "num_epochs": 2,
+        "duration": 2,
     }
     run = train(tmp_path / "run", tiny_npz, **settings)
     found, before = arrays(run), arrays(first, "best")
@@ -146,7 +146,7 @@ def test_a_linear_probe_moves_the_head_alone(first, tiny_npz, tmp_path):
     for name in HEAD:
         assert not np.array_equal(found[name], before[name])
     # And it ends in the same bits where it is taken in two pieces.
-    train(tmp_path / "pieces", tiny_npz, **{**settings, "num_epochs": 1})
+    train(tmp_path / "pieces", tiny_npz, **{**settings, "duration": 1})
     pieces = train(tmp_path / "pieces", tiny_npz, **settings)
     assert_equal(arrays(pieces), found)
 
@@ -157,7 +157,7 @@ def test_trials_that_start_from_other_weights_are_one_program_and_each_is_its_so
     other = train(tmp_path / "other", tiny_npz, seed=1)
     starts = [str(first.path), str(other.path)]
     rates = {"optimizer.learning_rate": 0.01, "optimizer.head_learning_rate": 0.05}
-    settings = {**rates, "num_epochs": 1, "microbatch_size": 4}
+    settings = {**rates, "duration": 1, "microbatch_size": 4}
     arguments = [
         *tiny.settings(tiny_npz, **settings),
         f"--sweep.init_from={starts}",

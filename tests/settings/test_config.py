@@ -13,6 +13,7 @@ from mlpvis_jax.errors import InputError
 from mlpvis_jax.running.choices import completed, declarations
 from mlpvis_jax.settings.config import RunConfig, closed_settings
 from mlpvis_jax.settings.declared import MISSING, shown
+from mlpvis_jax.settings.durations import Duration
 from mlpvis_jax.settings.override import override, override_all
 
 CLOSED = list(closed_settings())
@@ -112,6 +113,24 @@ def test_a_missing_key_is_named(key):
         RunConfig.from_mapping(values)
 
 
+def test_settings_of_an_older_name_are_read_and_written_by_that_of_today():
+    older = mixer.get_config().to_dict()
+    del older["duration"], older["schedule"]["warmup"]
+    older["num_epochs"], older["schedule"]["warmup_epochs"] = 7, 0.5
+    config = RunConfig.from_mapping(older)
+    assert (config.duration, config.schedule.warmup) == ("7 epochs", "0.5 epochs")
+    assert not {"num_epochs", "schedule.warmup_epochs"} & config.flat().keys()
+    # The command line changes them by the names of today alone.
+    override(older, "duration", "9 steps")
+    override(older, "schedule.warmup", "2")
+    config = RunConfig.from_mapping(older)
+    assert (config.duration, config.schedule.warmup) == ("9 steps", "2 epochs")
+    with pytest.raises(InputError, match=r"give --config.schedule.warmup='3 epochs'"):
+        override(older, "schedule.warmup_epochs", "3")
+    with pytest.raises(InputError, match=r"num_epochs is an older name of config.duration; give"):
+        RunConfig.from_mapping({**older, "num_epochs": 7})
+
+
 def test_what_cannot_be_shown_is_refused_all_the_same():
     deep = []
     for _ in range(10_000):
@@ -155,6 +174,8 @@ def test_any_value_is_taken_as_it_is_or_refused_by_name(key, value):
         assert f"config.{key}" in str(error) and shown(value) in str(error)
         return
     result = found(config, key)
+    if isinstance(result, Duration):
+        value = Duration(value)
     assert result == (float(value) if isinstance(result, float) else value)
     assert not isinstance(result, float) or math.isfinite(result)
     assert RunConfig.from_mapping(json.loads(json.dumps(config.to_dict()))) == config

@@ -60,6 +60,20 @@ def test_a_terminal_gets_a_bar_besides(monkeypatch):
     assert "epoch 2/4" in text
 
 
+def test_the_last_epoch_may_be_a_part():
+    stream, clock = io.StringIO(), Clock()
+    with terminal.Progress(METRICS, 1.5, 100, stream=stream, clock=clock) as progress:
+        whole, part = history(2)
+        clock.seconds += 60
+        progress.advance(100)
+        progress.epoch_done(whole)
+        clock.seconds += 30
+        progress.epoch_done(part)
+    first, second = stream.getvalue().splitlines()
+    assert first.startswith("epoch 1/2: ") and first.endswith("| 00:30 left")
+    assert second.startswith("epoch 2/2: ") and second.endswith("| 00:00 left")
+
+
 def test_the_cursor_comes_back_after_an_error(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     stream = Terminal()

@@ -74,7 +74,7 @@ def test_someone_goes_on_and_no_one_culled_is_better_than_one_kept(values, facto
 def settings(write_npz):
     random = np.random.default_rng(1)
     images, labels = random.integers(0, 256, (90, 8, 8, 3)), random.integers(0, 3, 90)
-    return [*soak.settings(write_npz(images, labels, training=80)), "--config.num_epochs=5"]
+    return [*soak.settings(write_npz(images, labels, training=80)), "--config.duration=5"]
 
 
 @pytest.fixture(scope="module")

@@ -269,7 +269,7 @@ def test_another_programs_study_is_refused(worker, url):
 def command_of(tiny_npz, folder, url):
     return [
         *soak.settings(tiny_npz),
-        "--config.num_epochs=2",
+        "--config.duration=2",
         f"--sweep.{RATE}=[0.001, 0.002, 0.003, 0.004, 0.005]",
         "--sweep.trials_per_program=1",
         f"--workdir={folder}",

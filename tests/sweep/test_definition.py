@@ -24,8 +24,9 @@ TRACED = {
     "optimizer.weight_decay",
     "optimizer.clip_norm",
     "optimizer.head_learning_rate",
+    "optimizer.layer_decay",
     "optimizer.sharpness_radius",
-    "schedule.warmup_epochs",
+    "schedule.warmup",
     "schedule.final",
     "averaging.decay",
     "loss.label_smoothing",
@@ -36,7 +37,7 @@ TRACED = {
     "mix.mixup.alpha",
 }
 RULES = {
-    "num_epochs",
+    "duration",
     "reduce_on_plateau.factor",
     "reduce_on_plateau.patience",
     "reduce_on_plateau.min_delta",
@@ -51,6 +52,7 @@ NAMED = {
     "optimizer.sharpness_radius": 0.05,
     "averaging.decay": 0.5,
     "optimizer.head_learning_rate": 0.01,
+    "optimizer.layer_decay": 0.8,
 }
 
 
@@ -148,10 +150,10 @@ def are_of_one_shape(config, key, now, other):
 def test_every_number_that_the_step_is_given_may_differ_between_trials(tmp_path):
     config = config_of(base_of(NAMED), {})
     plan = Plan.of([config], Task.read(config, tmp_path / "run"))
-    leaves, _ = jax.tree_util.tree_flatten_with_path(plan.numbers(config, 41))
+    leaves, _ = jax.tree_util.tree_flatten_with_path(plan.numbers(config))
     given = {jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves}
-    steps = {"schedule.warmup_steps", "schedule.total_steps"}  # of warmup_epochs and num_epochs
-    assert given - steps == TRACED - {"schedule.warmup_epochs"} and steps < given
+    steps = {"schedule.warmup_steps", "schedule.total_steps"}  # of warmup and duration
+    assert given - steps == TRACED - {"schedule.warmup"} and steps < given
 
 
 def test_a_sweep_goes_on_as_itself_or_with_more_trials():
@@ -166,7 +168,7 @@ def test_a_sweep_goes_on_as_itself_or_with_more_trials():
         (sweep_of({**written, "num_trials": 4, "suggestion_seed": 1}), "sweep.suggestion_seed"),
         (sweep_of({**written, "num_trials": 4, RATE: "uniform(0.1, 0.3)"}), f"sweep.{RATE}"),
         (sweep_of({**written, "num_trials": 4, BLOCKS: [1]}), f"sweep.{BLOCKS}"),
-        (sweep_of({**written, "num_trials": 4}, num_epochs=9), "config.num_epochs"),
+        (sweep_of({**written, "num_trials": 4}, duration=9), "config.duration"),
         (sweep_of({**written, "num_trials": 4}, batch_size=16), "config.batch_size"),
     ):
         with pytest.raises(InputError) as caught:

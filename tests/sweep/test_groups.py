@@ -32,7 +32,7 @@ def arguments_of(written):
 def test_a_trial_that_diverges_touches_no_other(
     launch_main, settings, tmp_path, side_by_side, capsys
 ):
-    written = {RATE: [0.01, 1e30], "model.dropout_rate": [0.0, 0.2], "num_epochs": [2]}
+    written = {RATE: [0.01, 1e30], "model.dropout_rate": [0.0, 0.2], "duration": [2]}
     written["side_by_side"] = side_by_side
     assert launch_main(*settings, *arguments_of(written), f"--workdir={tmp_path / 'sweep'}") == 0
     assert "diverged at" in capsys.readouterr().out
@@ -46,7 +46,7 @@ def test_a_trial_that_diverges_touches_no_other(
     for number, rate in ((0, 0.0), (1, 0.2)):
         changes = ["--config.optimizer.learning_rate=0.01", f"--config.model.dropout_rate={rate}"]
         run = tmp_path / str(number)
-        assert launch_main(*settings, *changes, "--config.num_epochs=2", f"--workdir={run}") == 0
+        assert launch_main(*settings, *changes, "--config.duration=2", f"--workdir={run}") == 0
         losses = [
             [json.loads(line)["validation_loss"] for line in path.read_text().splitlines()]
             for path in (run / "metrics.jsonl", folder.run_folder(number).metrics)
@@ -56,7 +56,7 @@ def test_a_trial_that_diverges_touches_no_other(
 
 @pytest.mark.slow
 def test_every_trial_diverges(launch_main, settings, tmp_path, capsys):
-    written = {RATE: [1e30, 1e31], "num_epochs": [2]}
+    written = {RATE: [1e30, 1e31], "duration": [2]}
     assert launch_main(*settings, *arguments_of(written), f"--workdir={tmp_path}/sweep") == 0
     assert "Every trial diverged" in capsys.readouterr().out
     assert not (tmp_path / "sweep/best.json").exists()
@@ -92,7 +92,7 @@ def test_a_group_is_compiled_once_however_many_trials(
     # The first sweep also compiles what is the same in every process, such as random keys.
     for trials in (3, 2, 9):
         rates = [0.001 * number for number in range(1, trials + 1)]
-        written = {RATE: rates, "trials_per_program": 16, "num_epochs": [1]}
+        written = {RATE: rates, "trials_per_program": 16, "duration": [1]}
         del compilations[:], functions[:]
         arguments = [*settings, *arguments_of(written), f"--workdir={tmp_path / str(trials)}"]
         assert launch_main(*arguments) == 0
@@ -112,7 +112,7 @@ def test_groups_of_one_shape_share_the_programs(launch_main, settings, tmp_path,
 
     monkeypatch.setattr(Programs, "__init__", note)
     written = {
-        **{"model.num_blocks": [1, 2], RATE: [0.001, 0.002, 0.003], "num_epochs": [1]},
+        **{"model.num_blocks": [1, 2], RATE: [0.001, 0.002, 0.003], "duration": [1]},
         "trials_per_program": 2,
     }
     arguments = [*settings, *arguments_of(written), f"--workdir={tmp_path / 'sweep'}"]

@@ -32,7 +32,7 @@ EVERY_NUMBER = {
     RATE: "log_uniform(0.003, 0.1)",
     "optimizer.weight_decay": "uniform(0, 0.1)",
     "optimizer.clip_norm": "uniform(0.5, 2)",
-    "schedule.warmup_epochs": "uniform(0, 1)",
+    "schedule.warmup": "uniform(0, 1)",
     "averaging.decay": "uniform(0.5, 0.9)",
     "loss.label_smoothing": "uniform(0, 0.3)",
     "model.dropout_rate": [0.1, 0.3],
@@ -43,7 +43,7 @@ EVERY_NUMBER = {
     "reduce_on_plateau.patience": "integers(1, 3)",
     "reduce_on_plateau.min_delta": "uniform(0, 0.1)",
     "early_stopping.patience": "integers(1, 4)",
-    "num_epochs": [3, 5, 6],
+    "duration": [3, 5, 6],
     "seed": [0, 7],
 }
 NUM_TRIALS = 4
@@ -115,9 +115,9 @@ def test_all_numbers_that_may_differ_do(base, every_number, solo):
     declared = declarations(trial.config).items()
     free = {key for key, one in declared if one.role in (Role.TRACED, Role.RULE)}
     # The rate of the head, and weights to start from, have a sweep of their own: test_start.py. And
-    # so has sharpness, to rounding, in test_seams.py: XLA fuses its second gradients otherwise.
+    # so have sharpness and the decay by layer, to rounding, in test_seams.py.
     elsewhere = {"optimizer.head_learning_rate", "init_from", "init_from_resolution"}
-    elsewhere |= {"optimizer.sharpness_radius"}
+    elsewhere |= {"optimizer.sharpness_radius", "optimizer.layer_decay"}
     assert EVERY_NUMBER.keys() == free - elsewhere
     for key in EVERY_NUMBER:
         points = [sweep.point(index) for index in range(sweep.num_points)]

@@ -28,7 +28,7 @@ def start(tiny_npz):
     def begin(folder, *more):
         arguments = [
             *soak.settings(tiny_npz),
-            "--config.num_epochs=5",
+            "--config.duration=5",
             "--sweep.optimizer.learning_rate=[0.001, 0.0001, 0.003, 0.0003, 0.01, 0.00003]",
             *("--sweep.trials_per_program=2", "--sweep.cull_epochs=2"),
         ]

@@ -22,7 +22,7 @@ def settings(tiny_npz):
     rates = [0.01, 0.02, 0.03]
     return [
         *soak.settings(tiny_npz),
-        *("--config.num_epochs=2", f"--sweep.{RATE}={rates}", "--sweep.trials_per_program=2"),
+        *("--config.duration=2", f"--sweep.{RATE}={rates}", "--sweep.trials_per_program=2"),
     ]
 
 

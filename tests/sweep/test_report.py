@@ -73,9 +73,9 @@ def trial_of(sweep, number):
 
 def test_the_live_table():
     written = {RATE: [0.1, 0.2, 0.3, 0.4], "cull_epochs": "1"}
-    sweep = Sweep.read({**mixer.get_config().to_dict(), "num_epochs": 2}, written)
+    sweep = Sweep.read({**mixer.get_config().to_dict(), "duration": 2}, written)
     seconds, stream = [0.0], io.StringIO()
-    live = live_table.LiveTable(sweep, [], 100, stream, clock=lambda: seconds[0])
+    live = live_table.LiveTable(sweep, [], 100, 2, stream, clock=lambda: seconds[0])
     trials = [trial_of(sweep, number) for number in range(2)]
     with live:
         live.group_begins(trials)
@@ -116,7 +116,7 @@ def sweep(launch_main, tiny_npz, tmp_path_factory):
     path = tmp_path_factory.mktemp("sweep") / "sweep"
     arguments = [
         *soak.settings(tiny_npz),
-        "--config.num_epochs=3",
+        "--config.duration=3",
         f"--sweep.{RATE}=[0.003, 1e-5, 1e30]",
         "--sweep.model.dropout_rate=[0.1, 0.2]",
         "--sweep.seed=seeds(2)",
@@ -328,7 +328,7 @@ def test_a_finished_sweep_only_reports(sweep, launch_main, capsys):
 def test_more_trials_go_on_from_the_old_ones(sweep, launch_main, tiny_npz, tmp_path):
     arguments = [
         *soak.settings(tiny_npz),
-        *("--config.num_epochs=1", f"--sweep.{RATE}=uniform(0.001, 0.01)"),
+        *("--config.duration=1", f"--sweep.{RATE}=uniform(0.001, 0.01)"),
         *("--sweep.strategy=random", f"--workdir={tmp_path / 'sweep'}"),
     ]
     assert launch_main(*arguments, "--sweep.num_trials=2") == 0
@@ -344,7 +344,7 @@ def test_tpe_learns_from_what_was_trained(launch_main, tiny_npz, tmp_path):
     pytest.importorskip("optuna")
     arguments = [
         *soak.settings(tiny_npz),
-        *("--config.num_epochs=1", f"--sweep.{RATE}=log_uniform(1e-5, 1e-1)"),
+        *("--config.duration=1", f"--sweep.{RATE}=log_uniform(1e-5, 1e-1)"),
         *("--sweep.model.dropout_rate=[0.1, 0.2]", "--sweep.strategy=tpe"),
         *("--sweep.num_trials=6", "--sweep.trials_per_program=2"),
     ]

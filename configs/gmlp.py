@@ -19,6 +19,10 @@ python launch.py --config=configs/gmlp.py:digits
 
 python launch.py --config=configs/gmlp.py:fast
     Five epochs of Muon, with the Mixer's settings. Not yet measured.
+
+python launch.py --config=configs/gmlp.py:finetune
+    Fine-tunes the published gMLP-S/16 of ImageNet-1k, as the Mixer paper fine-tunes. Not yet
+    trained here.
 """
 
 from ml_collections import ConfigDict
@@ -27,4 +31,7 @@ from configs import recipe
 
 
 def get_config(variant: str = "") -> ConfigDict:
+    if variant == "finetune":
+        config = recipe.keras_example("gmlp_keras", learning_rate=0.03)
+        return recipe.finetune(config, "gmlp_s16", "gmlp_s16_imagenet1k")
     return recipe.variant(recipe.keras_example("gmlp_keras", learning_rate=0.003), variant)

@@ -136,11 +136,32 @@ def test_settings_that_are_handed_on_whole_have_a_taker():
     assert of_checkpoint <= set(inspect.signature(Checkpoints).parameters)
 
 
-def test_the_fine_tuning_recipe_is_the_papers():
-    config = completed(RunConfig.from_mapping(read("mixer", "finetune").to_dict()))
+@pytest.mark.parametrize("name", ["mixer", "gmlp"])
+def test_the_fine_tuning_recipe_is_the_papers(name):
+    config = completed(RunConfig.from_mapping(read(name, "finetune").to_dict()))
     assert config.init_from in PRETRAINED
     assert PRETRAINED[config.init_from].model == config.model.name
     assert config.schedule.warmup == "500 steps"
     found = config.optimizer
     assert (found.name, found.learning_rate, found.options["momentum"]) == ("sgd", 0.03, 0.9)
     assert (found.clip_norm, config.data.normalization) == (1.0, "half_range")
+
+
+@pytest.mark.parametrize("name", ["mixer_s16", "mixer_b16", "gmlp_s16"])
+def test_the_recipes_of_imagenet_are_the_papers(name):
+    config = completed(RunConfig.from_mapping(read(f"imagenet.{name}").to_dict()))
+    assert config.model.name == name and config.model.image_size == 224
+    assert (config.duration, config.schedule.warmup) == ("300 epochs", "10000 steps")
+    assert (config.batch_size, config.optimizer.learning_rate) == (4096, 0.001)
+    found, smoothing = config.optimizer, config.loss.options["label_smoothing"]
+    said = {  # Tolstikhin et al., 2021: 1e-4 of the weights a step; Liu et al., 2021
+        "mixer": ("linear", 1e-4, 0.1, 0.0, {"mixup"}),
+        "gmlp": ("cosine", 5e-5, 0.05, 0.1, {"mixup_or_cutmix"}),
+    }
+    assert (
+        config.schedule.name,
+        pytest.approx(found.weight_decay * found.learning_rate),
+        config.model.options["stochastic_depth_rate"],
+        smoothing,
+        set(config.mix),
+    ) == said[name.partition("_")[0]]

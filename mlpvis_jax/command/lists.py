@@ -90,9 +90,10 @@ def settings() -> Listing:
 def variants() -> Listing:
     """Lists the recipes with their variants."""
     rows = []
-    for path in recipe_files("configs"):
-        for variant, meaning in _variants_of(path).items():
-            name = f"{path.stem}{variant}"
+    for path in [*recipe_files("configs"), *recipe_files("configs/imagenet")]:
+        recipe = f"imagenet/{path.stem}" if path.parent.name == "imagenet" else path.stem
+        for variant, meaning in _variants_of(path, recipe).items():
+            name = f"{recipe}{variant}"
             config, _ = read_config(f"{path}{variant}")
             model, data = config["model"]["name"], config["data"]["source"]
             rows.append([name, model, data, config["duration"], meaning])
@@ -168,12 +169,12 @@ def print_list(topic: str) -> None:
     console.print(f"\n{note}", markup=False)
 
 
-def _variants_of(path: Path) -> dict[str, str]:
+def _variants_of(path: Path, recipe: str) -> dict[str, str]:
     """What a recipe's docstring says of its variants, by ":NAME": the sentence below each command.
 
     A recipe that names no command there has the variant "" alone.
     """
-    command = rf"--config=configs/{path.stem}\.py(:\w+)?[^\n]*\n\s+([^.:\n]+)"
+    command = rf"--config=configs/{recipe}\.py(:\w+)?[^\n]*\n\s+([^.:\n]+)"
     found: dict[str, str] = dict(re.findall(command, _docstring(path)))
     return found or {"": _first_line(path)}
 

@@ -49,7 +49,7 @@ def test_models_have_their_published_sizes(run, monkeypatch):
 
 def test_variants_and_sweeps_are_those_of_configs(run):
     names = re.findall(r"^(\S+) ", run("--list=variants"), re.MULTILINE)
-    assert {"mixer", "mixer:paper", "fnet:digits", "gmlp"} <= set(names)
+    assert {"mixer", "mixer:paper", "fnet:digits", "gmlp", "imagenet/gmlp_s16"} <= set(names)
     assert {"lr_wd", "lr_wd_dropout"} <= set(
         re.findall(r"^(\S+) ", run("--list=sweeps"), re.MULTILINE)
     )

@@ -30,7 +30,7 @@ class Mean(nn.Module):
 def get_config(variant=""):
     config = mixer.get_config()
     config.data.source = "npz:{source}"
-    config.batch_size, config.duration, config.model.image_size = 18, 5, 8
+    config.batch_size, config.duration, config.model.image_size = 18, "5 epochs", 8
     sizes = dict(patch_size=4, num_blocks=1, width=8)
     if variant == "block":
         config.model.name = "mean"

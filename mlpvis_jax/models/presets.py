@@ -16,6 +16,7 @@ from mlpvis_jax.models.classifier import Classifier
 from mlpvis_jax.models.fnet import FNetBlock
 from mlpvis_jax.models.gmlp import GMlpBlock
 from mlpvis_jax.models.mixer import MixerBlock
+from mlpvis_jax.models.vit import VitBlock
 from mlpvis_jax.settings.choice import find
 from mlpvis_jax.settings.declared import MISSING, Setting, settings_of
 
@@ -65,6 +66,21 @@ def _gmlp(patch: int, blocks: int, width: int, hidden: int, **rest: Any) -> Row:
     }
 
 
+def _vit(patch: int, blocks: int, width: int, hidden: int, heads: int, **rest: Any) -> Row:
+    return {
+        "block": VitBlock,
+        "patch_size": patch,
+        "num_blocks": blocks,
+        "width": width,
+        "hidden_dim": hidden,
+        "num_heads": heads,
+        "position_init": _NORMAL,
+        "kernel_init": _NORMAL,
+        "head_kernel_init": _NORMAL,
+        **rest,
+    }
+
+
 # What the Keras example does with all three: its library's defaults.
 _KERAS: Row = {
     "dropout_rate": 0.2,
@@ -90,6 +106,7 @@ PRESETS: Mapping[str, Row] = {
     "mixer_paper": _mixer(8, 4, 256, 64, 64, **_PAPER),
     "fnet_paper": _fnet(8, 4, 256, 256, **_PAPER),
     "gmlp_paper": _gmlp(8, 4, 256, 512, **_PAPER),
+    "vit_paper": _vit(8, 4, 256, 256, 4, **_PAPER),  # fnet_paper's shape; heads of 64 channels
     # Tolstikhin et al., 2021, table 1: 224 px images.
     "mixer_s32": _mixer(32, 8, 512, 256, 2048),
     "mixer_s16": _mixer(16, 8, 512, 256, 2048),
@@ -108,6 +125,11 @@ PRESETS: Mapping[str, Row] = {
     "fnet_ti16": _fnet(16, 12, 192, 768, dropout_rate=0.1),
     "fnet_s16": _fnet(16, 12, 384, 1536, dropout_rate=0.1),
     "fnet_b16": _fnet(16, 12, 768, 3072, dropout_rate=0.1),
+    # The control with attention: B as in Dosovitskiy et al., 2021, table 1, S and Ti as in Touvron
+    # et al., 2021 (DeiT), table 1, but for the class token: the mean over tokens is classified.
+    "vit_ti16": _vit(16, 12, 192, 768, 3),
+    "vit_s16": _vit(16, 12, 384, 1536, 6),
+    "vit_b16": _vit(16, 12, 768, 3072, 12),
 }
 
 _PUBLISHED = {name: dict(row) for name, row in PRESETS.items()}

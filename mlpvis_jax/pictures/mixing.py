@@ -6,6 +6,7 @@ MixerBlock   W2 W1, up to a factor the derivative of W2 gelu(W1 x) where W1 x is
 GMlpBlock    W of the spatial gating unit
 FNetBlock    exp(-2 pi i j k / n), fixed, the discrete Fourier transform over n tokens
 
+Those of self-attention are other ones for every image, and so are no picture of what was learned.
 The skip connection around the mixing, and the LayerNorm before it, are no part of these.
 """
 
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlpvis_jax.errors import InputError
-from mlpvis_jax.models import Classifier, FNetBlock, GMlpBlock, MixerBlock
+from mlpvis_jax.models import Classifier, FNetBlock, GMlpBlock, MixerBlock, VitBlock
 
 Grid = tuple[int, int]  # rows and columns of tokens, which run over it row by row
 
@@ -88,9 +89,15 @@ def token_kernels(model: Classifier, params: Mapping[str, Any], grid: Grid) -> d
       The kernels of each block by the block's name, in the order of the blocks.
 
     Raises:
-      InputError: the block is not one of READERS; or its weights are for another number of tokens.
+      InputError: the block is not one of READERS, or is one of self-attention; or its weights are
+        for another number of tokens.
     """
     readers = [reader for kind, reader in READERS.items() if issubclass(model.block, kind)]
+    if issubclass(model.block, VitBlock):
+        raise InputError(
+            f"{model.block.__name__} computes its weights across tokens from each image, by "
+            "self-attention, so that there is no picture of what they have become."
+        )
     if not readers:
         known = ", ".join(kind.__name__ for kind in READERS)
         raise InputError(

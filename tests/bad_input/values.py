@@ -3,6 +3,7 @@
 from tests.bad_input.table import bad, bare
 
 GMLP = "--config=configs/gmlp.py"
+VIT = "--config.model.name=vit_paper"
 BILLION = 10**9
 VAST = 10**20
 ROWS = [
@@ -135,6 +136,9 @@ ROWS = [
     bad("--config.model.dropout_rate=-0.5", "config.model.dropout_rate must be", "-0.5"),
     bad("--config.model.gate_epsilon=1e-5", "Model 'mixer_keras' has no setting 'gate_epsilon'"),
     bare(f"{GMLP} --config.model.gate_epsilon=-1", "model.gate_epsilon must be at least 0, not -1"),
+    bad(f"{VIT} --config.model.num_heads=0", "config.model.num_heads must be at least 1 and at "),
+    bad(f"{VIT} --config.model.num_heads=3", "num_heads 3 does not divide 64 channels"),
+    bad("--config.model.num_heads=4", "Model 'mixer_keras' has no setting 'num_heads'"),
     bad("--config.model.stochastic_depth_rate=1", "stochastic_depth_rate must be", "below 1"),
     bad("--config.model.dtype=float16", "must be one of float32, bfloat16, not 'float16'"),
     bad("--config.model.dtype=", "config.model.dtype must be one of float32, bfloat16, not ''"),

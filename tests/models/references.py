@@ -1,4 +1,4 @@
-"""The three blocks in NumPy, float64, written from their equations and not from the modules."""
+"""The blocks in NumPy, float64, written from their equations and not from the modules."""
 
 import math
 
@@ -52,3 +52,23 @@ def gmlp_block(x, weights, *, normalized_skip, approximate, epsilon=1e-6, gate_e
     gate = np.einsum("btc,ts->bsc", z2, gating["Dense_0"]["kernel"])
     gate = gate + gating["Dense_0"]["bias"][None, :, None]
     return (normalized if normalized_skip else x) + dense(z1 * gate, weights["Dense_1"])
+
+
+def self_attention(x, weights, heads):
+    """Vaswani et al., 2017, section 3.2, one head after another; columns: queries, keys, values."""
+    joint = dense(x, weights["query_key_value"])
+    of_heads = [np.split(part, heads, axis=-1) for part in np.split(joint, 3, axis=-1)]
+    read = []
+    for query, key, value in zip(*of_heads, strict=True):
+        logits = query @ key.transpose(0, 2, 1) / math.sqrt(query.shape[-1])
+        weight = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        read.append(weight / weight.sum(axis=-1, keepdims=True) @ value)
+    return dense(np.concatenate(read, axis=-1), weights["projection"])
+
+
+def vit_block(x, weights, *, heads, approximate, epsilon=1e-6):
+    """Dosovitskiy et al., 2021, equations 2 and 3."""
+    normalized = layer_norm(x, weights["LayerNorm_0"], epsilon)
+    u = x + self_attention(normalized, weights["self_attention"], heads)
+    normalized = layer_norm(u, weights["LayerNorm_1"], epsilon)
+    return u + mlp(normalized, weights["channel_mixing"], approximate)

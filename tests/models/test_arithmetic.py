@@ -24,7 +24,9 @@ def test_parameters_are_those_that_flax_tabulates(name, size, changes):
     assert arithmetic.cost_of(model, size).parameters == int(total.replace(",", ""))
 
 
-@pytest.mark.parametrize("name", ["mixer_keras", "fnet_keras", "gmlp_keras", "gmlp_ti16"])
+@pytest.mark.parametrize(
+    "name", ["mixer_keras", "fnet_keras", "gmlp_keras", "gmlp_ti16", "vit_paper", "vit_ti16"]
+)
 def test_operations_are_those_of_the_count_by_hand(name):
     """Also of 30 blocks, of which three are traced."""
     size = 224 if name.endswith("16") else 64

@@ -10,7 +10,13 @@ from mlpvis_jax.errors import InputError
 from mlpvis_jax.models import create_model
 from mlpvis_jax.models.layers import LayerNorm
 
-BLOCKS = {"mixer_paper": "MixerBlock", "fnet_paper": "FNetBlock", "gmlp_paper": "GMlpBlock"}
+BLOCKS = {
+    "mixer_paper": "MixerBlock",
+    "fnet_paper": "FNetBlock",
+    "gmlp_paper": "GMlpBlock",
+    "vit_paper": "VitBlock",
+}
+WITH_TABLE = {"fnet_paper", "vit_paper"}
 
 
 @pytest.mark.parametrize("name", BLOCKS)
@@ -21,7 +27,7 @@ def test_names_and_values(name):
     variables = model.init(jax.random.key(1), images)
     found = model.apply(variables, images, method="features")
     blocks = [f"{BLOCKS[name]}_{index}" for index in range(3)]
-    table = ["position_table"] if name == "fnet_paper" else []
+    table = ["position_table"] if name in WITH_TABLE else []
     norm = [] if name == "fnet_paper" else ["pre_head_layer_norm"]
     assert list(found) == ["stem", *table, *blocks, *norm, "pooled", "head"] == model.layer_names
     scanned = model.clone(scan=True).apply(variables, images, method="features")

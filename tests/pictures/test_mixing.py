@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.run_folder import RunFolder
-from mlpvis_jax.models import Classifier, FNetBlock, GMlpBlock, MixerBlock
+from mlpvis_jax.models import Classifier, FNetBlock, GMlpBlock, MixerBlock, VitBlock
 from mlpvis_jax.models.fnet import fourier_mixing
 from mlpvis_jax.pictures import (
     Kernels,
@@ -104,6 +104,10 @@ def test_other_blocks_and_other_grids_are_refused():
 
     with pytest.raises(InputError, match="Own has its weights across tokens is not known"):
         token_kernels(classifier(Own), {}, GRID)
+    with pytest.raises(
+        InputError, match="VitBlock computes its weights across tokens from each im"
+    ):
+        token_kernels(classifier(VitBlock, hidden_dim=8, num_heads=1), {}, GRID)
     mixer = classifier(MixerBlock, **MIXER)
     params = parameters(mixer, jnp.zeros((1, 8, 12, 3)))
     with pytest.raises(InputError, match="MixerBlock_0 are for 24 tokens, not for a grid of 2 x 6"):

@@ -8,6 +8,7 @@ from flax import traverse_util
 
 from mlpvis_jax.models import create_model
 from mlpvis_jax.models.layers import Dense, Mlp
+from mlpvis_jax.weights.matching import match
 from mlpvis_jax.weights.transfer import block_diagonal, grid_maps, interpolate, token_axes
 
 WIDTH, BATCH = 3, 2
@@ -138,6 +139,22 @@ def test_axes_of_tokens_are_found_where_other_axes_are_as_long():
     }
     fnet = create_model("fnet_paper", 2, **SMALL, hidden_dim=16)
     assert token_axes(shapes_of(fnet, 16), shapes_of(fnet, 24)) == {"position_table/embedding": [0]}
+    vit = create_model("vit_paper", 2, **SMALL, hidden_dim=16)
+    assert token_axes(shapes_of(vit, 16), shapes_of(vit, 24)) == {"position_table/embedding": [0]}
+
+
+def test_a_vision_transformer_starts_at_another_image_size():
+    """Its table is interpolated, and all else, which has no axis of tokens, stays bit for bit."""
+    model = create_model("vit_paper", 2, patch_size=4, width=8, num_blocks=2, hidden_dim=6)
+    variables = model.init(jax.random.key(0), jnp.zeros((1, 12, 12, 3)))
+    stored = traverse_util.flatten_dict(jax.device_get(variables["params"]), sep="/")
+    matched = match(stored, model, (20, 20, 3), keeps_head=True)
+    assert (matched.grid, matched.carried) == ((3, 5), ("position_table/embedding",))
+    table = matched.params.pop("position_table/embedding").reshape(5, 5, 8)
+    old = stored["position_table/embedding"].reshape(3, 3, 8)
+    np.testing.assert_allclose(table, jax.image.resize(old, (5, 5, 8), "bilinear"), atol=1e-6)
+    for name, array in matched.params.items():
+        np.testing.assert_array_equal(array, stored[name])
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ compute it for short sequences.
 import dataclasses
 from typing import Any
 
-from mlpvis_jax.models import Classifier, FNetBlock, GMlpBlock, MixerBlock, VitBlock
+from mlpvis_jax.models import Classifier, FNetBlock, GMlpBlock, MixerBlock, ResMlpBlock, VitBlock
 from mlpvis_jax.models.arithmetic import product_flop
 
 
@@ -48,7 +48,10 @@ def forward_flop(model: Classifier, image_size: int, image_channels: int = 3) ->
     """Counts the products of a classifier for square images of `image_size` pixels a side."""
     tokens = (image_size // model.patch_size) ** 2
     pixels = model.patch_size**2 * image_channels
-    counts = {MixerBlock: _mixer, FNetBlock: _fnet, GMlpBlock: _gmlp, VitBlock: _vit}
+    counts = {
+        **{MixerBlock: _mixer, FNetBlock: _fnet, GMlpBlock: _gmlp},
+        **{ResMlpBlock: _resmlp, VitBlock: _vit},
+    }
     count_block = counts[model.block]
     is_fnet = model.block is FNetBlock
     return ForwardFlop(
@@ -76,6 +79,10 @@ def _gmlp(options: Any, tokens: int, width: int) -> int:
     hidden = options["hidden_dim"]
     gate = product_flop(hidden // 2, tokens, tokens)
     return product_flop(tokens, width, hidden) + gate + product_flop(tokens, hidden // 2, width)
+
+
+def _resmlp(options: Any, tokens: int, width: int) -> int:
+    return product_flop(width, tokens, tokens) + _mlp(tokens, width, options["hidden_dim"])
 
 
 def _vit(options: Any, tokens: int, width: int) -> int:

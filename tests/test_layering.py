@@ -60,7 +60,7 @@ ALLOWED = {
 ORDER = {
     "settings": "durations declared choice renamed sections config override",
     "models": (
-        "fields checks layers attention patches shapes scan fnet gmlp mixer vit features "
+        "fields checks layers attention patches shapes scan fnet gmlp mixer resmlp vit features "
         "classifier arithmetic presets __init__"
     ),
     "learning": (

@@ -5,6 +5,7 @@ from mlpvis_jax.models.fnet import FNetBlock
 from mlpvis_jax.models.gmlp import GMlpBlock
 from mlpvis_jax.models.mixer import MixerBlock
 from mlpvis_jax.models.presets import PRESETS, create_model
+from mlpvis_jax.models.resmlp import ResMlpBlock
 from mlpvis_jax.models.vit import VitBlock
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "FNetBlock",
     "GMlpBlock",
     "MixerBlock",
+    "ResMlpBlock",
     "VitBlock",
     "create_model",
 ]

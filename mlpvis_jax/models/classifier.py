@@ -42,7 +42,7 @@ class Classifier(Layered):
       position_init: initialiser of a learned position table, or None for no table.
       kernel_init: of the stem and the blocks. `nn.with_partitioning` names a kernel's two axes; the
         stem's rows are patches, whose name goes to the first axis of its four.
-      final_norm: LayerNorm before the mean over tokens.
+      final_norm: LayerNorm before the mean over tokens, or what `norm` has in its place.
       remat: recompute each block's activations in the backward pass instead of keeping them.
       scan: compile one block and loop over it, instead of all of them. The stored parameters, and
         without dropout the results, are the same; with dropout the masks are other draws. Captured
@@ -59,6 +59,7 @@ class Classifier(Layered):
     stochastic_depth_rate: StochasticDepthRate = 0.0
     position_init: Initializer | None = None
     final_norm: Annotated[bool, Role.SHAPE, "LayerNorm before the mean over tokens."] = True
+    norm: type[nn.Module] = LayerNorm
     dropout_before_head: Annotated[bool, Role.SHAPE, "Dropout after the mean over tokens."] = False
     kernel_init: Initializer = nn.initializers.lecun_normal()
     head_kernel_init: Initializer = nn.initializers.zeros
@@ -101,9 +102,8 @@ class Classifier(Layered):
             tokens = found["position_table"] = table(tokens)
         apply_blocks = self._scan_blocks if is_scanned else self._loop_over_blocks
         tokens = apply_blocks(tokens, train, found)
-        if self.final_norm:
-            norm = LayerNorm(self.epsilon, **dtypes, name="pre_head_layer_norm")
-            tokens = found["pre_head_layer_norm"] = norm(tokens)
+        for name in self.norm_names:  # one, or none
+            tokens = found[name] = self.norm(self.epsilon, **dtypes, name=name)(tokens)
         pooled = found["pooled"] = tokens.mean(axis=1, dtype=jnp.float32)
         dropout = Dropout(self.dropout_rate if self.dropout_before_head else 0.0)
         logits = found["head"] = nn.Dense(

@@ -3,6 +3,8 @@
 import jax
 from flax import linen as nn
 
+from mlpvis_jax.models.layers import LayerNorm
+
 Outputs = dict[str, jax.Array]  # of layers, by name
 
 
@@ -39,13 +41,21 @@ class Layered(nn.Module):
         return [f"{self.block.__name__}_{index}" for index in range(self.num_blocks)]
 
     @property
+    def norm_names(self) -> list[str]:
+        """Lists the name of the norm before the mean over tokens, where there is one.
+
+        It says which it is: pre_head_layer_norm, pre_head_affine.
+        """
+        kind = "layer_norm" if self.norm is LayerNorm else self.norm.__name__.lower()
+        return [f"pre_head_{kind}"] if self.final_norm else []
+
+    @property
     def layer_names(self) -> list[str]:
         """Lists the names of the layers, as `features` has them, from the first layer to the last.
 
         With `scan` they are the same. They are those of the parameters, and "pooled": stem,
         position_table where there is one (the tokens after it was added), the blocks,
-        pre_head_layer_norm where there is one, pooled, head.
+        the norm before the mean over tokens (`norm_names`), pooled, head.
         """
         table = ["position_table"] if self.position_init is not None else []
-        norm = ["pre_head_layer_norm"] if self.final_norm else []
-        return ["stem", *table, *self.block_names, *norm, "pooled", "head"]
+        return ["stem", *table, *self.block_names, *self.norm_names, "pooled", "head"]

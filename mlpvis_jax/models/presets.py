@@ -16,6 +16,7 @@ from mlpvis_jax.models.classifier import Classifier
 from mlpvis_jax.models.fnet import FNetBlock
 from mlpvis_jax.models.gmlp import GMlpBlock
 from mlpvis_jax.models.mixer import MixerBlock
+from mlpvis_jax.models.resmlp import Affine, ResMlpBlock
 from mlpvis_jax.models.vit import VitBlock
 from mlpvis_jax.settings.choice import find
 from mlpvis_jax.settings.declared import MISSING, Setting, settings_of
@@ -81,6 +82,23 @@ def _vit(patch: int, blocks: int, width: int, hidden: int, heads: int, **rest: A
     }
 
 
+def _resmlp(
+    patch: int, blocks: int, width: int, hidden: int, layer_scale: float, **rest: Any
+) -> Row:
+    return {
+        "block": ResMlpBlock,
+        "patch_size": patch,
+        "num_blocks": blocks,
+        "width": width,
+        "hidden_dim": hidden,
+        "layer_scale": layer_scale,
+        "norm": Affine,
+        "kernel_init": _NORMAL,
+        "head_kernel_init": _NORMAL,
+        **rest,
+    }
+
+
 # What the Keras example does with all three: its library's defaults.
 _KERAS: Row = {
     "dropout_rate": 0.2,
@@ -106,6 +124,7 @@ PRESETS: Mapping[str, Row] = {
     "mixer_paper": _mixer(8, 4, 256, 64, 64, **_PAPER),
     "fnet_paper": _fnet(8, 4, 256, 256, **_PAPER),
     "gmlp_paper": _gmlp(8, 4, 256, 512, **_PAPER),
+    "resmlp_paper": _resmlp(8, 4, 256, 256, 0.1, **_PAPER),
     "vit_paper": _vit(8, 4, 256, 256, 4, **_PAPER),  # fnet_paper's shape; heads of 64 channels
     # Tolstikhin et al., 2021, table 1: 224 px images.
     "mixer_s32": _mixer(32, 8, 512, 256, 2048),
@@ -125,6 +144,11 @@ PRESETS: Mapping[str, Row] = {
     "fnet_ti16": _fnet(16, 12, 192, 768, dropout_rate=0.1),
     "fnet_s16": _fnet(16, 12, 384, 1536, dropout_rate=0.1),
     "fnet_b16": _fnet(16, 12, 768, 3072, dropout_rate=0.1),
+    # Touvron et al., 2021, ResMLP-S12, S24, S36 and B24/8: 224 px images.
+    "resmlp_12": _resmlp(16, 12, 384, 1536, 0.1),
+    "resmlp_24": _resmlp(16, 24, 384, 1536, 1e-5),
+    "resmlp_36": _resmlp(16, 36, 384, 1536, 1e-6),
+    "resmlp_big_24": _resmlp(8, 24, 768, 3072, 1e-6),
     # The control with attention: B as in Dosovitskiy et al., 2021, table 1, S and Ti as in Touvron
     # et al., 2021 (DeiT), table 1, but for the class token: the mean over tokens is classified.
     "vit_ti16": _vit(16, 12, 192, 768, 3),

@@ -4,6 +4,7 @@ The mixing of each kind of block has weights from token to token:
 
 MixerBlock   W2 W1, up to a factor the derivative of W2 gelu(W1 x) where W1 x is 0
 GMlpBlock    W of the spatial gating unit
+ResMlpBlock  A, the linear map across tokens
 FNetBlock    exp(-2 pi i j k / n), fixed, the discrete Fourier transform over n tokens
 
 Those of self-attention are other ones for every image, and so are no picture of what was learned.
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlpvis_jax.errors import InputError
-from mlpvis_jax.models import Classifier, FNetBlock, GMlpBlock, MixerBlock, VitBlock
+from mlpvis_jax.models import Classifier, FNetBlock, GMlpBlock, MixerBlock, ResMlpBlock, VitBlock
 
 Grid = tuple[int, int]  # rows and columns of tokens, which run over it row by row
 
@@ -56,6 +57,11 @@ def _of_gmlp(params: Mapping[str, Any], _: int) -> Kernels:
     return Kernels(kernel.T, kernel.T)
 
 
+def _of_resmlp(params: Mapping[str, Any], _: int) -> Kernels:
+    kernel = np.asarray(params["token_mixing"]["kernel"], np.float32)
+    return Kernels(kernel.T, kernel.T)
+
+
 def _of_fnet(_: Mapping[str, Any], tokens: int) -> Kernels:
     # The product of indices is reduced modulo n first, which keeps the angles exact.
     products = np.outer(np.arange(tokens), np.arange(tokens)) % tokens
@@ -67,6 +73,7 @@ def _of_fnet(_: Mapping[str, Any], tokens: int) -> Kernels:
 READERS: dict[type, Callable[[Mapping[str, Any], int], Kernels]] = {
     MixerBlock: _of_mixer,
     GMlpBlock: _of_gmlp,
+    ResMlpBlock: _of_resmlp,
     FNetBlock: _of_fnet,
 }
 

@@ -20,6 +20,7 @@ from mlpvis_jax.weights.naming import Parameter, Shapes
 CONVOLUTION = {"kernel": 4, "bias": 1}
 LINEAR = {"kernel": 2, "bias": 1}
 NORM = {"scale": 1, "bias": 1}
+SCALE = {"scale": 1}
 TABLE = {"embedding": 2}
 
 Kind = Mapping[str, int]
@@ -113,6 +114,26 @@ VIT = Family(
     sizes={**_OF_STEM, "hidden_dim": ("VitBlock_0/channel_mixing/Dense_0/kernel", 1)},
     tokens=("position_table/embedding", 0),
     unstored=("num_heads",),
+)
+
+RESMLP = Family(
+    name="ResMLP",
+    block="ResMlpBlock",
+    presets=("resmlp_12", "resmlp_24", "resmlp_36", "resmlp_big_24"),
+    modules={
+        "stem": CONVOLUTION,
+        "ResMlpBlock_{}/Affine_0": NORM,
+        "ResMlpBlock_{}/token_mixing": LINEAR,
+        "ResMlpBlock_{}/LayerScale_0": SCALE,
+        "ResMlpBlock_{}/Affine_1": NORM,
+        "ResMlpBlock_{}/channel_mixing/Dense_0": LINEAR,
+        "ResMlpBlock_{}/channel_mixing/Dense_1": LINEAR,
+        "ResMlpBlock_{}/LayerScale_1": SCALE,
+        "pre_head_affine": NORM,
+        "head": LINEAR,
+    },
+    sizes={**_OF_STEM, "hidden_dim": ("ResMlpBlock_0/channel_mixing/Dense_0/kernel", 1)},
+    tokens=("ResMlpBlock_0/token_mixing/kernel", 0),
 )
 
 

@@ -68,7 +68,7 @@ FORMATS: dict[str, Format] = {
         write_mixer_npz,
     ),
     "timm": Format(
-        "safetensors of timm's mixer_* and gmlp_* models, and of its vit_* without a class token",
+        "safetensors of timm's mixer_*, gmlp_*, resmlp_*, and vit_* without a class token",
         lambda contents: contents.kind == "safetensors" and bool(_STEMS & contents.names),
         read_timm,
         write_timm,

@@ -1,9 +1,9 @@
 """Weights of timm's models, as safetensors files under the names of PyTorch.
 
-Every model whose name begins with `mixer_` or `gmlp_` has one of these layouts, and its Vision
-Transformers that are made with `class_token=False, global_pool="avg", fc_norm=False`. timm computes
-the exact gelu in all, and epsilon 1e-6 in every LayerNorm but the one before gMLP's spatial
-projection, which has PyTorch's default, 1e-5. A Linear's weight is [outputs, inputs], and a
+Every model whose name begins with `mixer_`, `gmlp_` or `resmlp_` has one of these layouts, and its
+Vision Transformers that are made with `class_token=False, global_pool="avg", fc_norm=False`. timm
+computes the exact gelu in all, and epsilon 1e-6 in every LayerNorm but the one before gMLP's
+spatial projection, which has PyTorch's default, 1e-5. A Linear's weight is [outputs, inputs], and a
 convolution's [outputs, inputs, height, width].
 """
 
@@ -18,7 +18,7 @@ from safetensors.numpy import save
 
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.atomic import replacing
-from mlpvis_jax.weights.architecture import GMLP, MIXER, VIT
+from mlpvis_jax.weights.architecture import GMLP, MIXER, RESMLP, VIT
 from mlpvis_jax.weights.foreign import Layout, from_foreign, to_foreign
 from mlpvis_jax.weights.naming import Arrays, Parameter
 from mlpvis_jax.weights.stored import StoredWeights
@@ -39,6 +39,12 @@ _MODULES = {
     "GMlpBlock_{}/spatial_gating/LayerNorm_0": "blocks.{}.mlp_channels.gate.norm",
     "GMlpBlock_{}/spatial_gating/Dense_0": "blocks.{}.mlp_channels.gate.proj",
     "GMlpBlock_{}/Dense_1": "blocks.{}.mlp_channels.fc2",
+    "ResMlpBlock_{}/Affine_0": "blocks.{}.norm1",
+    "ResMlpBlock_{}/token_mixing": "blocks.{}.linear_tokens",
+    "ResMlpBlock_{}/Affine_1": "blocks.{}.norm2",
+    "ResMlpBlock_{}/channel_mixing/Dense_0": "blocks.{}.mlp_channels.fc1",
+    "ResMlpBlock_{}/channel_mixing/Dense_1": "blocks.{}.mlp_channels.fc2",
+    "pre_head_affine": "norm",
     "VitBlock_{}/LayerNorm_0": "blocks.{}.norm1",
     "VitBlock_{}/self_attention/query_key_value": "blocks.{}.attn.qkv",
     "VitBlock_{}/self_attention/projection": "blocks.{}.attn.proj",
@@ -62,6 +68,17 @@ def _rename_vit(module: str, name: str, axes: int) -> Parameter:
     return row._replace(theirs=row.theirs.replace("stem.", "patch_embed."))
 
 
+def _rename_resmlp(module: str, name: str, axes: int) -> Parameter:
+    kind = module.rpartition("/")[2]
+    if kind.startswith("LayerScale"):
+        number = int(kind.rpartition("_")[2]) + 1
+        return Parameter(f"{module}/{name}", f"blocks.{{}}.ls{number}", (0,))
+    if "affine" in kind.lower():
+        theirs = {"scale": "alpha", "bias": "beta"}[name]
+        return Parameter(f"{module}/{name}", f"{_MODULES[module]}.{theirs}", (0,), ones=2)
+    return _rename(module, name, axes)
+
+
 _MIXER = Layout(FORMAT, MIXER, _rename, {"approximate_gelu": False, "epsilon": 1e-6})
 _GMLP = Layout(
     FORMAT,
@@ -75,7 +92,8 @@ _GMLP = Layout(
     },
 )
 _VIT = Layout(FORMAT, VIT, _rename_vit, {"approximate_gelu": False, "epsilon": 1e-6})
-_LAYOUTS = (_MIXER, _GMLP, _VIT)
+_RESMLP = Layout(FORMAT, RESMLP, _rename_resmlp, {"approximate_gelu": False})
+_LAYOUTS = (_MIXER, _GMLP, _RESMLP, _VIT)
 
 
 def read_timm(path: Path) -> StoredWeights:
@@ -110,7 +128,9 @@ def _layout_of(arrays: Arrays, config: Mapping[str, Any]) -> Layout:
         heads = told.get("num_heads") if isinstance(told, Mapping) else None
         known = {"num_heads": heads} if isinstance(heads, int) and heads > 0 else {}
         return _VIT._replace(computes={**_VIT.computes, **known})
-    return _GMLP if any(".mlp_channels.gate." in name for name in arrays) else _MIXER
+    parts = {".mlp_channels.gate.": _GMLP, ".linear_tokens.": _RESMLP}
+    found = (layout for part, layout in parts.items() if any(part in name for name in arrays))
+    return next(found, _MIXER)
 
 
 def write_timm(path: Path, params: Any, description: Mapping[str, Any]) -> None:

@@ -22,6 +22,8 @@ BLOCK = {
     "fnet_keras": 2 * (64 * 256 * 256 * 2),
     # 64 tokens: 256 -> 512; 256 channels: 64 -> 64; 64 tokens: 256 -> 256
     "gmlp_keras": 2 * (64 * 256 * 512 + 256 * 64 * 64 + 64 * 256 * 256),
+    # 256 channels: 64 -> 64; 64 tokens: 256 -> 256 -> 256
+    "resmlp_paper": 2 * (256 * 64 * 64 + 64 * 256 * 256 * 2),
     # 64 tokens: 256 -> 3 * 256; 64 x 64 weights of 256 channels, twice; 256 -> 256 -> 256 -> 256
     "vit_paper": 2 * (64 * 256 * 768 + 2 * 64 * 64 * 256 + 3 * 64 * 256 * 256),
 }
@@ -45,13 +47,14 @@ def test_a_step_is_about_what_was_estimated(name, gflop, tolerance):
     assert BATCH * flop.training / 1e9 == pytest.approx(gflop, rel=tolerance)
 
 
-# In billions of multiplications, each with its addition: table 1 of the gMLP paper; and of the ViTs
-# table 1 of the gMLP paper, too, which has DeiT-Ti, DeiT-S and DeiT-B.
+# In billions of multiplications, each with its addition: table 1 of the gMLP paper, which
+# has DeiT-Ti, DeiT-S and DeiT-B, too; and table 1 of the ResMLP paper.
 @pytest.mark.parametrize(
     ("name", "billions"),
     [
         *(("gmlp_ti16", 1.4), ("gmlp_s16", 4.5), ("gmlp_b16", 15.8)),
         *(("vit_ti16", 1.3), ("vit_s16", 4.6), ("vit_b16", 17.5)),
+        *(("resmlp_12", 3.0), ("resmlp_24", 6.0), ("resmlp_36", 8.9), ("resmlp_big_24", 100.2)),
     ],
 )
 def test_published_sizes_have_their_published_count(name, billions):

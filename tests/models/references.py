@@ -66,6 +66,20 @@ def self_attention(x, weights, heads):
     return dense(np.concatenate(read, axis=-1), weights["projection"])
 
 
+def resmlp_block(x, weights, *, approximate):
+    """Touvron et al., 2021, equations 1 to 3."""
+
+    def affine(x, weights):
+        return x * weights["scale"] + weights["bias"]
+
+    across = weights["token_mixing"]
+    # A acts across tokens: out[s] = sum over t of kernel[t, s] in[t].
+    mixed = np.einsum("btc,ts->bsc", affine(x, weights["Affine_0"]), across["kernel"])
+    z = x + weights["LayerScale_0"]["scale"] * (mixed + across["bias"][None, :, None])
+    branch = mlp(affine(z, weights["Affine_1"]), weights["channel_mixing"], approximate)
+    return z + weights["LayerScale_1"]["scale"] * branch
+
+
 def vit_block(x, weights, *, heads, approximate, epsilon=1e-6):
     """Dosovitskiy et al., 2021, equations 2 and 3."""
     normalized = layer_norm(x, weights["LayerNorm_0"], epsilon)

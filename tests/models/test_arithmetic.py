@@ -25,11 +25,12 @@ def test_parameters_are_those_that_flax_tabulates(name, size, changes):
 
 
 @pytest.mark.parametrize(
-    "name", ["mixer_keras", "fnet_keras", "gmlp_keras", "gmlp_ti16", "vit_paper", "vit_ti16"]
+    "name",
+    ["mixer_keras", "fnet_keras", "gmlp_keras", "gmlp_ti16", "vit_paper", "vit_ti16", "resmlp_12"],
 )
 def test_operations_are_those_of_the_count_by_hand(name):
     """Also of 30 blocks, of which three are traced."""
-    size = 224 if name.endswith("16") else 64
+    size = 64 if name.endswith(("_keras", "_paper")) else 224
     model = create_model(name, 100)
     flop = forward_flop(model, size)
     by_hand = flop.stem + flop.blocks + flop.head + flop.fourier

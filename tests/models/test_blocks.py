@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mlpvis_jax.errors import InputError
-from mlpvis_jax.models import FNetBlock, GMlpBlock, MixerBlock, VitBlock
+from mlpvis_jax.models import FNetBlock, GMlpBlock, MixerBlock, ResMlpBlock, VitBlock
 from mlpvis_jax.models.fnet import (
     fourier_mixing,
     fourier_mixing_by_matrices,
@@ -94,6 +94,23 @@ def test_vit_block_is_its_equation(heads, approximate):
         inputs, as_float64(weights), heads=heads, approximate=approximate
     )
     np.testing.assert_allclose(block.apply({"params": weights}, inputs), expected, 2e-5, 2e-5)
+
+
+@pytest.mark.parametrize("approximate", [False, True])
+def test_resmlp_block_is_its_equation(approximate):
+    block = ResMlpBlock(9, approximate_gelu=approximate)
+    inputs = tokens()
+    weights = random_weights(block, inputs)
+    expected = references.resmlp_block(inputs, as_float64(weights), approximate=approximate)
+    np.testing.assert_allclose(block.apply({"params": weights}, inputs), expected, 2e-5, 2e-5)
+
+
+def test_layer_scale_begins_with_its_initial_value_and_affine_as_the_identity():
+    params = ResMlpBlock(9, layer_scale=1e-5).init(jax.random.key(0), tokens())["params"]
+    for index in range(2):
+        np.testing.assert_array_equal(params[f"LayerScale_{index}"]["scale"], np.float32(1e-5))
+        np.testing.assert_array_equal(params[f"Affine_{index}"]["scale"], 1)
+        np.testing.assert_array_equal(params[f"Affine_{index}"]["bias"], 0)
 
 
 def test_attention_commutes_with_permutations_of_tokens():
@@ -218,7 +235,7 @@ def test_the_gate_begins_as_the_identity():
     np.testing.assert_allclose(gated.swapaxes(0, 1), passed, atol=1e-4)
 
 
-BLOCKS = [MixerBlock(7, 9), FNetBlock(9), GMlpBlock(14), VitBlock(9, 3)]
+BLOCKS = [MixerBlock(7, 9), FNetBlock(9), GMlpBlock(14), ResMlpBlock(9), VitBlock(9, 3)]
 NAMED = {"argvalues": BLOCKS, "ids": lambda block: type(block).__name__}
 
 
@@ -276,6 +293,7 @@ def test_inputs_of_another_size_than_the_parameters_are_refused(block):
     path = {
         MixerBlock: "token_mixing/Dense_0/kernel",
         GMlpBlock: "spatial_gating/Dense_0/kernel",
+        ResMlpBlock: "token_mixing/kernel",
     }[type(block)]
     message = f"'{path}' is for 9 tokens (3 x 3 of a square image), and the input has 11 tokens."
     with pytest.raises(ValueError, match=re.escape(message)):

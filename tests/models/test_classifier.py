@@ -23,6 +23,8 @@ PARAMETERS = {
     "mixer_paper": 245_348,  # a second norm in each block and one before the head: 5 x 512 more
     "fnet_paper": 621_924,
     "gmlp_paper": 885_860,  # a norm before the head
+    # By hand: stem, 4 (2 affines, 2 scales, the map over tokens, two Dense layers), affine, head.
+    "resmlp_paper": 193 * 256 + 4 * (6 * 256 + 65 * 64 + 514 * 256) + 512 + 257 * 100,
     # By hand, fnet_paper's and 4 times queries, keys, values and projection, and the last norm.
     "vit_paper": 621_924 + 4 * (4 * 256**2 + 4 * 256) + 512,
     "mixer_s32": 19_104_624,
@@ -39,6 +41,11 @@ PARAMETERS = {
     "fnet_ti16": 768 * 192 + 192 + 196 * 192 + 12 * (4 * 192 + 8 * 192**2 + 5 * 192) + 193_000,
     "fnet_s16": 768 * 384 + 384 + 196 * 384 + 12 * (4 * 384 + 8 * 384**2 + 5 * 384) + 385_000,
     "fnet_b16": 768 * 768 + 768 + 196 * 768 + 12 * (4 * 768 + 8 * 768**2 + 5 * 768) + 769_000,
+    # Those of timm's; published are 15, 30, 45 and 129 million.
+    "resmlp_12": 15_350_872,
+    "resmlp_24": 30_020_680,
+    "resmlp_36": 44_690_488,
+    "resmlp_big_24": 129_138_280,
     # Published (5.7, 22.1 and 86.6 million), less a class token and its position.
     "vit_ti16": 5_717_416 - 2 * 192,
     "vit_s16": 22_050_664 - 2 * 384,
@@ -84,7 +91,7 @@ def loss_and_gradients(model, images, variables, **call):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["mixer_keras", "fnet_keras", "gmlp_keras", "mixer_paper", "vit_paper"]
+    "name", ["mixer_keras", "fnet_keras", "gmlp_keras", "mixer_paper", "vit_paper", "resmlp_paper"]
 )
 @pytest.mark.parametrize(
     "option",
@@ -134,7 +141,9 @@ def test_stochastic_depth_rises_from_none_at_the_first_block():
     assert [model._stochastic_depth_rate(index) for index in range(3)] == [0.0, 0.2, 0.4]
 
 
-@pytest.mark.parametrize("name", ["mixer_paper", "fnet_paper", "gmlp_paper", "vit_paper"])
+@pytest.mark.parametrize(
+    "name", ["mixer_paper", "fnet_paper", "gmlp_paper", "vit_paper", "resmlp_paper"]
+)
 @pytest.mark.parametrize("scan", [False, True])
 def test_bfloat16_gives_float32_logits(name, scan):
     model, images, variables = small_model(name, scan=scan)
@@ -181,6 +190,7 @@ def test_models_of_equal_settings_are_equal_and_hashable():
         (("mixer_keras", 10, {"dropout_rate": 1.0}), "dropout_rate .* not 1.0"),
         (("mixer_keras", 10, {"dtype": "float16"}), "dtype of model .* one of .*'float16'"),
         (("gmlp_keras", 10, {"hidden_dim": 5}), "must be even, not 5"),
+        (("resmlp_12", 10, {"layer_scale": 0.0}), "layer_scale .* above 0"),
         (("vit_paper", 10, {"num_heads": 0}), "num_heads .* at least 1 .*not 0"),
     ],
 )
@@ -190,7 +200,9 @@ def test_impossible_models_are_refused(arguments, message):
         create_model(name, classes, **overrides)
 
 
-@pytest.mark.parametrize("name", ["mixer_paper", "fnet_paper", "gmlp_paper", "vit_paper"])
+@pytest.mark.parametrize(
+    "name", ["mixer_paper", "fnet_paper", "gmlp_paper", "vit_paper", "resmlp_paper"]
+)
 @pytest.mark.parametrize("scan", [False, True])
 def test_images_that_do_not_fit_are_refused_and_none_are_no_error(name, scan):
     model, images, variables = small_model(name, scan=scan)
@@ -204,7 +216,9 @@ def test_images_that_do_not_fit_are_refused_and_none_are_no_error(name, scan):
         model.apply(variables, np.zeros((1, 8, 16, 3)))
 
 
-@pytest.mark.parametrize("name", ["mixer_keras", "fnet_keras", "gmlp_keras", "vit_paper"])
+@pytest.mark.parametrize(
+    "name", ["mixer_keras", "fnet_keras", "gmlp_keras", "vit_paper", "resmlp_paper"]
+)
 @pytest.mark.parametrize("remat", [False, True])
 def test_scan_captures_the_intermediates_of_the_loop(name, remat):
     model, images, variables = small_model(name, remat=remat)
@@ -267,7 +281,9 @@ def test_the_dropout_of_flax_in_a_block_is_refused_where_rates_are_traced():
         train(flax, variables, 0.5)
 
 
-@pytest.mark.parametrize("name", ["mixer_paper", "fnet_paper", "gmlp_paper", "vit_paper"])
+@pytest.mark.parametrize(
+    "name", ["mixer_paper", "fnet_paper", "gmlp_paper", "vit_paper", "resmlp_paper"]
+)
 @pytest.mark.parametrize("scan", [False, True])
 def test_initialisers_may_name_the_axes_of_their_kernels(name, scan):
     _, images, _ = small_model(name)

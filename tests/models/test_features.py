@@ -9,11 +9,13 @@ from flax import linen as nn
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.models import create_model
 from mlpvis_jax.models.layers import LayerNorm
+from mlpvis_jax.models.resmlp import Affine
 
 BLOCKS = {
     "mixer_paper": "MixerBlock",
     "fnet_paper": "FNetBlock",
     "gmlp_paper": "GMlpBlock",
+    "resmlp_paper": "ResMlpBlock",
     "vit_paper": "VitBlock",
 }
 WITH_TABLE = {"fnet_paper", "vit_paper"}
@@ -28,7 +30,8 @@ def test_names_and_values(name):
     found = model.apply(variables, images, method="features")
     blocks = [f"{BLOCKS[name]}_{index}" for index in range(3)]
     table = ["position_table"] if name in WITH_TABLE else []
-    norm = [] if name == "fnet_paper" else ["pre_head_layer_norm"]
+    norms = {"fnet_paper": [], "resmlp_paper": ["pre_head_affine"]}
+    norm = norms.get(name, ["pre_head_layer_norm"])
     assert list(found) == ["stem", *table, *blocks, *norm, "pooled", "head"] == model.layer_names
     scanned = model.clone(scan=True).apply(variables, images, method="features")
     jax.tree.map(np.testing.assert_array_equal, scanned, found)
@@ -46,7 +49,8 @@ def test_names_and_values(name):
         before = module.apply({"params": params[block]}, before)
         np.testing.assert_allclose(found[block], before, rtol=1e-4, atol=1e-5)
     if norm:
-        before = LayerNorm(model.epsilon).apply({"params": params[norm[0]]}, before)
+        module = Affine() if norm == ["pre_head_affine"] else LayerNorm(model.epsilon)
+        before = module.apply({"params": params[norm[0]]}, before)
         np.testing.assert_allclose(found[norm[0]], before, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found["pooled"], before.mean(axis=1), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found["head"], model.apply(variables, images), rtol=1e-5, atol=1e-5)

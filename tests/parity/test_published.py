@@ -26,6 +26,7 @@ FILES = {
     "mixer_authors": "mixer_authors.npz",
     "mixer_timm": "mixer_timm.safetensors",
     "gmlp_timm": "gmlp_timm.safetensors",
+    "resmlp_timm": "resmlp_timm.safetensors",
     "vit_timm": "vit_timm/model.safetensors",
 }
 
@@ -62,6 +63,7 @@ def test_logits_are_those_of_their_code(name, expected):
         ("gmlp_timm", {"approximate_gelu": True}),
         ("gmlp_timm", {"gate_epsilon": 1e-6}),
         ("gmlp_timm", {"epsilon": 1e-5}),
+        ("resmlp_timm", {"approximate_gelu": True}),
         ("vit_timm", {"approximate_gelu": True}),
         ("vit_timm", {"epsilon": 1e-5}),
         ("vit_timm", {"num_heads": 2}),
@@ -152,7 +154,7 @@ def test_live(family, tmp_path):
 
 
 OF_TIMM = {
-    **{"mixer_*": (6, {}), "gmlp_*": (3, {})},
+    **{"mixer_*": (6, {}), "gmlp_*": (3, {}), "resmlp_*": (4, {})},
     **{f"vit_{size}_patch16_224": (1, timm_models.NO_CLASS_TOKEN) for size in ("tiny", "small")},
 }
 RENAMED = {"vit_tiny_patch16_224": "vit_ti16", "vit_small_patch16_224": "vit_s16"}

@@ -10,7 +10,7 @@ import pytest
 CLASSES, IMAGE, PATCH, WIDTH, BLOCKS = 7, 12, 4, 12, 2
 SMALL = 0.02
 HEADS = 3
-FAMILIES = ("mixer", "gmlp", "vit")
+FAMILIES = ("mixer", "gmlp", "resmlp", "vit")
 
 
 @functools.cache
@@ -46,6 +46,11 @@ def _gmlp() -> Any:  # as timm's gmlp_*
     return _mixer(block_layer=timm.SpatialGatingBlock, mlp_layer=timm.GatedMlp, mlp_ratio=6)
 
 
+def _resmlp() -> Any:  # as timm's resmlp_*
+    timm = import_timm().mlp_mixer
+    return _mixer(block_layer=timm.ResBlock, norm_layer=timm.Affine, mlp_ratio=4)
+
+
 def _vit() -> Any:  # as timm's vit_tiny_patch16_224, with the project's mean over tokens
     return import_timm().vision_transformer.VisionTransformer(
         num_classes=CLASSES, img_size=IMAGE, patch_size=PATCH, depth=BLOCKS, embed_dim=WIDTH,
@@ -54,7 +59,7 @@ def _vit() -> Any:  # as timm's vit_tiny_patch16_224, with the project's mean ov
 
 
 NO_CLASS_TOKEN = {"class_token": False, "global_pool": "avg", "fc_norm": False}
-_MAKERS = {"mixer": _mixer, "gmlp": _gmlp, "vit": _vit}
+_MAKERS = {"mixer": _mixer, "gmlp": _gmlp, "resmlp": _resmlp, "vit": _vit}
 
 
 def config(family: str) -> dict[str, Any]:

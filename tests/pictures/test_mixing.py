@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.run_folder import RunFolder
-from mlpvis_jax.models import Classifier, FNetBlock, GMlpBlock, MixerBlock, VitBlock
+from mlpvis_jax.models import Classifier, FNetBlock, GMlpBlock, MixerBlock, ResMlpBlock, VitBlock
 from mlpvis_jax.models.fnet import fourier_mixing
 from mlpvis_jax.pictures import (
     Kernels,
@@ -89,6 +89,13 @@ def test_kernels_are_what_the_blocks_compute():
     kernels = token_kernels(gmlp, params, GRID)["GMlpBlock_0"]
     dense = params["GMlpBlock_0"]["spatial_gating"]["Dense_0"]["kernel"]
     np.testing.assert_allclose(kernels.between[:, 5], np.asarray(dense)[5])
+
+    resmlp = classifier(ResMlpBlock, hidden_dim=8)
+    params = parameters(resmlp, images)
+    kernels = token_kernels(resmlp, params, GRID)["ResMlpBlock_0"]
+    dense = params["ResMlpBlock_0"]["token_mixing"]["kernel"]
+    written = jnp.einsum("rtc,tw->rwc", impulses, dense)
+    np.testing.assert_allclose(kernels.between, written[:, :, 0].T, rtol=1e-6)
 
     fnet = classifier(FNetBlock, hidden_dim=8)
     kernels = token_kernels(fnet, parameters(fnet, images), GRID)["FNetBlock_1"]

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from mlpvis_jax import weights
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.models import create_model
-from mlpvis_jax.weights.architecture import GMLP, MIXER, VIT, shapes_of
+from mlpvis_jax.weights.architecture import GMLP, MIXER, RESMLP, VIT, shapes_of
 from mlpvis_jax.weights.foreign import unchanged
 from mlpvis_jax.weights.mixer_npz import LAYOUT
 from mlpvis_jax.weights.naming import to_ours, to_theirs
@@ -25,6 +25,7 @@ SMALL = {"patch_size": 2, "num_blocks": 2, "width": 4}
 MODELS = {
     "mixer": {"name": "mixer_s16", **SMALL, "tokens_hidden_dim": 3, "channels_hidden_dim": 5},
     "gmlp": {"name": "gmlp_ti16", **SMALL, "hidden_dim": 6},
+    "resmlp": {"name": "resmlp_12", **SMALL, "hidden_dim": 6},
     "vit": {"name": "vit_ti16", **SMALL, "hidden_dim": 6, "num_heads": 2},
 }
 
@@ -56,7 +57,8 @@ def test_own_weights_are_read_without_knowing_the_model(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "family, block", [(MIXER, "mixer_s16"), (GMLP, "gmlp_ti16"), (VIT, "vit_ti16")]
+    "family, block",
+    [(MIXER, "mixer_s16"), (GMLP, "gmlp_ti16"), (RESMLP, "resmlp_12"), (VIT, "vit_ti16")],
 )
 def test_the_modules_of_a_family_are_the_models(family, block):
     model = create_model(block, 5, num_blocks=2, patch_size=4, width=6)
@@ -69,7 +71,8 @@ def test_the_modules_of_a_family_are_the_models(family, block):
 
 @pytest.mark.slow  # the whole models are described
 @pytest.mark.parametrize(
-    "preset, image_size", [("gmlp_ti16", 224), ("mixer_s16", 64), ("vit_ti16", 32)]
+    "preset, image_size",
+    [("gmlp_ti16", 224), ("mixer_s16", 64), ("resmlp_24", 32), ("vit_ti16", 32)],
 )
 def test_a_published_model_is_known_by_its_name(tmp_path, preset, image_size):
     params = params_of({"name": preset}, image_size, classes=3)
@@ -208,6 +211,17 @@ def of_shape(name, *shape):
             "no Mixer of the format timm: stem.proj.weight has no numbers.",
         ),
         (
+            "resmlp",
+            without("blocks.0.ls1", "blocks.1.ls1"),
+            "x holds no ResMLP of the format timm: it lacks blocks.*.ls1.",
+        ),
+        (
+            "resmlp",
+            of_shape("norm.alpha", 2, 1, 4),
+            "norm.alpha is [2, 1, 4], and should be [1, 1, 4].",
+        ),
+        ("resmlp", of_shape("norm.beta", 4), "norm.beta has the shape [4], and not the number of"),
+        (
             "vit",
             with_(cls_token=np.zeros((1, 1, 4)), fc_norm__weight=np.zeros(4)),
             "x holds no Vision Transformer without a class token of the format timm: it has no "
@@ -313,7 +327,7 @@ def test_an_unknown_format_is_refused(tmp_path):
         (
             "timm",
             {"name": "fnet_ti16"},
-            "for models of the blocks MixerBlock, GMlpBlock, VitBlock, not FNetBlock",
+            "for models of the blocks MixerBlock, GMlpBlock, ResMlpBlock, VitBlock, not FNetBlock",
         ),
         ("mixer_npz", {"name": "gmlp_ti16"}, "it lacks MixerBlock_0/LayerNorm_0/scale, "),
         ("timm", {"name": "mixer_keras"}, "it lacks MixerBlock_*/LayerNorm_1/scale, "),
@@ -343,6 +357,8 @@ def test_parameters_of_others_models_are_not_written(tmp_path, format, model, me
             {"gate_epsilon": 1e-5, "normalized_skip": True},
             "normalized_skip is True, and there False",
         ),
+        ("timm", "resmlp", {}, None),
+        ("timm", "resmlp", {"approximate_gelu": True}, "approximate_gelu is True, and there False"),
         ("timm", "vit", {}, "approximate_gelu is True, and there False"),
         ("timm", "vit", {"approximate_gelu": False}, None),
     ],

@@ -78,6 +78,8 @@ def _fnet(options: Any, tokens: int, width: int) -> int:
 def _gmlp(options: Any, tokens: int, width: int) -> int:
     hidden = options["hidden_dim"]
     gate = product_flop(hidden // 2, tokens, tokens)
+    if options.get("attention_dim"):
+        gate += _attention(tokens, width, options["attention_dim"], hidden // 2)
     return product_flop(tokens, width, hidden) + gate + product_flop(tokens, hidden // 2, width)
 
 

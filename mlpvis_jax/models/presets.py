@@ -124,6 +124,7 @@ PRESETS: Mapping[str, Row] = {
     "mixer_paper": _mixer(8, 4, 256, 64, 64, **_PAPER),
     "fnet_paper": _fnet(8, 4, 256, 256, **_PAPER),
     "gmlp_paper": _gmlp(8, 4, 256, 512, **_PAPER),
+    "amlp_paper": _gmlp(8, 4, 256, 512, **_PAPER, attention_dim=64),
     "resmlp_paper": _resmlp(8, 4, 256, 256, 0.1, **_PAPER),
     "vit_paper": _vit(8, 4, 256, 256, 4, **_PAPER),  # fnet_paper's shape; heads of 64 channels
     # Tolstikhin et al., 2021, table 1: 224 px images.
@@ -138,6 +139,10 @@ PRESETS: Mapping[str, Row] = {
     "gmlp_ti16": _gmlp(16, 30, 128, 768),
     "gmlp_s16": _gmlp(16, 30, 256, 1536),
     "gmlp_b16": _gmlp(16, 30, 512, 3072),
+    # Derived: the same with the tiny attention of section 4, where it is for text alone.
+    "amlp_ti16": _gmlp(16, 30, 128, 768, attention_dim=64),
+    "amlp_s16": _gmlp(16, 30, 256, 1536, attention_dim=64),
+    "amlp_b16": _gmlp(16, 30, 512, 3072, attention_dim=64),
     # Derived: the FNet paper has no image model. Its Base is 12 layers of width 768, and every
     # size of it keeps a feed-forward of four times the width, dropout 0.1 and positions; Ti and S
     # take the widths that those letters stand for in vision (192 and 384).

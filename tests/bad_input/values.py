@@ -136,6 +136,7 @@ ROWS = [
     bad("--config.model.dropout_rate=-0.5", "config.model.dropout_rate must be", "-0.5"),
     bad("--config.model.gate_epsilon=1e-5", "Model 'mixer_keras' has no setting 'gate_epsilon'"),
     bare(f"{GMLP} --config.model.gate_epsilon=-1", "model.gate_epsilon must be at least 0, not -1"),
+    bare(f"{GMLP} --config.model.attention_dim=0", "model.attention_dim must be at least 1 and at"),
     bad(f"{VIT} --config.model.num_heads=0", "config.model.num_heads must be at least 1 and at "),
     bad(f"{VIT} --config.model.num_heads=3", "num_heads 3 does not divide 64 channels"),
     bad("--config.model.num_heads=4", "Model 'mixer_keras' has no setting 'num_heads'"),

@@ -66,6 +66,27 @@ def self_attention(x, weights, heads):
     return dense(np.concatenate(read, axis=-1), weights["projection"])
 
 
+def tiny_attention(x, weights):
+    """The pseudo-code of Liu et al., 2021: one head, whose width is that of its queries."""
+    q, k, v = np.split(dense(x, weights["query_key_value"]), 3, axis=-1)
+    w = np.exp(np.einsum("bnd,bmd->bnm", q, k) / math.sqrt(q.shape[-1]))
+    a = w / w.sum(axis=-1, keepdims=True)
+    return dense(np.einsum("bnm,bmd->bnd", a, v), weights["projection"])
+
+
+def amlp_block(x, weights, *, approximate, epsilon=1e-6):
+    """The pseudo-code of Liu et al., 2021, with the tiny attention added to the gate (figure 6)."""
+    shortcut = x
+    x = layer_norm(x, weights["LayerNorm_0"], epsilon)
+    attended = tiny_attention(x, weights["tiny_attention"])
+    x = gelu(dense(x, weights["Dense_0"]), approximate)
+    u, v = np.split(x, 2, axis=-1)
+    gating = weights["spatial_gating"]
+    v = layer_norm(v, gating["LayerNorm_0"], epsilon).transpose(0, 2, 1)
+    v = dense(v, gating["Dense_0"]).transpose(0, 2, 1)
+    return shortcut + dense(u * (v + attended), weights["Dense_1"])
+
+
 def resmlp_block(x, weights, *, approximate):
     """Touvron et al., 2021, equations 1 to 3."""
 

@@ -26,7 +26,16 @@ def test_parameters_are_those_that_flax_tabulates(name, size, changes):
 
 @pytest.mark.parametrize(
     "name",
-    ["mixer_keras", "fnet_keras", "gmlp_keras", "gmlp_ti16", "vit_paper", "vit_ti16", "resmlp_12"],
+    [
+        "mixer_keras",
+        "fnet_keras",
+        "gmlp_keras",
+        "gmlp_ti16",
+        "vit_paper",
+        "vit_ti16",
+        "resmlp_12",
+        "amlp_ti16",
+    ],
 )
 def test_operations_are_those_of_the_count_by_hand(name):
     """Also of 30 blocks, of which three are traced."""

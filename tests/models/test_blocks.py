@@ -97,6 +97,22 @@ def test_vit_block_is_its_equation(heads, approximate):
 
 
 @pytest.mark.parametrize("approximate", [False, True])
+def test_amlp_is_the_papers_pseudo_code(approximate):
+    block = GMlpBlock(14, attention_dim=5, approximate_gelu=approximate)
+    inputs = tokens()
+    weights = random_weights(block, inputs)
+    expected = references.amlp_block(inputs, as_float64(weights), approximate=approximate)
+    np.testing.assert_allclose(block.apply({"params": weights}, inputs), expected, 2e-5, 5e-5)
+    # Without its projection the tiny attention adds nothing, and the block is gMLP's.
+    without = {key: value for key, value in weights.items() if key != "tiny_attention"}
+    nothing = jax.tree.map(np.zeros_like, weights["tiny_attention"])
+    np.testing.assert_array_equal(
+        block.apply({"params": {**without, "tiny_attention": nothing}}, inputs),
+        block.clone(attention_dim=None).apply({"params": without}, inputs),
+    )
+
+
+@pytest.mark.parametrize("approximate", [False, True])
 def test_resmlp_block_is_its_equation(approximate):
     block = ResMlpBlock(9, approximate_gelu=approximate)
     inputs = tokens()
@@ -235,7 +251,10 @@ def test_the_gate_begins_as_the_identity():
     np.testing.assert_allclose(gated.swapaxes(0, 1), passed, atol=1e-4)
 
 
-BLOCKS = [MixerBlock(7, 9), FNetBlock(9), GMlpBlock(14), ResMlpBlock(9), VitBlock(9, 3)]
+BLOCKS = [
+    *(MixerBlock(7, 9), FNetBlock(9), GMlpBlock(14), GMlpBlock(14, attention_dim=5)),
+    *(ResMlpBlock(9), VitBlock(9, 3)),
+]
 NAMED = {"argvalues": BLOCKS, "ids": lambda block: type(block).__name__}
 
 

@@ -23,6 +23,8 @@ PARAMETERS = {
     "mixer_paper": 245_348,  # a second norm in each block and one before the head: 5 x 512 more
     "fnet_paper": 621_924,
     "gmlp_paper": 885_860,  # a norm before the head
+    # gmlp_paper's and 4 times 256 -> 3 * 64 -> 256.
+    "amlp_paper": 885_860 + 4 * (257 * 192 + 65 * 256),
     # By hand: stem, 4 (2 affines, 2 scales, the map over tokens, two Dense layers), affine, head.
     "resmlp_paper": 193 * 256 + 4 * (6 * 256 + 65 * 64 + 514 * 256) + 512 + 257 * 100,
     # By hand, fnet_paper's and 4 times queries, keys, values and projection, and the last norm.
@@ -37,6 +39,10 @@ PARAMETERS = {
     "gmlp_ti16": 5_867_328,
     "gmlp_s16": 19_422_656,
     "gmlp_b16": 73_075_392,
+    # gMLP's and 30 times width -> 3 * 64 -> hidden / 2.
+    "amlp_ti16": 5_867_328 + 30 * (129 * 192 + 65 * 384),
+    "amlp_s16": 19_422_656 + 30 * (257 * 192 + 65 * 768),
+    "amlp_b16": 73_075_392 + 30 * (513 * 192 + 65 * 1536),
     # By hand: stem + positions + 12 (2 norms + the two Dense layers) + head.
     "fnet_ti16": 768 * 192 + 192 + 196 * 192 + 12 * (4 * 192 + 8 * 192**2 + 5 * 192) + 193_000,
     "fnet_s16": 768 * 384 + 384 + 196 * 384 + 12 * (4 * 384 + 8 * 384**2 + 5 * 384) + 385_000,
@@ -91,7 +97,16 @@ def loss_and_gradients(model, images, variables, **call):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["mixer_keras", "fnet_keras", "gmlp_keras", "mixer_paper", "vit_paper", "resmlp_paper"]
+    "name",
+    [
+        "mixer_keras",
+        "fnet_keras",
+        "gmlp_keras",
+        "mixer_paper",
+        "vit_paper",
+        "resmlp_paper",
+        "amlp_paper",
+    ],
 )
 @pytest.mark.parametrize(
     "option",
@@ -142,7 +157,7 @@ def test_stochastic_depth_rises_from_none_at_the_first_block():
 
 
 @pytest.mark.parametrize(
-    "name", ["mixer_paper", "fnet_paper", "gmlp_paper", "vit_paper", "resmlp_paper"]
+    "name", ["mixer_paper", "fnet_paper", "gmlp_paper", "vit_paper", "resmlp_paper", "amlp_paper"]
 )
 @pytest.mark.parametrize("scan", [False, True])
 def test_bfloat16_gives_float32_logits(name, scan):
@@ -190,6 +205,7 @@ def test_models_of_equal_settings_are_equal_and_hashable():
         (("mixer_keras", 10, {"dropout_rate": 1.0}), "dropout_rate .* not 1.0"),
         (("mixer_keras", 10, {"dtype": "float16"}), "dtype of model .* one of .*'float16'"),
         (("gmlp_keras", 10, {"hidden_dim": 5}), "must be even, not 5"),
+        (("amlp_s16", 10, {"attention_dim": 0}), "attention_dim .* at least 1 .*not 0"),
         (("resmlp_12", 10, {"layer_scale": 0.0}), "layer_scale .* above 0"),
         (("vit_paper", 10, {"num_heads": 0}), "num_heads .* at least 1 .*not 0"),
     ],
@@ -201,7 +217,7 @@ def test_impossible_models_are_refused(arguments, message):
 
 
 @pytest.mark.parametrize(
-    "name", ["mixer_paper", "fnet_paper", "gmlp_paper", "vit_paper", "resmlp_paper"]
+    "name", ["mixer_paper", "fnet_paper", "gmlp_paper", "vit_paper", "resmlp_paper", "amlp_paper"]
 )
 @pytest.mark.parametrize("scan", [False, True])
 def test_images_that_do_not_fit_are_refused_and_none_are_no_error(name, scan):
@@ -217,7 +233,7 @@ def test_images_that_do_not_fit_are_refused_and_none_are_no_error(name, scan):
 
 
 @pytest.mark.parametrize(
-    "name", ["mixer_keras", "fnet_keras", "gmlp_keras", "vit_paper", "resmlp_paper"]
+    "name", ["mixer_keras", "fnet_keras", "gmlp_keras", "vit_paper", "resmlp_paper", "amlp_paper"]
 )
 @pytest.mark.parametrize("remat", [False, True])
 def test_scan_captures_the_intermediates_of_the_loop(name, remat):
@@ -282,7 +298,7 @@ def test_the_dropout_of_flax_in_a_block_is_refused_where_rates_are_traced():
 
 
 @pytest.mark.parametrize(
-    "name", ["mixer_paper", "fnet_paper", "gmlp_paper", "vit_paper", "resmlp_paper"]
+    "name", ["mixer_paper", "fnet_paper", "gmlp_paper", "vit_paper", "resmlp_paper", "amlp_paper"]
 )
 @pytest.mark.parametrize("scan", [False, True])
 def test_initialisers_may_name_the_axes_of_their_kernels(name, scan):

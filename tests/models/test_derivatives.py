@@ -72,7 +72,7 @@ def test_derivatives_are_those_of_a_plain_function(name):
     "block",
     [
         *(MixerBlock(3, 4), FNetBlock(4, epsilon=0.1), GMlpBlock(4)),
-        *(ResMlpBlock(4), VitBlock(4, 2)),
+        *(GMlpBlock(4, attention_dim=3), ResMlpBlock(4), VitBlock(4, 2)),
     ],
     ids=lambda b: type(b).__name__,
 )

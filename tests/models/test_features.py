@@ -15,6 +15,7 @@ BLOCKS = {
     "mixer_paper": "MixerBlock",
     "fnet_paper": "FNetBlock",
     "gmlp_paper": "GMlpBlock",
+    "amlp_paper": "GMlpBlock",
     "resmlp_paper": "ResMlpBlock",
     "vit_paper": "VitBlock",
 }

@@ -330,6 +330,11 @@ def test_an_unknown_format_is_refused(tmp_path):
             "for models of the blocks MixerBlock, GMlpBlock, ResMlpBlock, VitBlock, not FNetBlock",
         ),
         ("mixer_npz", {"name": "gmlp_ti16"}, "it lacks MixerBlock_0/LayerNorm_0/scale, "),
+        (
+            "timm",
+            {"name": "amlp_ti16"},
+            "it has no place for GMlpBlock_*/tiny_attention/proj",
+        ),
         ("timm", {"name": "mixer_keras"}, "it lacks MixerBlock_*/LayerNorm_1/scale, "),
         ("mixer_npz", {"name": "mixer_keras"}, "parameters: it lacks MixerBlock_*/LayerNorm_1/sc"),
     ],

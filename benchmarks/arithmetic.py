@@ -53,12 +53,13 @@ def forward_flop(model: Classifier, image_size: int, image_channels: int = 3) ->
         **{ResMlpBlock: _resmlp, VitBlock: _vit},
     }
     count_block = counts[model.block]
-    is_fnet = model.block is FNetBlock
+    attention = model.attention_blocks * _attention(tokens, *(3 * [model.width]))
+    fourier = model.num_blocks - model.attention_blocks if model.block is FNetBlock else 0
     return ForwardFlop(
         stem=product_flop(tokens, pixels, model.width),
-        blocks=model.num_blocks * count_block(model.block_options, tokens, model.width),
+        blocks=model.num_blocks * count_block(model.block_options, tokens, model.width) + attention,
         head=product_flop(1, model.width, model.num_classes),
-        fourier=model.num_blocks * _fourier(tokens, model.width) if is_fnet else 0,
+        fourier=fourier * _fourier(tokens, model.width),
     )
 
 

@@ -1,8 +1,12 @@
-"""What the layers of a classifier give, by name."""
+"""What the layers of a classifier give, by name, and in what its blocks differ."""
+
+import dataclasses
+from typing import Any
 
 import jax
 from flax import linen as nn
 
+from mlpvis_jax.errors import InputError
 from mlpvis_jax.models.layers import LayerNorm
 
 Outputs = dict[str, jax.Array]  # of layers, by name
@@ -11,8 +15,28 @@ Outputs = dict[str, jax.Array]  # of layers, by name
 class Layered(nn.Module):
     """The part of a `Classifier` that names its layers and gives what they compute.
 
-    Its attributes are those of the Classifier.
+    It says in what the blocks differ, too. Its attributes are those of the Classifier.
     """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        number, block = self.attention_blocks, self.block
+        if number > self.num_blocks:
+            raise InputError(
+                f"attention_blocks {number} is more than num_blocks {self.num_blocks}."
+            )
+        if number and "mixing" not in {field.name for field in dataclasses.fields(block)}:
+            raise InputError(
+                f"attention_blocks {number} is for a block that has the field `mixing`, such as "
+                f"FNetBlock, and {block.__name__} has none."
+            )
+
+    def options_of(self, index: int) -> dict[str, Any]:
+        """Gives the fields of a block in which it differs from the others, counted from 0."""
+        rate = self.stochastic_depth_rate * (index / max(self.num_blocks - 1, 1))
+        is_last = index >= self.num_blocks - self.attention_blocks
+        mixing = {"mixing": "attention"} if is_last else {}
+        return {"stochastic_depth_rate": rate, **mixing}
 
     def features(self, images: jax.Array) -> Outputs:
         """Computes what each layer makes of normalised images, without dropout.

@@ -15,6 +15,9 @@ StochasticDepthRate = Annotated[
 ]
 ApproximateGelu = Annotated[bool, Role.SHAPE, "The tanh form of gelu, which is faster."]
 NumHeads = Annotated[Count, Role.SHAPE, "Heads of self-attention; they divide the channels."]
+AttentionBlocks = Annotated[
+    int, Within(0, most=2**10), Role.SHAPE, "Last blocks whose mixing is self-attention, of FNet."
+]
 Epsilon = Annotated[NotNegative, Role.SHAPE, "Added to variances by every LayerNorm."]
 ComputeDtype = Annotated[_Dtype, Role.SHAPE, "What is computed in; logits and loss stay float32."]
 ParamDtype = Annotated[_Dtype, Role.SHAPE, "What parameters are stored in."]

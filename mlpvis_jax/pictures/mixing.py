@@ -93,14 +93,16 @@ def token_kernels(model: Classifier, params: Mapping[str, Any], grid: Grid) -> d
       grid: rows and columns of its tokens.
 
     Returns:
-      The kernels of each block by the block's name, in the order of the blocks.
+      The kernels of each block by the block's name, in the order of the blocks; those whose mixing
+      is self-attention, as the last ones of a hybrid FNet, are left out.
 
     Raises:
       InputError: the block is not one of READERS, or is one of self-attention; or its weights are
         for another number of tokens.
     """
     readers = [reader for kind, reader in READERS.items() if issubclass(model.block, kind)]
-    if issubclass(model.block, VitBlock):
+    names = [name for name in model.block_names if "self_attention" not in params.get(name, {})]
+    if issubclass(model.block, VitBlock) or not names:
         raise InputError(
             f"{model.block.__name__} computes its weights across tokens from each image, by "
             "self-attention, so that there is no picture of what they have become."
@@ -112,7 +114,7 @@ def token_kernels(model: Classifier, params: Mapping[str, Any], grid: Grid) -> d
             f"{known}. A row of mlpvis_jax.pictures.mixing.READERS says it of another block."
         )
     tokens = grid[0] * grid[1]
-    found = {name: readers[0](params.get(name, {}), tokens) for name in model.block_names}
+    found = {name: readers[0](params.get(name, {}), tokens) for name in names}
     for name, kernels in found.items():
         if kernels.between.shape != (tokens, tokens):
             raise InputError(

@@ -75,6 +75,17 @@ def test_fourier_products_are_counted_apart():
     assert forward_flop(create_model("mixer_keras", 100), image_size=64).fourier == 0
 
 
+def test_the_last_two_blocks_of_a_hybrid_have_attention_in_the_place_of_the_transform():
+    plain, hybrid = (
+        forward_flop(create_model(name, 100), image_size=64)
+        for name in ("fnet_paper", "fnet_hybrid_paper")
+    )
+    # 64 tokens: 256 -> 3 * 256; 64 x 64 weights of 256 channels, twice; 256 -> 256
+    attention = 2 * (64 * 256 * 768 + 2 * 64 * 64 * 256 + 64 * 256 * 256)
+    assert hybrid.blocks - plain.blocks == 2 * attention
+    assert hybrid.fourier == plain.fourier / 2
+
+
 @pytest.mark.parametrize("shape", [(64, 1, 256), (9, 1, 7), (1, 1, 4)])
 def test_the_traced_fourier_transform_holds_these_products(shape):
     traced = jax.make_jaxpr(fnet.fourier_mixing_by_matrices)(jnp.ones(shape))

@@ -42,6 +42,14 @@ def fnet_block(x, weights, *, approximate, epsilon):
     return layer_norm(y, weights["LayerNorm_1"], epsilon)
 
 
+def fnet_attention_block(x, weights, *, heads, approximate, epsilon):
+    """A layer of BERT's encoder, which the last layers of a hybrid FNet are."""
+    u = x + self_attention(x, weights["self_attention"], heads)
+    u = layer_norm(u, weights["LayerNorm_0"], epsilon)
+    y = u + mlp(u, weights["feed_forward"], approximate)
+    return layer_norm(y, weights["LayerNorm_1"], epsilon)
+
+
 def gmlp_block(x, weights, *, normalized_skip, approximate, epsilon=1e-6, gate_epsilon=1e-6):
     """Liu et al., 2021, equations 1 to 4."""
     normalized = layer_norm(x, weights["LayerNorm_0"], epsilon)

@@ -56,6 +56,19 @@ def test_fnet_block_is_its_equation(epsilon, approximate):
     np.testing.assert_allclose(block.apply({"params": weights}, inputs), expected, 2e-5, 2e-5)
 
 
+@pytest.mark.parametrize("heads", [1, 3])
+def test_fnet_block_with_attention_is_a_layer_of_bert(heads):
+    block = FNetBlock(9, mixing="attention", num_heads=heads)
+    inputs = tokens()
+    weights = random_weights(block, inputs)
+    expected = references.fnet_attention_block(
+        inputs, as_float64(weights), heads=heads, approximate=True, epsilon=1e-12
+    )
+    np.testing.assert_allclose(block.apply({"params": weights}, inputs), expected, 2e-5, 2e-5)
+    with pytest.raises(InputError, match="must be one of fourier, attention, not 'random'"):
+        FNetBlock(9, mixing="random")
+
+
 @pytest.mark.parametrize("normalized_skip", [False, True])
 @pytest.mark.parametrize("approximate", [False, True])
 def test_gmlp_block_is_its_equation(normalized_skip, approximate):
@@ -253,7 +266,7 @@ def test_the_gate_begins_as_the_identity():
 
 BLOCKS = [
     *(MixerBlock(7, 9), FNetBlock(9), GMlpBlock(14), GMlpBlock(14, attention_dim=5)),
-    *(ResMlpBlock(9), VitBlock(9, 3)),
+    *(ResMlpBlock(9), VitBlock(9, 3), FNetBlock(9, mixing="attention", num_heads=3)),
 ]
 NAMED = {"argvalues": BLOCKS, "ids": lambda block: type(block).__name__}
 

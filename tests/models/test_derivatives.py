@@ -73,6 +73,7 @@ def test_derivatives_are_those_of_a_plain_function(name):
     [
         *(MixerBlock(3, 4), FNetBlock(4, epsilon=0.1), GMlpBlock(4)),
         *(GMlpBlock(4, attention_dim=3), ResMlpBlock(4), VitBlock(4, 2)),
+        FNetBlock(4, mixing="attention", num_heads=2, epsilon=0.1),
     ],
     ids=lambda b: type(b).__name__,
 )

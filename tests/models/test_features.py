@@ -14,12 +14,13 @@ from mlpvis_jax.models.resmlp import Affine
 BLOCKS = {
     "mixer_paper": "MixerBlock",
     "fnet_paper": "FNetBlock",
+    "fnet_hybrid_paper": "FNetBlock",
     "gmlp_paper": "GMlpBlock",
     "amlp_paper": "GMlpBlock",
     "resmlp_paper": "ResMlpBlock",
     "vit_paper": "VitBlock",
 }
-WITH_TABLE = {"fnet_paper", "vit_paper"}
+WITH_TABLE = {"fnet_paper", "fnet_hybrid_paper", "vit_paper"}
 
 
 @pytest.mark.parametrize("name", BLOCKS)
@@ -31,7 +32,7 @@ def test_names_and_values(name):
     found = model.apply(variables, images, method="features")
     blocks = [f"{BLOCKS[name]}_{index}" for index in range(3)]
     table = ["position_table"] if name in WITH_TABLE else []
-    norms = {"fnet_paper": [], "resmlp_paper": ["pre_head_affine"]}
+    norms = {"fnet_paper": [], "fnet_hybrid_paper": [], "resmlp_paper": ["pre_head_affine"]}
     norm = norms.get(name, ["pre_head_layer_norm"])
     assert list(found) == ["stem", *table, *blocks, *norm, "pooled", "head"] == model.layer_names
     scanned = model.clone(scan=True).apply(variables, images, method="features")
@@ -45,8 +46,11 @@ def test_names_and_values(name):
     if table:
         before = before + params["position_table"]["embedding"]
         np.testing.assert_allclose(found["position_table"], before, rtol=1e-5, atol=1e-6)
-    for block in blocks:
-        module = model.block(**model.block_options)
+    for index, block in enumerate(blocks):
+        # By hand, in a hybrid: the last two with attention.
+        is_attention = name == "fnet_hybrid_paper" and index > 0
+        options = {"mixing": "attention"} if is_attention else {}
+        module = model.block(**{**model.block_options, **options})
         before = module.apply({"params": params[block]}, before)
         np.testing.assert_allclose(found[block], before, rtol=1e-4, atol=1e-5)
     if norm:

@@ -105,6 +105,18 @@ def test_kernels_are_what_the_blocks_compute():
     np.testing.assert_allclose(measure(kernels, GRID).entropy, np.log(TOKENS))
 
 
+def test_of_a_hybrid_only_the_blocks_without_attention_have_kernels():
+    images = jnp.zeros((1, 8, 12, 3))
+    options = {"hidden_dim": 8, "num_heads": 1}
+    hybrid = classifier(FNetBlock, **options).clone(attention_blocks=1)
+    assert list(token_kernels(hybrid, parameters(hybrid, images), GRID)) == ["FNetBlock_0"]
+    bert = hybrid.clone(attention_blocks=2)
+    with pytest.raises(
+        InputError, match="FNetBlock computes its weights across tokens from each i"
+    ):
+        token_kernels(bert, parameters(bert, images), GRID)
+
+
 def test_other_blocks_and_other_grids_are_refused():
     class Own(nn.Module):
         pass

@@ -14,20 +14,27 @@ FAMILIES = ("mixer", "gmlp", "resmlp", "vit")
 
 
 @functools.cache
-def import_timm() -> ModuleType:
-    """Imports timm's models; skips the test that asks for it where there is none."""
+def import_torch() -> ModuleType:
+    """Imports torch; skips the test that asks for it where there is none."""
     torch = pytest.importorskip("torch")
     try:
         import torchvision  # noqa: F401
     except RuntimeError:
-        # One for GPUs does not load beside a torch for CPUs. timm needs none of its operators, and
+        # One for GPUs does not load beside a torch for CPUs. Nobody here needs its operators, and
         # it can be imported where they are declared.
         library = torch.library.Library("torchvision", "DEF")
         for name in ("nms", "qnms"):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import_timm.library = library  # type: ignore[attr-defined]  # it is undone when collected
+        import_torch.library = library  # type: ignore[attr-defined]  # it is undone when collected
     except ImportError:
         pass
+    return torch
+
+
+@functools.cache
+def import_timm() -> ModuleType:
+    """Imports timm's models; skips the test that asks for it where there is none."""
+    import_torch()
     pytest.importorskip("timm", exc_type=ImportError)
     from timm import models
 

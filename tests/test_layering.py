@@ -60,8 +60,8 @@ ALLOWED = {
 ORDER = {
     "settings": "durations declared choice renamed sections config override",
     "models": (
-        "fields checks layers patches shapes scan fnet gmlp mixer features classifier arithmetic "
-        "presets __init__"
+        "fields checks layers attention patches shapes scan fnet gmlp mixer resmlp vit features "
+        "classifier arithmetic presets __init__"
     ),
     "learning": (
         "corruptions augment pixels colour crops policies transforms metrics losses mix freezing "

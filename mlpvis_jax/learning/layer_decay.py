@@ -16,7 +16,7 @@ def layer_of(name: str, num_blocks: int) -> int:
     """Counts the layer that a parameter belongs to, as timm does for its Mixers.
 
     The stem is layer 0, the blocks are 1 to n, and the head is n + 1. What stands before the first
-    block belongs to the stem, and the LayerNorm after the last block to that block.
+    block belongs to the stem, and the norm after the last block to that block.
 
     Args:
       name: of the parameter, such as "MixerBlock_0/token_mixing/Dense_0/kernel".
@@ -25,7 +25,7 @@ def layer_of(name: str, num_blocks: int) -> int:
     first = name.partition("/")[0]
     if first == "head":
         return num_blocks + 1
-    if first == "pre_head_layer_norm":
+    if first.startswith("pre_head_"):
         return num_blocks
     block = _BLOCK.fullmatch(first)
     return int(block[1]) + 1 if block else 0

@@ -44,17 +44,17 @@ def cost_of(model: Classifier, image_size: int, channels: int = 3) -> Cost:
     Raises:
       InputError: the patch does not divide the image.
     """
-    depth = model.num_blocks
-    if depth <= _TRACED_BLOCKS:
+    depth, traced = model.num_blocks, _TRACED_BLOCKS + model.attention_blocks
+    if depth <= traced:
         return _traced_cost(model, image_size, channels)
-    # Blocks are equal, and to trace dozens of them takes seconds. The first one alone differs: it
-    # has no stochastic depth.
+    # Blocks are equal, and to trace dozens of them takes seconds. The first one differs: it has no
+    # stochastic depth; and so do those with attention in the end, which are traced all.
     fewer, more = (
         dataclasses.astuple(_traced_cost(model.clone(num_blocks=number), image_size, channels))
-        for number in (_TRACED_BLOCKS - 1, _TRACED_BLOCKS)
+        for number in (traced - 1, traced)
     )
     pairs = zip(fewer, more, strict=True)
-    return Cost(*(high + (depth - _TRACED_BLOCKS) * (high - low) for low, high in pairs))
+    return Cost(*(high + (depth - traced) * (high - low) for low, high in pairs))
 
 
 def _traced_cost(model: Classifier, image_size: int, channels: int) -> Cost:

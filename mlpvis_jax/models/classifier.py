@@ -12,20 +12,21 @@ from mlpvis_jax.errors import InputError
 from mlpvis_jax.models.checks import check_axes
 from mlpvis_jax.models.features import Layered, Outputs
 from mlpvis_jax.models.fields import (
+    AttentionBlocks,
     ComputeDtype,
     DropoutRate,
     Epsilon,
     ParamDtype,
     StochasticDepthRate,
 )
-from mlpvis_jax.models.layers import Dropout, Initializer, LayerNorm, Rate, is_zero
+from mlpvis_jax.models.layers import Dropout, Initializer, LayerNorm, is_zero
 from mlpvis_jax.models.patches import PatchProjection, PositionTable
 from mlpvis_jax.models.scan import scan_submodules
 from mlpvis_jax.settings.declared import Channels, Depth, Pixels, Role
 
 
 class Classifier(Layered):
-    """An image classifier of `num_blocks` equal blocks.
+    """An image classifier of `num_blocks` equal blocks, or of equal ones and some with attention.
 
     Parameters are named as in the published Mixer's: `stem`, `MixerBlock_0` (the block's class and
     its index), `pre_head_layer_norm`, `head`.
@@ -39,10 +40,11 @@ class Classifier(Layered):
       width: channels of a token.
       dropout_rate: in every block, and before the head where `dropout_before_head` is set.
       stochastic_depth_rate: of the last block; it rises linearly from 0 at the first.
+      attention_blocks: last blocks, whose `mixing` is "attention"; see FNetBlock, which has it.
       position_init: initialiser of a learned position table, or None for no table.
       kernel_init: of the stem and the blocks. `nn.with_partitioning` names a kernel's two axes; the
         stem's rows are patches, whose name goes to the first axis of its four.
-      final_norm: LayerNorm before the mean over tokens.
+      final_norm: LayerNorm before the mean over tokens, or what `norm` has in its place.
       remat: recompute each block's activations in the backward pass instead of keeping them.
       scan: compile one block and loop over it, instead of all of them. The stored parameters, and
         without dropout the results, are the same; with dropout the masks are other draws. Captured
@@ -57,8 +59,10 @@ class Classifier(Layered):
     num_blocks: Annotated[Depth, Role.SHAPE, "Blocks, one after another."]
     dropout_rate: DropoutRate = 0.0
     stochastic_depth_rate: StochasticDepthRate = 0.0
+    attention_blocks: AttentionBlocks = 0
     position_init: Initializer | None = None
     final_norm: Annotated[bool, Role.SHAPE, "LayerNorm before the mean over tokens."] = True
+    norm: type[nn.Module] = LayerNorm
     dropout_before_head: Annotated[bool, Role.SHAPE, "Dropout after the mean over tokens."] = False
     kernel_init: Initializer = nn.initializers.lecun_normal()
     head_kernel_init: Initializer = nn.initializers.zeros
@@ -99,11 +103,12 @@ class Classifier(Layered):
         if self.position_init is not None:
             table = PositionTable(self.position_init, **dtypes, name="position_table")
             tokens = found["position_table"] = table(tokens)
-        apply_blocks = self._scan_blocks if is_scanned else self._loop_over_blocks
-        tokens = apply_blocks(tokens, train, found)
-        if self.final_norm:
-            norm = LayerNorm(self.epsilon, **dtypes, name="pre_head_layer_norm")
-            tokens = found["pre_head_layer_norm"] = norm(tokens)
+        # Blocks with attention have other parameters, which no scan goes over with the others'.
+        scanned = self.num_blocks - self.attention_blocks if is_scanned else 0
+        tokens = self._scan_blocks(tokens, train, scanned) if scanned else tokens
+        tokens = self._loop_blocks(tokens, train, scanned, found)
+        for name in self.norm_names:  # one, or none
+            tokens = found[name] = self.norm(self.epsilon, **dtypes, name=name)(tokens)
         pooled = found["pooled"] = tokens.mean(axis=1, dtype=jnp.float32)
         dropout = Dropout(self.dropout_rate if self.dropout_before_head else 0.0)
         logits = found["head"] = nn.Dense(
@@ -115,25 +120,20 @@ class Classifier(Layered):
         )(dropout(pooled, not train))
         return logits
 
-    def _new_block(self, stochastic_depth_rate: Rate, **module_arguments: Any) -> nn.Module:
+    def _new_block(self, **options: Any) -> nn.Module:
         block = self.block
         if self.remat:
             block = nn.remat(block, static_argnums=(2,))  # (self, inputs, deterministic)
         return block(
             dropout_rate=self.dropout_rate,
-            stochastic_depth_rate=stochastic_depth_rate,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
-            **self.block_options,
-            **module_arguments,
+            **{**self.block_options, **options},
         )
 
-    def _stochastic_depth_rate(self, index: int) -> Rate:
-        return self.stochastic_depth_rate * (index / max(self.num_blocks - 1, 1))
-
-    def _loop_over_blocks(self, tokens: jax.Array, train: bool, found: Outputs) -> jax.Array:
-        for index, name in enumerate(self.block_names):
-            block = self._new_block(self._stochastic_depth_rate(index), name=name)
+    def _loop_blocks(self, tokens: jax.Array, train: bool, first: int, found: Outputs) -> jax.Array:
+        for index, name in list(enumerate(self.block_names))[first:]:
+            block = self._new_block(**self.options_of(index), name=name)
             tokens = found[name] = self._apply_block(block, tokens, train)
         return tokens
 
@@ -147,16 +147,16 @@ class Classifier(Layered):
                 "flax.linen.Dropout, which needs a Python number."
             ) from error
 
-    def _scan_blocks(self, tokens: jax.Array, train: bool, _: Outputs) -> jax.Array:
-        indices = range(self.num_blocks)
+    def _scan_blocks(self, tokens: jax.Array, train: bool, number: int) -> jax.Array:
         layers: dict[str, Any] = {}
         if train and self.has_rng("dropout"):
-            layers["key"] = jax.random.split(self.make_rng("dropout"), self.num_blocks)
+            layers["key"] = jax.random.split(self.make_rng("dropout"), number)
         if not is_zero(self.stochastic_depth_rate):
-            layers["rate"] = jnp.asarray([self._stochastic_depth_rate(index) for index in indices])
+            rates = [self.options_of(index)["stochastic_depth_rate"] for index in range(number)]
+            layers["rate"] = jnp.asarray(rates)
 
         def apply(scope: Scope, tokens: jax.Array, layer: dict[str, Any]) -> jax.Array:
-            block = self._new_block(layer.get("rate", 0.0), parent=scope)
+            block = self._new_block(stochastic_depth_rate=layer.get("rate", 0.0), parent=scope)
             return self._apply_block(block, tokens, train)
 
-        return scan_submodules(self, self.block_names, apply, tokens, layers)
+        return scan_submodules(self, self.block_names[:number], apply, tokens, layers)

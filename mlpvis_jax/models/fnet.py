@@ -2,6 +2,9 @@
 
 U = LN(X + Re(F_tokens(F_channels(X))))     F is the unnormalised discrete Fourier transform
 Y = LN(U + W2 gelu(W1 U))
+
+The hybrid models of section 4 have self-attention in the place of the transform in their last two
+blocks, U = LN(X + MSA(X)), see `models.attention`; with it in all blocks it is BERT's encoder.
 """
 
 from typing import Annotated, Any
@@ -11,11 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from mlpvis_jax.errors import InputError
+from mlpvis_jax.models.attention import SelfAttention
 from mlpvis_jax.models.fields import (
     ApproximateGelu,
     ComputeDtype,
     DropoutRate,
     Epsilon,
+    NumHeads,
     ParamDtype,
     StochasticDepthRate,
 )
@@ -28,10 +34,11 @@ from mlpvis_jax.models.layers import (
     merge_other_axes,
     tokens_first,
 )
-from mlpvis_jax.settings.declared import Channels, Role
+from mlpvis_jax.settings.declared import Channels, OneOf, Role
 
 # Above this many tokens the fast transform's n log n wins over products with n x n tables.
 LONGEST_MATRIX_TRANSFORM = 1024
+_MIXINGS = ("fourier", "attention")
 
 
 def fourier_mixing(inputs: jax.Array) -> jax.Array:
@@ -160,6 +167,9 @@ class FNetBlock(nn.Module):
       stochastic_depth_rate: probability of dropping the feed-forward branch, in [0, 1).
       dropout_after_gelu: dropout stands between gelu and the second Dense instead, as in the
         Keras example.
+      mixing: "fourier", or "attention" for self-attention in its place. `Classifier` sets it for
+        the last blocks of a hybrid: see its `attention_blocks`.
+      num_heads: of self-attention; each has channels / num_heads channels.
       epsilon: of both LayerNorms.
     """
 
@@ -169,11 +179,21 @@ class FNetBlock(nn.Module):
     dropout_after_gelu: Annotated[
         bool, Role.SHAPE, "Dropout between gelu and the second Dense, not after it."
     ] = False
+    mixing: Annotated[
+        str, OneOf(_MIXINGS), Role.SHAPE, "Across tokens: the transform, or self-attention."
+    ] = "fourier"
+    num_heads: NumHeads = 12
     approximate_gelu: ApproximateGelu = True
     epsilon: Epsilon = 1e-12
     kernel_init: Initializer = nn.initializers.normal(0.02)
     dtype: ComputeDtype = jnp.float32
     param_dtype: ParamDtype = jnp.float32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.mixing not in _MIXINGS:
+            known = ", ".join(_MIXINGS)
+            raise InputError(f"mixing of a FNetBlock must be one of {known}, not {self.mixing!r}.")
 
     @nn.compact
     def __call__(self, inputs: jax.Array, deterministic: bool = True) -> jax.Array:
@@ -184,7 +204,7 @@ class FNetBlock(nn.Module):
             return StochasticDepth(self.stochastic_depth_rate, 1)(branch, deterministic)
 
         inputs = tokens_first(self, inputs, self.dtype)
-        mixed = fourier_mixing(inputs).astype(self.dtype)
+        mixed = self._mix(inputs)
         inputs = norm()(inputs + stochastic_depth(mixed))
         branch = Mlp(
             self.hidden_dim,
@@ -200,3 +220,14 @@ class FNetBlock(nn.Module):
         )
         outputs = norm()(inputs + stochastic_depth(branch))
         return outputs.swapaxes(0, 1)
+
+    def _mix(self, inputs: jax.Array) -> jax.Array:
+        if self.mixing == "fourier":
+            return fourier_mixing(inputs).astype(self.dtype)
+        return SelfAttention(
+            self.num_heads,
+            kernel_init=self.kernel_init,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            name="self_attention",
+        )(inputs)

@@ -1,6 +1,9 @@
-"""The gMLP block and its spatial gating unit (Liu et al., 2021, equations 1 to 4).
+"""The gMLP block and its spatial gating unit (Liu et al., 2021, equations 1 to 4), and aMLP.
 
 Z = gelu(U LN(X));  [Z1, Z2] = Z;  Y = X + V (Z1 * (W LN(Z2) + b))     W acts across tokens
+
+aMLP (section 4 and the pseudo-code of its tiny attention) adds one head of self-attention to the
+gate: Y = X + V (Z1 * (W LN(Z2) + b + A(LN(X)))), see `models.attention`.
 """
 
 from typing import Annotated
@@ -10,6 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mlpvis_jax.errors import InputError
+from mlpvis_jax.models.attention import SelfAttention
 from mlpvis_jax.models.fields import (
     ApproximateGelu,
     ComputeDtype,
@@ -43,8 +47,13 @@ class SpatialGatingUnit(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, passed: jax.Array, gate: jax.Array) -> jax.Array:
-        """Maps the two halves, [tokens, batch, channels] each, to one of the same shape."""
+    def __call__(
+        self, passed: jax.Array, gate: jax.Array, attended: jax.Array | None = None
+    ) -> jax.Array:
+        """Maps the two halves, [tokens, batch, channels] each, to one of the same shape.
+
+        What aMLP's tiny attention gives, `attended`, is added to the gate.
+        """
         gate = LayerNorm(self.epsilon, dtype=self.dtype, param_dtype=self.param_dtype)(gate)
         gate = Dense(
             len(gate),
@@ -54,7 +63,7 @@ class SpatialGatingUnit(nn.Module):
             dtype=self.dtype,
             param_dtype=self.param_dtype,
         )(gate)
-        return passed * gate
+        return passed * (gate if attended is None else gate + attended)
 
 
 class GMlpBlock(nn.Module):
@@ -71,6 +80,8 @@ class GMlpBlock(nn.Module):
       gate_epsilon: of the LayerNorm before W; None: `epsilon`. In timm's gMLP it is 1e-5, and
         `epsilon`, of all others, 1e-6.
       gate_kernel_init: initialiser of W.
+      attention_dim: channels of the one head of self-attention that makes gMLP an aMLP, 64 in the
+        paper; None: no attention.
     """
 
     hidden_dim: Annotated[Channels, Role.SHAPE, "Channels before the split, even."]
@@ -81,6 +92,9 @@ class GMlpBlock(nn.Module):
     epsilon: Epsilon = 1e-6
     gate_epsilon: Annotated[
         NotNegative | None, Role.SHAPE, "Epsilon of the gate's LayerNorm; None: as all others."
+    ] = None
+    attention_dim: Annotated[
+        Channels | None, Role.SHAPE, "Channels of aMLP's one head of attention; None: no attention."
     ] = None
     kernel_init: Initializer = nn.initializers.lecun_normal()
     gate_kernel_init: Initializer = nn.initializers.normal(1e-6)
@@ -112,13 +126,24 @@ class GMlpBlock(nn.Module):
             Dropout(self.dropout_rate)(gelu(half, self.approximate_gelu), deterministic)
             for half in halves
         )
+        attended = None
+        if self.attention_dim is not None:
+            attended = SelfAttention(
+                1,
+                self.attention_dim,
+                self.hidden_dim // 2,
+                kernel_init=self.kernel_init,
+                dtype=self.dtype,
+                param_dtype=self.param_dtype,
+                name="tiny_attention",
+            )(normalized)
         branch = SpatialGatingUnit(
             self.epsilon if self.gate_epsilon is None else self.gate_epsilon,
             kernel_init=self.gate_kernel_init,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
             name="spatial_gating",
-        )(passed, gate)
+        )(passed, gate, attended)
         branch = dense(inputs.shape[-1])(branch)
         branch = StochasticDepth(self.stochastic_depth_rate, 1)(branch, deterministic)
         outputs = (normalized if self.normalized_skip else inputs) + branch

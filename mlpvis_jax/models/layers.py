@@ -1,4 +1,4 @@
-"""What the three blocks share: linear maps, normalisation, gelu, dropout.
+"""What the blocks share: linear maps, normalisation, gelu, dropout.
 
 Shapes are written [batch, tokens, channels]. A rate may be a Python number or a traced one: a
 Python zero leaves the layer out of the program, anything else is part of it as a value, so

@@ -16,6 +16,8 @@ from mlpvis_jax.models.classifier import Classifier
 from mlpvis_jax.models.fnet import FNetBlock
 from mlpvis_jax.models.gmlp import GMlpBlock
 from mlpvis_jax.models.mixer import MixerBlock
+from mlpvis_jax.models.resmlp import Affine, ResMlpBlock
+from mlpvis_jax.models.vit import VitBlock
 from mlpvis_jax.settings.choice import find
 from mlpvis_jax.settings.declared import MISSING, Setting, settings_of
 
@@ -38,13 +40,14 @@ def _mixer(patch: int, blocks: int, width: int, tokens: int, channels: int, **re
     }
 
 
-def _fnet(patch: int, blocks: int, width: int, hidden: int, **rest: Any) -> Row:
+def _fnet(patch: int, blocks: int, width: int, hidden: int, heads: int, **rest: Any) -> Row:
     return {
         "block": FNetBlock,
         "patch_size": patch,
         "num_blocks": blocks,
         "width": width,
         "hidden_dim": hidden,
+        "num_heads": heads,  # of 64 channels, where attention_blocks are set
         "final_norm": False,  # the block ends in one
         "position_init": _NORMAL,
         "kernel_init": _NORMAL,
@@ -61,6 +64,38 @@ def _gmlp(patch: int, blocks: int, width: int, hidden: int, **rest: Any) -> Row:
         "width": width,
         "hidden_dim": hidden,
         "head_kernel_init": _LECUN,
+        **rest,
+    }
+
+
+def _vit(patch: int, blocks: int, width: int, hidden: int, heads: int, **rest: Any) -> Row:
+    return {
+        "block": VitBlock,
+        "patch_size": patch,
+        "num_blocks": blocks,
+        "width": width,
+        "hidden_dim": hidden,
+        "num_heads": heads,
+        "position_init": _NORMAL,
+        "kernel_init": _NORMAL,
+        "head_kernel_init": _NORMAL,
+        **rest,
+    }
+
+
+def _resmlp(
+    patch: int, blocks: int, width: int, hidden: int, layer_scale: float, **rest: Any
+) -> Row:
+    return {
+        "block": ResMlpBlock,
+        "patch_size": patch,
+        "num_blocks": blocks,
+        "width": width,
+        "hidden_dim": hidden,
+        "layer_scale": layer_scale,
+        "norm": Affine,
+        "kernel_init": _NORMAL,
+        "head_kernel_init": _NORMAL,
         **rest,
     }
 
@@ -82,14 +117,18 @@ PRESETS: Mapping[str, Row] = {
     # The Keras example (Khalid Salama, 2021): 64 px images. Counts at 100 classes.
     "mixer_keras": _mixer(8, 4, 256, 64, 64, **_KERAS, shared_norm=True),  # 242,788
     "fnet_keras": _fnet(  # 621,924
-        8, 4, 256, 256, **{**_KERAS, "position_init": _GLOROT, "dropout_after_gelu": True}
+        8, 4, 256, 256, 4, **{**_KERAS, "position_init": _GLOROT, "dropout_after_gelu": True}
     ),
     "gmlp_keras": _gmlp(  # 885,348
         8, 4, 256, 512, **_KERAS, normalized_skip=True, gate_kernel_init=_GLOROT
     ),
     "mixer_paper": _mixer(8, 4, 256, 64, 64, **_PAPER),
-    "fnet_paper": _fnet(8, 4, 256, 256, **_PAPER),
+    "fnet_paper": _fnet(8, 4, 256, 256, 4, **_PAPER),
+    "fnet_hybrid_paper": _fnet(8, 4, 256, 256, 4, **_PAPER, attention_blocks=2),
     "gmlp_paper": _gmlp(8, 4, 256, 512, **_PAPER),
+    "amlp_paper": _gmlp(8, 4, 256, 512, **_PAPER, attention_dim=64),
+    "resmlp_paper": _resmlp(8, 4, 256, 256, 0.1, **_PAPER),
+    "vit_paper": _vit(8, 4, 256, 256, 4, **_PAPER),  # fnet_paper's shape; heads of 64 channels
     # Tolstikhin et al., 2021, table 1: 224 px images.
     "mixer_s32": _mixer(32, 8, 512, 256, 2048),
     "mixer_s16": _mixer(16, 8, 512, 256, 2048),
@@ -102,12 +141,30 @@ PRESETS: Mapping[str, Row] = {
     "gmlp_ti16": _gmlp(16, 30, 128, 768),
     "gmlp_s16": _gmlp(16, 30, 256, 1536),
     "gmlp_b16": _gmlp(16, 30, 512, 3072),
+    # Derived: the same with the tiny attention of section 4, where it is for text alone.
+    "amlp_ti16": _gmlp(16, 30, 128, 768, attention_dim=64),
+    "amlp_s16": _gmlp(16, 30, 256, 1536, attention_dim=64),
+    "amlp_b16": _gmlp(16, 30, 512, 3072, attention_dim=64),
     # Derived: the FNet paper has no image model. Its Base is 12 layers of width 768, and every
     # size of it keeps a feed-forward of four times the width, dropout 0.1 and positions; Ti and S
     # take the widths that those letters stand for in vision (192 and 384).
-    "fnet_ti16": _fnet(16, 12, 192, 768, dropout_rate=0.1),
-    "fnet_s16": _fnet(16, 12, 384, 1536, dropout_rate=0.1),
-    "fnet_b16": _fnet(16, 12, 768, 3072, dropout_rate=0.1),
+    "fnet_ti16": _fnet(16, 12, 192, 768, 3, dropout_rate=0.1),
+    "fnet_s16": _fnet(16, 12, 384, 1536, 6, dropout_rate=0.1),
+    "fnet_b16": _fnet(16, 12, 768, 3072, 12, dropout_rate=0.1),
+    # The same with self-attention in the last two blocks, as in the paper's FNet-Hybrid.
+    "fnet_hybrid_ti16": _fnet(16, 12, 192, 768, 3, dropout_rate=0.1, attention_blocks=2),
+    "fnet_hybrid_s16": _fnet(16, 12, 384, 1536, 6, dropout_rate=0.1, attention_blocks=2),
+    "fnet_hybrid_b16": _fnet(16, 12, 768, 3072, 12, dropout_rate=0.1, attention_blocks=2),
+    # Touvron et al., 2021, ResMLP-S12, S24, S36 and B24/8: 224 px images.
+    "resmlp_12": _resmlp(16, 12, 384, 1536, 0.1),
+    "resmlp_24": _resmlp(16, 24, 384, 1536, 1e-5),
+    "resmlp_36": _resmlp(16, 36, 384, 1536, 1e-6),
+    "resmlp_big_24": _resmlp(8, 24, 768, 3072, 1e-6),
+    # The control with attention: B as in Dosovitskiy et al., 2021, table 1, S and Ti as in Touvron
+    # et al., 2021 (DeiT), table 1, but for the class token: the mean over tokens is classified.
+    "vit_ti16": _vit(16, 12, 192, 768, 3),
+    "vit_s16": _vit(16, 12, 384, 1536, 6),
+    "vit_b16": _vit(16, 12, 768, 3072, 12),
 }
 
 _PUBLISHED = {name: dict(row) for name, row in PRESETS.items()}

@@ -10,7 +10,7 @@ import numpy as np
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.inference import TrainedClassifier
 from mlpvis_jax.learning import augment
-from mlpvis_jax.models import Classifier, FNetBlock, GMlpBlock
+from mlpvis_jax.models import Classifier, FNetBlock, GMlpBlock, ResMlpBlock
 from mlpvis_jax.pictures.depth import draw_by_depth
 from mlpvis_jax.pictures.kernels import draw_kernels
 from mlpvis_jax.pictures.mixing import (
@@ -96,12 +96,13 @@ class Learned(NamedTuple):
             return {
                 "basis_functions": functools.partial(draw_kernels, units, self.grid, title, columns)
             }
-        of_tokens = issubclass(kind, GMlpBlock)
+        of_tokens = issubclass(kind, GMlpBlock | ResMlpBlock)
         draw = self._draw_units_of_tokens if of_tokens else self._draw_hidden_units
         return {name: functools.partial(draw, name) for name in self.kernels}
 
     def _draw_units_of_tokens(self, name: str) -> Any:
-        title = f"{name}: the weights of each token's gate, where the token is"
+        written = "token's gate" if issubclass(self.model.block, GMlpBlock) else "token"
+        title = f"{name}: the weights of each {written}, where the token is"
         return draw_kernels(self.kernels[name].units, self.grid, title, self.grid[1])
 
     def _draw_hidden_units(self, name: str) -> Any:

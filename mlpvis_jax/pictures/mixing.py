@@ -4,8 +4,10 @@ The mixing of each kind of block has weights from token to token:
 
 MixerBlock   W2 W1, up to a factor the derivative of W2 gelu(W1 x) where W1 x is 0
 GMlpBlock    W of the spatial gating unit
+ResMlpBlock  A, the linear map across tokens
 FNetBlock    exp(-2 pi i j k / n), fixed, the discrete Fourier transform over n tokens
 
+Those of self-attention are other ones for every image, and so are no picture of what was learned.
 The skip connection around the mixing, and the LayerNorm before it, are no part of these.
 """
 
@@ -15,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlpvis_jax.errors import InputError
-from mlpvis_jax.models import Classifier, FNetBlock, GMlpBlock, MixerBlock
+from mlpvis_jax.models import Classifier, FNetBlock, GMlpBlock, MixerBlock, ResMlpBlock, VitBlock
 
 Grid = tuple[int, int]  # rows and columns of tokens, which run over it row by row
 
@@ -55,6 +57,11 @@ def _of_gmlp(params: Mapping[str, Any], _: int) -> Kernels:
     return Kernels(kernel.T, kernel.T)
 
 
+def _of_resmlp(params: Mapping[str, Any], _: int) -> Kernels:
+    kernel = np.asarray(params["token_mixing"]["kernel"], np.float32)
+    return Kernels(kernel.T, kernel.T)
+
+
 def _of_fnet(_: Mapping[str, Any], tokens: int) -> Kernels:
     # The product of indices is reduced modulo n first, which keeps the angles exact.
     products = np.outer(np.arange(tokens), np.arange(tokens)) % tokens
@@ -66,6 +73,7 @@ def _of_fnet(_: Mapping[str, Any], tokens: int) -> Kernels:
 READERS: dict[type, Callable[[Mapping[str, Any], int], Kernels]] = {
     MixerBlock: _of_mixer,
     GMlpBlock: _of_gmlp,
+    ResMlpBlock: _of_resmlp,
     FNetBlock: _of_fnet,
 }
 
@@ -85,12 +93,20 @@ def token_kernels(model: Classifier, params: Mapping[str, Any], grid: Grid) -> d
       grid: rows and columns of its tokens.
 
     Returns:
-      The kernels of each block by the block's name, in the order of the blocks.
+      The kernels of each block by the block's name, in the order of the blocks; those whose mixing
+      is self-attention, as the last ones of a hybrid FNet, are left out.
 
     Raises:
-      InputError: the block is not one of READERS; or its weights are for another number of tokens.
+      InputError: the block is not one of READERS, or is one of self-attention; or its weights are
+        for another number of tokens.
     """
     readers = [reader for kind, reader in READERS.items() if issubclass(model.block, kind)]
+    names = [name for name in model.block_names if "self_attention" not in params.get(name, {})]
+    if issubclass(model.block, VitBlock) or not names:
+        raise InputError(
+            f"{model.block.__name__} computes its weights across tokens from each image, by "
+            "self-attention, so that there is no picture of what they have become."
+        )
     if not readers:
         known = ", ".join(kind.__name__ for kind in READERS)
         raise InputError(
@@ -98,7 +114,7 @@ def token_kernels(model: Classifier, params: Mapping[str, Any], grid: Grid) -> d
             f"{known}. A row of mlpvis_jax.pictures.mixing.READERS says it of another block."
         )
     tokens = grid[0] * grid[1]
-    found = {name: readers[0](params.get(name, {}), tokens) for name in model.block_names}
+    found = {name: readers[0](params.get(name, {}), tokens) for name in names}
     for name, kernels in found.items():
         if kernels.between.shape != (tokens, tokens):
             raise InputError(

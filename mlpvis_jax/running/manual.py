@@ -50,8 +50,9 @@ def rows() -> Iterator[tuple[str, str, Setting]]:
             families = of_models.setdefault(key, ([], setting))[0]
             if family not in families:
                 families.append(family)
+    every = {name.partition("_")[0] for name in PRESETS}
     for key, (families, setting) in of_models.items():
-        yield f"model.{key}", "" if len(families) == 3 else ", ".join(families), setting
+        yield f"model.{key}", "" if every == set(families) else ", ".join(families), setting
     for section, table in _TABLES.items():
         for name, row in table.items():
             for key, setting in settings_of(row).items():

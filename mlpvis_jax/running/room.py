@@ -16,10 +16,13 @@ _COPIES = 4
 
 def refuse_without_room(model: Classifier, image_size: int) -> None:
     """Raises InputError where parameters and optimizer state exceed the memory of this machine."""
-    whole, block = _bytes_of_parameters(
-        model.clone(num_blocks=1, dropout_rate=0.0, stochastic_depth_rate=0.0), image_size
-    )
-    needed = _COPIES * (whole + (model.num_blocks - 1) * block)
+    one = model.clone(num_blocks=1, attention_blocks=0, dropout_rate=0.0, stochastic_depth_rate=0.0)
+    whole, block = _bytes_of_parameters(one, image_size)
+    needed = whole + (model.num_blocks - 1) * block
+    if model.attention_blocks:
+        _, other = _bytes_of_parameters(one.clone(attention_blocks=1), image_size)
+        needed += model.attention_blocks * (other - block)
+    needed *= _COPIES
     memory = psutil.virtual_memory().total
     if needed > memory:
         sizes = {

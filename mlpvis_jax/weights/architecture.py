@@ -20,6 +20,8 @@ from mlpvis_jax.weights.naming import Parameter, Shapes
 CONVOLUTION = {"kernel": 4, "bias": 1}
 LINEAR = {"kernel": 2, "bias": 1}
 NORM = {"scale": 1, "bias": 1}
+SCALE = {"scale": 1}
+TABLE = {"embedding": 2}
 
 Kind = Mapping[str, int]
 
@@ -34,6 +36,7 @@ class Family(NamedTuple):
       modules: kinds of all modules by name, with {} for the index of a block.
       sizes: of each option of the model, the parameter and the axis that it is the size of.
       tokens: the parameter and the axis that is as long as there are tokens.
+      unstored: options that no shape tells. Those of a preset are known.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Family(NamedTuple):
     modules: Mapping[str, Kind]
     sizes: Mapping[str, tuple[str, int]]
     tokens: tuple[str, int]
+    unstored: tuple[str, ...] = ()
 
 
 _OF_STEM = {"patch_size": ("stem/kernel", 0), "width": ("stem/kernel", 3)}
@@ -90,6 +94,48 @@ GMLP = Family(
     tokens=("GMlpBlock_0/spatial_gating/Dense_0/kernel", 0),
 )
 
+VIT = Family(
+    name="Vision Transformer without a class token",
+    block="VitBlock",
+    # Not vit_b16: timm has models of its sizes with 12 heads and with 16.
+    presets=("vit_ti16", "vit_s16"),
+    modules={
+        "stem": CONVOLUTION,
+        "position_table": TABLE,
+        "VitBlock_{}/LayerNorm_0": NORM,
+        "VitBlock_{}/self_attention/query_key_value": LINEAR,
+        "VitBlock_{}/self_attention/projection": LINEAR,
+        "VitBlock_{}/LayerNorm_1": NORM,
+        "VitBlock_{}/channel_mixing/Dense_0": LINEAR,
+        "VitBlock_{}/channel_mixing/Dense_1": LINEAR,
+        "pre_head_layer_norm": NORM,
+        "head": LINEAR,
+    },
+    sizes={**_OF_STEM, "hidden_dim": ("VitBlock_0/channel_mixing/Dense_0/kernel", 1)},
+    tokens=("position_table/embedding", 0),
+    unstored=("num_heads",),
+)
+
+RESMLP = Family(
+    name="ResMLP",
+    block="ResMlpBlock",
+    presets=("resmlp_12", "resmlp_24", "resmlp_36", "resmlp_big_24"),
+    modules={
+        "stem": CONVOLUTION,
+        "ResMlpBlock_{}/Affine_0": NORM,
+        "ResMlpBlock_{}/token_mixing": LINEAR,
+        "ResMlpBlock_{}/LayerScale_0": SCALE,
+        "ResMlpBlock_{}/Affine_1": NORM,
+        "ResMlpBlock_{}/channel_mixing/Dense_0": LINEAR,
+        "ResMlpBlock_{}/channel_mixing/Dense_1": LINEAR,
+        "ResMlpBlock_{}/LayerScale_1": SCALE,
+        "pre_head_affine": NORM,
+        "head": LINEAR,
+    },
+    sizes={**_OF_STEM, "hidden_dim": ("ResMlpBlock_0/channel_mixing/Dense_0/kernel", 1)},
+    tokens=("ResMlpBlock_0/token_mixing/kernel", 0),
+)
+
 
 def parameters(
     family: Family, num_blocks: int, theirs: Callable[[str, str, int], Parameter]
@@ -113,27 +159,31 @@ def parameters(
     return found
 
 
-def describe(family: Family, num_blocks: int, shapes: Shapes) -> dict[str, Any]:
+def describe(
+    family: Family, num_blocks: int, shapes: Shapes, known: Mapping[str, Any]
+) -> dict[str, Any]:
     """Tells from the shapes of its parameters what model it is.
 
     Args:
       family: of the model.
       num_blocks: blocks of the model.
       shapes: by this project's names, those that `parameters` lists.
+      known: options that are known besides.
 
     Returns:
       The model as a config's `model` has it: the preset that it is, or else one of its family with
       all sizes that are others; and the image size.
 
     Raises:
-      InputError: there is no such model.
+      InputError: there is no such model, or neither shapes nor `known` tell all of it.
     """
     sizes = {option: shapes[name][axis] for option, (name, axis) in family.sizes.items()}
     sizes["num_blocks"] = num_blocks
-    name = next(
-        (name for name in family.presets if sizes.items() <= PRESETS[name].items()),
-        family.presets[0],
-    )
+    whole = [name for name in family.presets if sizes.items() <= PRESETS[name].items()]
+    untold = [option for option in family.unstored if option not in known]
+    if untold and not whole:
+        raise InputError(f"no shape tells {', '.join(untold)}, and their sizes are of no preset")
+    name = whole[0] if whole else family.presets[0]
     options = {option: size for option, size in sizes.items() if PRESETS[name][option] != size}
     array, axis = family.tokens
     tokens = shapes[array][axis]

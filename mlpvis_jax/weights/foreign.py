@@ -79,9 +79,9 @@ def from_foreign(path: Path, arrays: Arrays, layout: Layout) -> StoredWeights:
     subject = f"{path} holds no {layout.family.name} of the format {layout.format}"
     num_blocks, found = layout.count_blocks(arrays), _shapes(arrays)
     table = layout.parameters(num_blocks)
-    check_names(subject, found, {one.theirs: len(one.axes) for one in table})
+    check_names(subject, found, {one.theirs: one.ones + len(one.axes) for one in table})
     named = to_ours(arrays, table)
-    model, wanted = _model_of(subject, layout, num_blocks, named)
+    model, wanted = _model_of(subject, layout, num_blocks, named, layout.computes)
     check_shapes(subject, found, {one.theirs: one.their_shape(wanted[one.ours]) for one in table})
     return StoredWeights(traverse_util.unflatten_dict(named, sep="/"), {"model": model})
 
@@ -105,7 +105,9 @@ def to_foreign(params: Any, description: Mapping[str, Any], layout: Layout) -> A
     num_blocks = layout._replace(rename=unchanged).count_blocks(named)
     table = layout.parameters(num_blocks)
     check_names(subject, _shapes(named), {one.ours: len(one.axes) for one in table})
-    _, wanted = _model_of(subject, layout, num_blocks, named)
+    # What shapes do not tell has no effect on them.
+    computes = {**dict.fromkeys(layout.family.unstored, 1), **layout.computes}
+    _, wanted = _model_of(subject, layout, num_blocks, named, computes)
     check_shapes(subject, _shapes(named), wanted)
     differing = computes_otherwise(description.get("model"), layout.computes)
     if differing:
@@ -123,13 +125,13 @@ def unchanged(module: str, name: str, axes: int) -> Parameter:
 
 
 def _model_of(
-    subject: str, layout: Layout, num_blocks: int, named: Arrays
+    subject: str, layout: Layout, num_blocks: int, named: Arrays, computes: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
     """The model, as a config's `model`, and the shapes of its parameters."""
     shapes = _shapes(named)
     channels, classes = shapes["stem/kernel"][2], shapes["head/bias"][0]
     try:
-        model = {**describe(layout.family, num_blocks, shapes), **layout.computes}
+        model = {**describe(layout.family, num_blocks, shapes, computes), **computes}
         wanted = shapes_of(build(model, classes), model["image_size"], channels)
     except InputError as error:
         raise InputError(f"{subject}: {error}".rstrip(".") + ".") from error

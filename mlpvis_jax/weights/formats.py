@@ -57,6 +57,8 @@ def _is_own(contents: Contents) -> bool:
     return contents.kind == "safetensors" and (contents.is_described or is_named_as_ours)
 
 
+_STEMS = {"stem.proj.weight", "patch_embed.proj.weight"}  # of timm's models
+
 FORMATS: dict[str, Format] = {
     "mlpvis": Format("this project's safetensors", _is_own, _read_own, save_weights),
     "mixer_npz": Format(
@@ -66,8 +68,8 @@ FORMATS: dict[str, Format] = {
         write_mixer_npz,
     ),
     "timm": Format(
-        "safetensors of timm's mixer_* and gmlp_* models",
-        lambda contents: contents.kind == "safetensors" and "stem.proj.weight" in contents.names,
+        "safetensors of timm's mixer_*, gmlp_*, resmlp_*, and vit_* without a class token",
+        lambda contents: contents.kind == "safetensors" and bool(_STEMS & contents.names),
         read_timm,
         write_timm,
     ),

@@ -24,8 +24,10 @@ from mlpvis_jax.weights.transfer import Arrays
 # What training does, and how a model is computed: another value leaves a trained model what it is.
 _OF_TRAINING = {
     *("dropout_rate", "stochastic_depth_rate", "dropout_before_head", "dropout_after_gelu"),
-    *("remat", "scan"),
+    *("remat", "scan", "layer_scale"),
 }
+# Numbers that no parameter's shape tells.
+_WITHOUT_PARAMETERS = {"num_heads"}
 
 
 class InitialWeights(NamedTuple):
@@ -166,7 +168,8 @@ def _functional(model: Classifier) -> dict[str, Any]:
     return {
         key: value
         for key, value in values.items()
-        if isinstance(value, bool | float) and key not in _OF_TRAINING
+        if key in _WITHOUT_PARAMETERS
+        or (isinstance(value, bool | float) and key not in _OF_TRAINING)
     }
 
 

@@ -24,31 +24,36 @@ class Parameter(NamedTuple):
     Attributes:
       ours: its name here, such as "head/kernel".
       theirs: its name in the file, such as "head.weight".
-      axes: for each axis of ours the one that it is in the file.
+      axes: for each axis of ours the one that it is in the file, after the leading ones.
+      ones: leading axes of length 1 in the file, which ours has not.
     """
 
     ours: str
     theirs: str
     axes: tuple[int, ...]
+    ones: int = 0
 
     def our_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Reorders the shape of an array in the file."""
-        return tuple(shape[axis] for axis in self.axes)
+        return tuple(shape[self.ones + axis] for axis in self.axes)
 
     def their_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Reorders the shape of an array of this project."""
-        return tuple(shape[self.axes.index(axis)] for axis in range(len(shape)))
+        rest = tuple(shape[self.axes.index(axis)] for axis in range(len(shape)))
+        return (1,) * self.ones + rest
 
 
 def to_ours(arrays: Arrays, table: Iterable[Parameter]) -> dict[str, np.ndarray]:
     """Gives arrays of a file the names and axes of this project."""
-    return {one.ours: arrays[one.theirs].transpose(one.axes) for one in table}
+    return {one.ours: arrays[one.theirs][(0,) * one.ones].transpose(one.axes) for one in table}
 
 
 def to_theirs(arrays: Arrays, table: Iterable[Parameter]) -> dict[str, np.ndarray]:
     """Gives arrays of this project the names and axes of a file."""
     return {
-        one.theirs: np.ascontiguousarray(arrays[one.ours].transpose(np.argsort(one.axes)))
+        one.theirs: np.ascontiguousarray(
+            arrays[one.ours].transpose(np.argsort(one.axes))[(None,) * one.ones]
+        )
         for one in table
     }
 

@@ -94,6 +94,42 @@ PRETRAINED: dict[str, Published] = {
         revision="6a39ae6f76cafcb6dd0bb3a799db22f95ca93603",
         sha256="227698aa36c69936a1c64a001fa9d7110c63957c4e7a43f2ad684b160a47778a",
     ),
+    "resmlp_12_imagenet1k": Published(
+        *("resmlp_12", "ImageNet-1k", 1000, 15_350_872),
+        *("76.66 ImageNet-1k", _APACHE, "hub:timm/resmlp_12_224.fb_in1k"),
+    ),
+    "resmlp_12_imagenet1k_distilled": Published(
+        *("resmlp_12", "ImageNet-1k, distilled", 1000, 15_350_872),
+        *("77.95 ImageNet-1k", _APACHE, "hub:timm/resmlp_12_224.fb_distilled_in1k"),
+    ),
+    "resmlp_24_imagenet1k": Published(
+        *("resmlp_24", "ImageNet-1k", 1000, 30_020_680),
+        *("79.38 ImageNet-1k", _APACHE, "hub:timm/resmlp_24_224.fb_in1k"),
+    ),
+    "resmlp_24_imagenet1k_distilled": Published(
+        *("resmlp_24", "ImageNet-1k, distilled", 1000, 30_020_680),
+        *("80.77 ImageNet-1k", _APACHE, "hub:timm/resmlp_24_224.fb_distilled_in1k"),
+    ),
+    "resmlp_36_imagenet1k": Published(
+        *("resmlp_36", "ImageNet-1k", 1000, 44_690_488),
+        *("79.77 ImageNet-1k", _APACHE, "hub:timm/resmlp_36_224.fb_in1k"),
+    ),
+    "resmlp_36_imagenet1k_distilled": Published(
+        *("resmlp_36", "ImageNet-1k, distilled", 1000, 44_690_488),
+        *("81.15 ImageNet-1k", _APACHE, "hub:timm/resmlp_36_224.fb_distilled_in1k"),
+    ),
+    "resmlp_big_24_imagenet1k": Published(
+        *("resmlp_big_24", "ImageNet-1k", 1000, 129_138_280),
+        *("81.03 ImageNet-1k", _APACHE, "hub:timm/resmlp_big_24_224.fb_in1k"),
+    ),
+    "resmlp_big_24_imagenet1k_distilled": Published(
+        *("resmlp_big_24", "ImageNet-1k, distilled", 1000, 129_138_280),
+        *("83.59 ImageNet-1k", _APACHE, "hub:timm/resmlp_big_24_224.fb_distilled_in1k"),
+    ),
+    "resmlp_big_24_imagenet22k_imagenet1k": Published(
+        *("resmlp_big_24", "ImageNet-22k, then 1k", 1000, 129_138_280),
+        *("84.41 ImageNet-1k", _APACHE, "hub:timm/resmlp_big_24_224.fb_in22k_ft_in1k"),
+    ),
 }
 
 

@@ -3,6 +3,8 @@
 from tests.bad_input.table import bad, bare
 
 GMLP = "--config=configs/gmlp.py"
+FNET = "--config=configs/fnet.py"
+VIT = "--config.model.name=vit_paper"
 BILLION = 10**9
 VAST = 10**20
 ROWS = [
@@ -135,6 +137,22 @@ ROWS = [
     bad("--config.model.dropout_rate=-0.5", "config.model.dropout_rate must be", "-0.5"),
     bad("--config.model.gate_epsilon=1e-5", "Model 'mixer_keras' has no setting 'gate_epsilon'"),
     bare(f"{GMLP} --config.model.gate_epsilon=-1", "model.gate_epsilon must be at least 0, not -1"),
+    bare(f"{GMLP} --config.model.attention_dim=0", "model.attention_dim must be at least 1 and at"),
+    bad(
+        "--config.model.attention_blocks=2", "attention_blocks 2 is for a block that has the field"
+    ),
+    bare(
+        f"{FNET} --config.model.attention_blocks=5", "attention_blocks 5 is more than num_blocks 4"
+    ),
+    bare(
+        f"{FNET} --config.model.attention_blocks=-1", "model.attention_blocks must be at least 0 an"
+    ),
+    bare(
+        f"{FNET} --config.model.mixing=linear", "mixing must be one of fourier, attention, not 'li"
+    ),
+    bad(f"{VIT} --config.model.num_heads=0", "config.model.num_heads must be at least 1 and at "),
+    bad(f"{VIT} --config.model.num_heads=3", "num_heads 3 does not divide 64 channels"),
+    bad("--config.model.num_heads=4", "Model 'mixer_keras' has no setting 'num_heads'"),
     bad("--config.model.stochastic_depth_rate=1", "stochastic_depth_rate must be", "below 1"),
     bad("--config.model.dtype=float16", "must be one of float32, bfloat16, not 'float16'"),
     bad("--config.model.dtype=", "config.model.dtype must be one of float32, bfloat16, not ''"),

@@ -57,6 +57,7 @@ def test_the_multipliers_are_those_of_timm(scan):
         ("My_Block2_0/Dense_5/kernel", 1),
         ("FNetBlock_11/LayerNorm_1/scale", 12),
         ("pre_head_layer_norm/scale", 12),
+        ("pre_head_affine/scale", 12),
         ("head/bias", 13),
     ],
 )

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlpvis_jax.models import FNetBlock, GMlpBlock, MixerBlock, create_model
+from mlpvis_jax.models import FNetBlock, GMlpBlock, MixerBlock, ResMlpBlock, VitBlock, create_model
 
 jax.config.update("jax_num_cpu_devices", 2)
 RANDOM = np.random.default_rng(0)
@@ -49,12 +49,26 @@ def check(name, module, inputs, axis=0, **call):
 
 
 tokens = RANDOM.normal(size=(4, 6, 8)).astype("float32")
-for block in (MixerBlock(5, 7), FNetBlock(7), GMlpBlock(10)):
-    for axis in range(3):
+blocks = MixerBlock(5, 7), FNetBlock(7), GMlpBlock(10), ResMlpBlock(7)
+with_attention = (
+    *(VitBlock(7, 2), GMlpBlock(10, attention_dim=3)),
+    FNetBlock(7, mixing="attention", num_heads=2),
+)
+for block in (*blocks, *with_attention):
+    # Weights between any two tokens cannot be spread over the tokens of both.
+    for axis in (0, 2) if block in with_attention else range(3):
         check(f"{type(block).__name__}, axis {axis}", block, tokens, axis)
 images = RANDOM.normal(size=(4, 8, 12, 3)).astype("float32")
 training = {"train": True, "rngs": {"dropout": jax.random.key(0)}}
-options = {"mixer_paper": {}, "fnet_paper": {"scan": True}, "gmlp_paper": {"remat": True}}
+options = {
+    "mixer_paper": {},
+    "fnet_paper": {"scan": True},
+    "fnet_hybrid_paper": {"scan": True, "num_blocks": 4},
+    "gmlp_paper": {"remat": True},
+    "amlp_paper": {},
+    "resmlp_paper": {"scan": True},
+    "vit_paper": {"scan": True, "remat": True},
+}
 for preset, option in options.items():
     small = {"num_blocks": 2, "width": 8, "patch_size": 4, "stochastic_depth_rate": 0.3}
-    check(preset, create_model(preset, 5, **small, **option), images, **training)
+    check(preset, create_model(preset, 5, **{**small, **option}), images, **training)

@@ -24,10 +24,23 @@ def test_parameters_are_those_that_flax_tabulates(name, size, changes):
     assert arithmetic.cost_of(model, size).parameters == int(total.replace(",", ""))
 
 
-@pytest.mark.parametrize("name", ["mixer_keras", "fnet_keras", "gmlp_keras", "gmlp_ti16"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mixer_keras",
+        "fnet_keras",
+        "gmlp_keras",
+        "gmlp_ti16",
+        "vit_paper",
+        "vit_ti16",
+        "resmlp_12",
+        "amlp_ti16",
+        "fnet_hybrid_s16",
+    ],
+)
 def test_operations_are_those_of_the_count_by_hand(name):
     """Also of 30 blocks, of which three are traced."""
-    size = 224 if name.endswith("16") else 64
+    size = 64 if name.endswith(("_keras", "_paper")) else 224
     model = create_model(name, 100)
     flop = forward_flop(model, size)
     by_hand = flop.stem + flop.blocks + flop.head + flop.fourier
@@ -46,6 +59,14 @@ def test_what_is_kept_where_blocks_are_computed_again():
 
 def test_deep_models_keep_what_all_their_blocks_keep():
     model = create_model("gmlp_keras", 10, width=16, hidden_dim=32, num_blocks=5)
+    images = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
+    assert arithmetic.cost_of(model, 16).activation_bytes == arithmetic.kept_bytes(model, images)
+
+
+def test_a_hybrid_keeps_what_each_kind_of_its_blocks_keeps():
+    """Of 8 blocks, of which 6 are traced; and the transform of the last three is not there."""
+    sizes = {"width": 16, "hidden_dim": 32, "num_blocks": 8, "attention_blocks": 3}
+    model = create_model("fnet_paper", 10, **sizes, stochastic_depth_rate=0.1)
     images = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
     assert arithmetic.cost_of(model, 16).activation_bytes == arithmetic.kept_bytes(model, images)
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlpvis_jax.models import FNetBlock, GMlpBlock, MixerBlock
+from mlpvis_jax.errors import InputError
+from mlpvis_jax.models import FNetBlock, GMlpBlock, MixerBlock, ResMlpBlock, VitBlock
 from mlpvis_jax.models.fnet import (
     fourier_mixing,
     fourier_mixing_by_matrices,
@@ -55,6 +56,19 @@ def test_fnet_block_is_its_equation(epsilon, approximate):
     np.testing.assert_allclose(block.apply({"params": weights}, inputs), expected, 2e-5, 2e-5)
 
 
+@pytest.mark.parametrize("heads", [1, 3])
+def test_fnet_block_with_attention_is_a_layer_of_bert(heads):
+    block = FNetBlock(9, mixing="attention", num_heads=heads)
+    inputs = tokens()
+    weights = random_weights(block, inputs)
+    expected = references.fnet_attention_block(
+        inputs, as_float64(weights), heads=heads, approximate=True, epsilon=1e-12
+    )
+    np.testing.assert_allclose(block.apply({"params": weights}, inputs), expected, 2e-5, 2e-5)
+    with pytest.raises(InputError, match="must be one of fourier, attention, not 'random'"):
+        FNetBlock(9, mixing="random")
+
+
 @pytest.mark.parametrize("normalized_skip", [False, True])
 @pytest.mark.parametrize("approximate", [False, True])
 def test_gmlp_block_is_its_equation(normalized_skip, approximate):
@@ -81,6 +95,88 @@ def test_the_gate_may_have_an_epsilon_of_its_own(given, of_gate):
         gate_epsilon=of_gate,
     )
     np.testing.assert_allclose(block.apply({"params": weights}, inputs), expected, 2e-5, 5e-5)
+
+
+@pytest.mark.parametrize("heads", [1, 3])
+@pytest.mark.parametrize("approximate", [False, True])
+def test_vit_block_is_its_equation(heads, approximate):
+    block = VitBlock(9, heads, approximate_gelu=approximate)
+    inputs = tokens()
+    weights = random_weights(block, inputs)
+    expected = references.vit_block(
+        inputs, as_float64(weights), heads=heads, approximate=approximate
+    )
+    np.testing.assert_allclose(block.apply({"params": weights}, inputs), expected, 2e-5, 2e-5)
+
+
+@pytest.mark.parametrize("approximate", [False, True])
+def test_amlp_is_the_papers_pseudo_code(approximate):
+    block = GMlpBlock(14, attention_dim=5, approximate_gelu=approximate)
+    inputs = tokens()
+    weights = random_weights(block, inputs)
+    expected = references.amlp_block(inputs, as_float64(weights), approximate=approximate)
+    np.testing.assert_allclose(block.apply({"params": weights}, inputs), expected, 2e-5, 5e-5)
+    # Without its projection the tiny attention adds nothing, and the block is gMLP's.
+    without = {key: value for key, value in weights.items() if key != "tiny_attention"}
+    nothing = jax.tree.map(np.zeros_like, weights["tiny_attention"])
+    np.testing.assert_array_equal(
+        block.apply({"params": {**without, "tiny_attention": nothing}}, inputs),
+        block.clone(attention_dim=None).apply({"params": without}, inputs),
+    )
+
+
+@pytest.mark.parametrize("approximate", [False, True])
+def test_resmlp_block_is_its_equation(approximate):
+    block = ResMlpBlock(9, approximate_gelu=approximate)
+    inputs = tokens()
+    weights = random_weights(block, inputs)
+    expected = references.resmlp_block(inputs, as_float64(weights), approximate=approximate)
+    np.testing.assert_allclose(block.apply({"params": weights}, inputs), expected, 2e-5, 2e-5)
+
+
+def test_layer_scale_begins_with_its_initial_value_and_affine_as_the_identity():
+    params = ResMlpBlock(9, layer_scale=1e-5).init(jax.random.key(0), tokens())["params"]
+    for index in range(2):
+        np.testing.assert_array_equal(params[f"LayerScale_{index}"]["scale"], np.float32(1e-5))
+        np.testing.assert_array_equal(params[f"Affine_{index}"]["scale"], 1)
+        np.testing.assert_array_equal(params[f"Affine_{index}"]["bias"], 0)
+
+
+def test_attention_commutes_with_permutations_of_tokens():
+    block = VitBlock(9, 3)
+    inputs = tokens()
+    weights = random_weights(block, inputs)
+    order = np.random.default_rng(3).permutation(inputs.shape[1])
+    permuted = block.apply({"params": weights}, inputs[:, order])
+    expected = block.apply({"params": weights}, inputs)[:, order]
+    np.testing.assert_allclose(permuted, expected, 2e-5, 2e-5)
+
+
+def test_heads_that_do_not_divide_the_channels_are_refused():
+    with pytest.raises(InputError, match="num_heads 5 does not divide 12 channels"):
+        VitBlock(9, 5).init(jax.random.key(0), tokens())
+
+
+def test_dropout_of_attention_stands_after_every_dense_but_the_first():
+    """Each place's mask is seen by itself: what follows it is made to carry it alone."""
+    block = VitBlock(9, 3, dropout_rate=0.5)
+    weights = jax.tree.map(np.zeros_like, random_weights(block, tokens()))
+
+    def zeros(weights):
+        call = {"deterministic": False, "rngs": {"dropout": jax.random.key(0)}}
+        return float((block.apply({"params": weights}, np.zeros((3, 10, 12)), **call) == 0).mean())
+
+    for place in ("self_attention/projection", "channel_mixing/Dense_1"):
+        module, dense = place.split("/")
+        only = {**weights, module: {**weights[module], dense: {**weights[module][dense]}}}
+        only[module][dense]["bias"] = np.ones(12, np.float32)
+        assert 0.3 < zeros(only) < 0.7, place
+    hidden = {
+        "Dense_0": {"kernel": np.zeros((12, 9), np.float32), "bias": np.ones(9, np.float32)},
+        "Dense_1": {"kernel": np.eye(9, 12, dtype=np.float32), "bias": np.zeros(12, np.float32)},
+    }
+    # Of 12 channels 9 carry a hidden unit, which is dropped there or after the second Dense.
+    assert 0.7 < zeros({**weights, "channel_mixing": hidden}) < 0.9
 
 
 @pytest.mark.parametrize(
@@ -168,9 +264,14 @@ def test_the_gate_begins_as_the_identity():
     np.testing.assert_allclose(gated.swapaxes(0, 1), passed, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "block", [MixerBlock(7, 9), FNetBlock(9), GMlpBlock(14)], ids=lambda block: type(block).__name__
-)
+BLOCKS = [
+    *(MixerBlock(7, 9), FNetBlock(9), GMlpBlock(14), GMlpBlock(14, attention_dim=5)),
+    *(ResMlpBlock(9), VitBlock(9, 3), FNetBlock(9, mixing="attention", num_heads=3)),
+]
+NAMED = {"argvalues": BLOCKS, "ids": lambda block: type(block).__name__}
+
+
+@pytest.mark.parametrize("block", **NAMED)
 def test_bfloat16_computes_what_float32_does_but_coarser(block):
     inputs = tokens()
     weights = random_weights(block, inputs)
@@ -181,10 +282,6 @@ def test_bfloat16_computes_what_float32_does_but_coarser(block):
     assert error < 0.06 * np.abs(exact).max()
     stored = block.clone(param_dtype=jnp.bfloat16).init(jax.random.key(0), inputs)
     assert {leaf.dtype for leaf in jax.tree.leaves(stored)} == {jnp.dtype(jnp.bfloat16)}
-
-
-BLOCKS = [MixerBlock(7, 9), FNetBlock(9), GMlpBlock(14)]
-NAMED = {"argvalues": BLOCKS, "ids": lambda block: type(block).__name__}
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
@@ -222,11 +319,13 @@ def test_inputs_of_another_size_than_the_parameters_are_refused(block):
     weights = random_weights(block, tokens((3, 9, 12)))
     with pytest.raises(ValueError, match="is for 12 channels, and the input has 13 channels"):
         block.apply({"params": weights}, tokens((3, 9, 13)))
-    if isinstance(block, FNetBlock):  # it has no parameters over tokens
+    if isinstance(block, FNetBlock | VitBlock):  # they have no parameters over tokens
+        assert block.apply({"params": weights}, tokens((3, 11, 12))).shape == (3, 11, 12)
         return
     path = {
         MixerBlock: "token_mixing/Dense_0/kernel",
         GMlpBlock: "spatial_gating/Dense_0/kernel",
+        ResMlpBlock: "token_mixing/kernel",
     }[type(block)]
     message = f"'{path}' is for 9 tokens (3 x 3 of a square image), and the input has 11 tokens."
     with pytest.raises(ValueError, match=re.escape(message)):

@@ -22,7 +22,14 @@ PARAMETERS = {
     "gmlp_keras": 885_348,
     "mixer_paper": 245_348,  # a second norm in each block and one before the head: 5 x 512 more
     "fnet_paper": 621_924,
+    "fnet_hybrid_paper": 621_924 + 2 * (4 * 256**2 + 4 * 256),
     "gmlp_paper": 885_860,  # a norm before the head
+    # gmlp_paper's and 4 times 256 -> 3 * 64 -> 256.
+    "amlp_paper": 885_860 + 4 * (257 * 192 + 65 * 256),
+    # By hand: stem, 4 (2 affines, 2 scales, the map over tokens, two Dense layers), affine, head.
+    "resmlp_paper": 193 * 256 + 4 * (6 * 256 + 65 * 64 + 514 * 256) + 512 + 257 * 100,
+    # By hand, fnet_paper's and 4 times queries, keys, values and projection, and the last norm.
+    "vit_paper": 621_924 + 4 * (4 * 256**2 + 4 * 256) + 512,
     "mixer_s32": 19_104_624,
     "mixer_s16": 18_528_264,
     "mixer_b32": 60_293_428,
@@ -33,10 +40,27 @@ PARAMETERS = {
     "gmlp_ti16": 5_867_328,
     "gmlp_s16": 19_422_656,
     "gmlp_b16": 73_075_392,
+    # gMLP's and 30 times width -> 3 * 64 -> hidden / 2.
+    "amlp_ti16": 5_867_328 + 30 * (129 * 192 + 65 * 384),
+    "amlp_s16": 19_422_656 + 30 * (257 * 192 + 65 * 768),
+    "amlp_b16": 73_075_392 + 30 * (513 * 192 + 65 * 1536),
     # By hand: stem + positions + 12 (2 norms + the two Dense layers) + head.
     "fnet_ti16": 768 * 192 + 192 + 196 * 192 + 12 * (4 * 192 + 8 * 192**2 + 5 * 192) + 193_000,
     "fnet_s16": 768 * 384 + 384 + 196 * 384 + 12 * (4 * 384 + 8 * 384**2 + 5 * 384) + 385_000,
     "fnet_b16": 768 * 768 + 768 + 196 * 768 + 12 * (4 * 768 + 8 * 768**2 + 5 * 768) + 769_000,
+    # FNet's, and twice queries, keys, values and projection.
+    "fnet_hybrid_ti16": 3_937_960 + 2 * (4 * 192**2 + 4 * 192),
+    "fnet_hybrid_s16": 14_952_808 + 2 * (4 * 384**2 + 4 * 384),
+    "fnet_hybrid_b16": 58_216_168 + 2 * (4 * 768**2 + 4 * 768),
+    # Those of timm's; published are 15, 30, 45 and 129 million.
+    "resmlp_12": 15_350_872,
+    "resmlp_24": 30_020_680,
+    "resmlp_36": 44_690_488,
+    "resmlp_big_24": 129_138_280,
+    # Published (5.7, 22.1 and 86.6 million), less a class token and its position.
+    "vit_ti16": 5_717_416 - 2 * 192,
+    "vit_s16": 22_050_664 - 2 * 384,
+    "vit_b16": 86_567_656 - 2 * 768,
 }
 SMALL = {"num_blocks": 3, "width": 16, "patch_size": 4}
 
@@ -77,7 +101,18 @@ def loss_and_gradients(model, images, variables, **call):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mixer_keras", "fnet_keras", "gmlp_keras", "mixer_paper"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mixer_keras",
+        "fnet_keras",
+        "gmlp_keras",
+        "mixer_paper",
+        "vit_paper",
+        "resmlp_paper",
+        "amlp_paper",
+    ],
+)
 @pytest.mark.parametrize(
     "option",
     [
@@ -123,10 +158,23 @@ def test_training_draws_masks_and_evaluation_does_not(scan, option):
 
 def test_stochastic_depth_rises_from_none_at_the_first_block():
     model, _, _ = small_model("mixer_keras", stochastic_depth_rate=0.4)
-    assert [model._stochastic_depth_rate(index) for index in range(3)] == [0.0, 0.2, 0.4]
+    assert [model.options_of(index) for index in range(3)] == [
+        {"stochastic_depth_rate": rate} for rate in (0.0, 0.2, 0.4)
+    ]
 
 
-@pytest.mark.parametrize("name", ["mixer_paper", "fnet_paper", "gmlp_paper"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mixer_paper",
+        "fnet_paper",
+        "gmlp_paper",
+        "vit_paper",
+        "resmlp_paper",
+        "amlp_paper",
+        "fnet_hybrid_paper",
+    ],
+)
 @pytest.mark.parametrize("scan", [False, True])
 def test_bfloat16_gives_float32_logits(name, scan):
     model, images, variables = small_model(name, scan=scan)
@@ -173,6 +221,18 @@ def test_models_of_equal_settings_are_equal_and_hashable():
         (("mixer_keras", 10, {"dropout_rate": 1.0}), "dropout_rate .* not 1.0"),
         (("mixer_keras", 10, {"dtype": "float16"}), "dtype of model .* one of .*'float16'"),
         (("gmlp_keras", 10, {"hidden_dim": 5}), "must be even, not 5"),
+        (
+            ("fnet_s16", 10, {"attention_blocks": 13}),
+            "attention_blocks 13 is more than num_blocks 12",
+        ),
+        (
+            ("mixer_s16", 10, {"attention_blocks": 1}),
+            "has the field `mixing`, such as FNetBlock, an",
+        ),
+        (("fnet_s16", 10, {"mixing": "linear"}), "one of fourier, attention, not 'linear'"),
+        (("amlp_s16", 10, {"attention_dim": 0}), "attention_dim .* at least 1 .*not 0"),
+        (("resmlp_12", 10, {"layer_scale": 0.0}), "layer_scale .* above 0"),
+        (("vit_paper", 10, {"num_heads": 0}), "num_heads .* at least 1 .*not 0"),
     ],
 )
 def test_impossible_models_are_refused(arguments, message):
@@ -181,7 +241,18 @@ def test_impossible_models_are_refused(arguments, message):
         create_model(name, classes, **overrides)
 
 
-@pytest.mark.parametrize("name", ["mixer_paper", "fnet_paper", "gmlp_paper"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mixer_paper",
+        "fnet_paper",
+        "gmlp_paper",
+        "vit_paper",
+        "resmlp_paper",
+        "amlp_paper",
+        "fnet_hybrid_paper",
+    ],
+)
 @pytest.mark.parametrize("scan", [False, True])
 def test_images_that_do_not_fit_are_refused_and_none_are_no_error(name, scan):
     model, images, variables = small_model(name, scan=scan)
@@ -195,7 +266,18 @@ def test_images_that_do_not_fit_are_refused_and_none_are_no_error(name, scan):
         model.apply(variables, np.zeros((1, 8, 16, 3)))
 
 
-@pytest.mark.parametrize("name", ["mixer_keras", "fnet_keras", "gmlp_keras"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mixer_keras",
+        "fnet_keras",
+        "gmlp_keras",
+        "vit_paper",
+        "resmlp_paper",
+        "amlp_paper",
+        "fnet_hybrid_paper",
+    ],
+)
 @pytest.mark.parametrize("remat", [False, True])
 def test_scan_captures_the_intermediates_of_the_loop(name, remat):
     model, images, variables = small_model(name, remat=remat)
@@ -258,7 +340,18 @@ def test_the_dropout_of_flax_in_a_block_is_refused_where_rates_are_traced():
         train(flax, variables, 0.5)
 
 
-@pytest.mark.parametrize("name", ["mixer_paper", "fnet_paper", "gmlp_paper"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mixer_paper",
+        "fnet_paper",
+        "gmlp_paper",
+        "vit_paper",
+        "resmlp_paper",
+        "amlp_paper",
+        "fnet_hybrid_paper",
+    ],
+)
 @pytest.mark.parametrize("scan", [False, True])
 def test_initialisers_may_name_the_axes_of_their_kernels(name, scan):
     _, images, _ = small_model(name)

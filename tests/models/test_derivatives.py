@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from mlpvis_jax.models import FNetBlock, GMlpBlock, MixerBlock
+from mlpvis_jax.models import FNetBlock, GMlpBlock, MixerBlock, ResMlpBlock, VitBlock
 from mlpvis_jax.models.fnet import fourier_mixing
 from mlpvis_jax.models.layers import gelu, layer_norm
 
@@ -70,7 +70,11 @@ def test_derivatives_are_those_of_a_plain_function(name):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "block",
-    [MixerBlock(3, 4), FNetBlock(4, epsilon=0.1), GMlpBlock(4)],
+    [
+        *(MixerBlock(3, 4), FNetBlock(4, epsilon=0.1), GMlpBlock(4)),
+        *(GMlpBlock(4, attention_dim=3), ResMlpBlock(4), VitBlock(4, 2)),
+        FNetBlock(4, mixing="attention", num_heads=2, epsilon=0.1),
+    ],
     ids=lambda b: type(b).__name__,
 )
 def test_derivatives_of_blocks_are_their_differences(block):

@@ -9,8 +9,18 @@ from flax import linen as nn
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.models import create_model
 from mlpvis_jax.models.layers import LayerNorm
+from mlpvis_jax.models.resmlp import Affine
 
-BLOCKS = {"mixer_paper": "MixerBlock", "fnet_paper": "FNetBlock", "gmlp_paper": "GMlpBlock"}
+BLOCKS = {
+    "mixer_paper": "MixerBlock",
+    "fnet_paper": "FNetBlock",
+    "fnet_hybrid_paper": "FNetBlock",
+    "gmlp_paper": "GMlpBlock",
+    "amlp_paper": "GMlpBlock",
+    "resmlp_paper": "ResMlpBlock",
+    "vit_paper": "VitBlock",
+}
+WITH_TABLE = {"fnet_paper", "fnet_hybrid_paper", "vit_paper"}
 
 
 @pytest.mark.parametrize("name", BLOCKS)
@@ -21,8 +31,9 @@ def test_names_and_values(name):
     variables = model.init(jax.random.key(1), images)
     found = model.apply(variables, images, method="features")
     blocks = [f"{BLOCKS[name]}_{index}" for index in range(3)]
-    table = ["position_table"] if name == "fnet_paper" else []
-    norm = [] if name == "fnet_paper" else ["pre_head_layer_norm"]
+    table = ["position_table"] if name in WITH_TABLE else []
+    norms = {"fnet_paper": [], "fnet_hybrid_paper": [], "resmlp_paper": ["pre_head_affine"]}
+    norm = norms.get(name, ["pre_head_layer_norm"])
     assert list(found) == ["stem", *table, *blocks, *norm, "pooled", "head"] == model.layer_names
     scanned = model.clone(scan=True).apply(variables, images, method="features")
     jax.tree.map(np.testing.assert_array_equal, scanned, found)
@@ -35,12 +46,16 @@ def test_names_and_values(name):
     if table:
         before = before + params["position_table"]["embedding"]
         np.testing.assert_allclose(found["position_table"], before, rtol=1e-5, atol=1e-6)
-    for block in blocks:
-        module = model.block(**model.block_options)
+    for index, block in enumerate(blocks):
+        # By hand, in a hybrid: the last two with attention.
+        is_attention = name == "fnet_hybrid_paper" and index > 0
+        options = {"mixing": "attention"} if is_attention else {}
+        module = model.block(**{**model.block_options, **options})
         before = module.apply({"params": params[block]}, before)
         np.testing.assert_allclose(found[block], before, rtol=1e-4, atol=1e-5)
     if norm:
-        before = LayerNorm(model.epsilon).apply({"params": params[norm[0]]}, before)
+        module = Affine() if norm == ["pre_head_affine"] else LayerNorm(model.epsilon)
+        before = module.apply({"params": params[norm[0]]}, before)
         np.testing.assert_allclose(found[norm[0]], before, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found["pooled"], before.mean(axis=1), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found["head"], model.apply(variables, images), rtol=1e-5, atol=1e-5)

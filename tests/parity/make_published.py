@@ -7,6 +7,7 @@ google-research/vision_transformer, commit c6de1e5378c9). It takes torch, timm a
 """
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -58,7 +59,12 @@ def main(checkout: Path) -> None:
     expected = {"mixer_authors": logits}
     for family in timm_models.FAMILIES:
         model = timm_models.small(family)
-        save_file(model.state_dict(), FOLDER / f"{family}_timm.safetensors", {"format": "pt"})
+        config = timm_models.config(family)
+        path = FOLDER / (f"{family}_timm/model" if config else f"{family}_timm")
+        path.parent.mkdir(exist_ok=True)
+        save_file(model.state_dict(), path.with_suffix(".safetensors"), {"format": "pt"})
+        if config:
+            (path.parent / "config.json").write_text(json.dumps(config) + "\n")
         expected[f"{family}_timm"] = timm_models.logits(model, images)
     np.savez(FOLDER / "logits.npz", allow_pickle=False, images=images, **expected)
 

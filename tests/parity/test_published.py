@@ -1,5 +1,7 @@
 """Other people's weights, read from their formats: our logits are those of their code."""
 
+import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -24,6 +26,8 @@ FILES = {
     "mixer_authors": "mixer_authors.npz",
     "mixer_timm": "mixer_timm.safetensors",
     "gmlp_timm": "gmlp_timm.safetensors",
+    "resmlp_timm": "resmlp_timm.safetensors",
+    "vit_timm": "vit_timm/model.safetensors",
 }
 
 
@@ -59,6 +63,10 @@ def test_logits_are_those_of_their_code(name, expected):
         ("gmlp_timm", {"approximate_gelu": True}),
         ("gmlp_timm", {"gate_epsilon": 1e-6}),
         ("gmlp_timm", {"epsilon": 1e-5}),
+        ("resmlp_timm", {"approximate_gelu": True}),
+        ("vit_timm", {"approximate_gelu": True}),
+        ("vit_timm", {"epsilon": 1e-5}),
+        ("vit_timm", {"num_heads": 2}),
     ],
 )
 def test_each_detail_of_a_format_counts(name, wrong, expected):
@@ -73,7 +81,9 @@ def test_each_detail_of_a_format_counts(name, wrong, expected):
 
 @pytest.mark.parametrize("name", FILES)
 def test_written_back_they_are_the_same_bits(name, tmp_path):
-    path = tmp_path / FILES[name]
+    path = tmp_path / Path(FILES[name]).name
+    if (FOLDER / FILES[name]).parent != FOLDER:  # a config.json is of all weights in its folder
+        shutil.copy((FOLDER / FILES[name]).with_name("config.json"), tmp_path)
     params, description = weights.read(FOLDER / FILES[name])
     weights.write(path, params, description, description["format"])
     again = weights.read(path)
@@ -130,6 +140,7 @@ def test_live(family, tmp_path):
     module = timm_models.small(family)
     path, written = tmp_path / "model.safetensors", tmp_path / "written.safetensors"
     save_file(module.state_dict(), path)
+    (tmp_path / "config.json").write_text(json.dumps(timm_models.config(family)))
     model, parameters, _ = load_pretrained(path)
     images = np.random.default_rng(5).normal(size=(2, 12, 12, 3)).astype(np.float32)
     logits = model.apply({"params": parameters}, images)
@@ -142,27 +153,39 @@ def test_live(family, tmp_path):
     np.testing.assert_allclose(logits, timm_models.logits(module, images), 1e-5, 1e-5)
 
 
+OF_TIMM = {
+    **{"mixer_*": (6, {}), "gmlp_*": (3, {}), "resmlp_*": (4, {})},
+    **{f"vit_{size}_patch16_224": (1, timm_models.NO_CLASS_TOKEN) for size in ("tiny", "small")},
+}
+RENAMED = {"vit_tiny_patch16_224": "vit_ti16", "vit_small_patch16_224": "vit_s16"}
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_every_mixer_and_gmlp_of_timm_is_known_by_its_shapes():
+@pytest.mark.parametrize("pattern", OF_TIMM)
+def test_every_model_of_timm_is_known_by_its_shapes(pattern):
     timm_models.import_timm()
     import timm
     import torch
 
-    names = timm.list_models(["mixer_*", "gmlp_*"])
-    assert len(names) == 9
+    number, options = OF_TIMM[pattern]
+    names = timm.list_models(pattern)
+    assert len(names) == number
     for name in names:
         with torch.device("meta"):
-            module = timm.create_model(name)
+            module = timm.create_model(name, **options)
         arrays = {  # of no memory
             key: np.broadcast_to(np.float32(0), tuple(tensor.shape))
             for key, tensor in module.state_dict().items()
         }
         params, description = from_timm(Path(f"{name}.safetensors"), arrays)
         preset = description["model"]["name"]
-        assert preset == name.removesuffix("_224") and preset in PRESETS
+        assert preset == RENAMED.get(name, name.removesuffix("_224")) and preset in PRESETS
         assert description["model"]["image_size"] == 224
         assert not {"patch_size", "width", "num_blocks"} & description["model"].keys()
+        if options:  # the preset's heads are timm's
+            model = create_model(preset, 1000)
+            assert model.block_options["num_heads"] == module.blocks[0].attn.num_heads
         named = traverse_util.flatten_dict(params, sep="/")
         wanted = shapes_of(create_model(preset, 1000), 224, 3)
         assert {key: array.shape for key, array in named.items()} == wanted

@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.run_folder import RunFolder
-from mlpvis_jax.models import Classifier, FNetBlock, GMlpBlock, MixerBlock
+from mlpvis_jax.models import Classifier, FNetBlock, GMlpBlock, MixerBlock, ResMlpBlock, VitBlock
 from mlpvis_jax.models.fnet import fourier_mixing
 from mlpvis_jax.pictures import (
     Kernels,
@@ -90,6 +90,13 @@ def test_kernels_are_what_the_blocks_compute():
     dense = params["GMlpBlock_0"]["spatial_gating"]["Dense_0"]["kernel"]
     np.testing.assert_allclose(kernels.between[:, 5], np.asarray(dense)[5])
 
+    resmlp = classifier(ResMlpBlock, hidden_dim=8)
+    params = parameters(resmlp, images)
+    kernels = token_kernels(resmlp, params, GRID)["ResMlpBlock_0"]
+    dense = params["ResMlpBlock_0"]["token_mixing"]["kernel"]
+    written = jnp.einsum("rtc,tw->rwc", impulses, dense)
+    np.testing.assert_allclose(kernels.between, written[:, :, 0].T, rtol=1e-6)
+
     fnet = classifier(FNetBlock, hidden_dim=8)
     kernels = token_kernels(fnet, parameters(fnet, images), GRID)["FNetBlock_1"]
     # Of one channel the transform across channels is the identity.
@@ -98,12 +105,28 @@ def test_kernels_are_what_the_blocks_compute():
     np.testing.assert_allclose(measure(kernels, GRID).entropy, np.log(TOKENS))
 
 
+def test_of_a_hybrid_only_the_blocks_without_attention_have_kernels():
+    images = jnp.zeros((1, 8, 12, 3))
+    options = {"hidden_dim": 8, "num_heads": 1}
+    hybrid = classifier(FNetBlock, **options).clone(attention_blocks=1)
+    assert list(token_kernels(hybrid, parameters(hybrid, images), GRID)) == ["FNetBlock_0"]
+    bert = hybrid.clone(attention_blocks=2)
+    with pytest.raises(
+        InputError, match="FNetBlock computes its weights across tokens from each i"
+    ):
+        token_kernels(bert, parameters(bert, images), GRID)
+
+
 def test_other_blocks_and_other_grids_are_refused():
     class Own(nn.Module):
         pass
 
     with pytest.raises(InputError, match="Own has its weights across tokens is not known"):
         token_kernels(classifier(Own), {}, GRID)
+    with pytest.raises(
+        InputError, match="VitBlock computes its weights across tokens from each im"
+    ):
+        token_kernels(classifier(VitBlock, hidden_dim=8, num_heads=1), {}, GRID)
     mixer = classifier(MixerBlock, **MIXER)
     params = parameters(mixer, jnp.zeros((1, 8, 12, 3)))
     with pytest.raises(InputError, match="MixerBlock_0 are for 24 tokens, not for a grid of 2 x 6"):

@@ -131,6 +131,16 @@ def test_another_gelu_is_said(first, tiny_npz, tmp_path, capfd):
     assert line.endswith("whose approximate_gelu was False and is now True")
 
 
+def test_another_number_of_heads_is_said(tiny_npz, tmp_path, capfd):
+    """No shape tells it, and without a word the weights would be of another model."""
+    vit = {"model.name": "vit_paper", "model.dropout_rate": 0.0}
+    stored = train(tmp_path / "first", tiny_npz, **vit)
+    changes = {"init_from": stored.path, "model.num_heads": 2}
+    train(tmp_path / "run", tiny_npz, **vit, **changes)
+    line = next(line for line in capfd.readouterr().out.splitlines() if line[:6] == "begins")
+    assert line.endswith("whose num_heads was 4 and is now 2")
+
+
 def test_a_linear_probe_moves_the_head_alone(first, tiny_npz, tmp_path):
     """Not a bit of the others changes, by no gradient and by no weight decay."""
     settings = {

@@ -15,15 +15,18 @@ from safetensors.numpy import load_file, save_file
 from mlpvis_jax import weights
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.models import create_model
-from mlpvis_jax.weights.architecture import GMLP, MIXER, shapes_of
+from mlpvis_jax.weights.architecture import GMLP, MIXER, RESMLP, VIT, shapes_of
 from mlpvis_jax.weights.foreign import unchanged
 from mlpvis_jax.weights.mixer_npz import LAYOUT
+from mlpvis_jax.weights.naming import to_ours, to_theirs
 
 PARAMS = {"stem": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3)}}
 SMALL = {"patch_size": 2, "num_blocks": 2, "width": 4}
 MODELS = {
     "mixer": {"name": "mixer_s16", **SMALL, "tokens_hidden_dim": 3, "channels_hidden_dim": 5},
     "gmlp": {"name": "gmlp_ti16", **SMALL, "hidden_dim": 6},
+    "resmlp": {"name": "resmlp_12", **SMALL, "hidden_dim": 6},
+    "vit": {"name": "vit_ti16", **SMALL, "hidden_dim": 6, "num_heads": 2},
 }
 
 
@@ -53,7 +56,10 @@ def test_own_weights_are_read_without_knowing_the_model(tmp_path):
     assert description == {"class_names": ["cat", "dog"], "format": "mlpvis"}
 
 
-@pytest.mark.parametrize("family, block", [(MIXER, "mixer_s16"), (GMLP, "gmlp_ti16")])
+@pytest.mark.parametrize(
+    "family, block",
+    [(MIXER, "mixer_s16"), (GMLP, "gmlp_ti16"), (RESMLP, "resmlp_12"), (VIT, "vit_ti16")],
+)
 def test_the_modules_of_a_family_are_the_models(family, block):
     model = create_model(block, 5, num_blocks=2, patch_size=4, width=6)
     shapes = shapes_of(model, 8, 3)
@@ -64,7 +70,10 @@ def test_the_modules_of_a_family_are_the_models(family, block):
 
 
 @pytest.mark.slow  # the whole models are described
-@pytest.mark.parametrize("preset, image_size", [("gmlp_ti16", 224), ("mixer_s16", 64)])
+@pytest.mark.parametrize(
+    "preset, image_size",
+    [("gmlp_ti16", 224), ("mixer_s16", 64), ("resmlp_24", 32), ("vit_ti16", 32)],
+)
 def test_a_published_model_is_known_by_its_name(tmp_path, preset, image_size):
     params = params_of({"name": preset}, image_size, classes=3)
     weights.write(tmp_path / "x", params, {}, "timm")
@@ -132,6 +141,25 @@ def test_a_config_of_other_weights_says_nothing(tmp_path, text):
     assert "normalization_mean" not in weights.read(path).description
 
 
+def test_the_heads_of_a_vision_transformer_are_never_guessed(tmp_path):
+    path = timm_file(tmp_path / "model.safetensors", "vit")
+    with pytest.raises(InputError, match="no shape tells num_heads, and their sizes are of no pre"):
+        weights.read(path)
+    for told in (3, [2]):  # which are none of a width of 4
+        (tmp_path / "config.json").write_text(json.dumps({"model_args": {"num_heads": told}}))
+        with pytest.raises(InputError, match="num_heads"):
+            weights.read(path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_args": {"num_heads": 2}}))
+    params, description = weights.read(path)
+    assert description["model"] == {
+        **{**MODELS["vit"], "image_size": 6, "approximate_gelu": False, "epsilon": 1e-6}
+    }
+    weights.write(tmp_path / "again", params, description, "timm")
+    before, after = load_file(path), load_file(tmp_path / "again")
+    assert before.keys() == after.keys()
+    assert all(after[key].tobytes() == before[key].tobytes() for key in before)
+
+
 def without(*names):
     return lambda arrays: {name: array for name, array in arrays.items() if name not in names}
 
@@ -182,6 +210,24 @@ def of_shape(name, *shape):
             of_shape("stem.proj.weight", 4, 0, 2, 2),
             "no Mixer of the format timm: stem.proj.weight has no numbers.",
         ),
+        (
+            "resmlp",
+            without("blocks.0.ls1", "blocks.1.ls1"),
+            "x holds no ResMLP of the format timm: it lacks blocks.*.ls1.",
+        ),
+        (
+            "resmlp",
+            of_shape("norm.alpha", 2, 1, 4),
+            "norm.alpha is [2, 1, 4], and should be [1, 1, 4].",
+        ),
+        ("resmlp", of_shape("norm.beta", 4), "norm.beta has the shape [4], and not the number of"),
+        (
+            "vit",
+            with_(cls_token=np.zeros((1, 1, 4)), fc_norm__weight=np.zeros(4)),
+            "x holds no Vision Transformer without a class token of the format timm: it has no "
+            "place for cls_token, fc_norm.weight.",
+        ),
+        ("vit", of_shape("pos_embed", 9, 4), "pos_embed has the shape [9, 4], and not the number"),
         # The gated MLPs of timm's gmixer_* have the same names.
         (
             "mixer",
@@ -278,8 +324,17 @@ def test_an_unknown_format_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "format, model, message",
     [
-        ("timm", {"name": "fnet_ti16"}, "for models of the blocks MixerBlock, GMlpBlock, not FNet"),
+        (
+            "timm",
+            {"name": "fnet_ti16"},
+            "for models of the blocks MixerBlock, GMlpBlock, ResMlpBlock, VitBlock, not FNetBlock",
+        ),
         ("mixer_npz", {"name": "gmlp_ti16"}, "it lacks MixerBlock_0/LayerNorm_0/scale, "),
+        (
+            "timm",
+            {"name": "amlp_ti16"},
+            "it has no place for GMlpBlock_*/tiny_attention/proj",
+        ),
         ("timm", {"name": "mixer_keras"}, "it lacks MixerBlock_*/LayerNorm_1/scale, "),
         ("mixer_npz", {"name": "mixer_keras"}, "parameters: it lacks MixerBlock_*/LayerNorm_1/sc"),
     ],
@@ -307,6 +362,10 @@ def test_parameters_of_others_models_are_not_written(tmp_path, format, model, me
             {"gate_epsilon": 1e-5, "normalized_skip": True},
             "normalized_skip is True, and there False",
         ),
+        ("timm", "resmlp", {}, None),
+        ("timm", "resmlp", {"approximate_gelu": True}, "approximate_gelu is True, and there False"),
+        ("timm", "vit", {}, "approximate_gelu is True, and there False"),
+        ("timm", "vit", {"approximate_gelu": False}, None),
     ],
 )
 def test_a_model_that_computes_otherwise_is_not_written(tmp_path, format, family, options, message):
@@ -326,6 +385,13 @@ def test_renaming_undoes_itself():
     row = unchanged("head", "kernel", 3)._replace(axes=(2, 0, 1))
     assert row.their_shape(row.our_shape((4, 5, 6))) == (4, 5, 6)
     assert row.our_shape((4, 5, 6)) == np.zeros((4, 5, 6)).transpose(row.axes).shape
+    row = row._replace(ones=2)
+    assert row.our_shape((1, 1, 4, 5, 6)) == (6, 4, 5)
+    assert row.their_shape((6, 4, 5)) == (1, 1, 4, 5, 6)
+    array = np.arange(120).reshape(1, 1, 4, 5, 6)
+    ours = to_ours({row.theirs: array}, [row])
+    assert ours[row.ours].shape == (6, 4, 5)
+    np.testing.assert_array_equal(to_theirs(ours, [row])[row.theirs], array)
 
 
 def test_paths_may_be_texts(tmp_path):

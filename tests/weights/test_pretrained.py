@@ -310,7 +310,7 @@ def test_neither_a_name_nor_a_path(name, message):
 def test_the_table_is_right():
     for name, one in PRETRAINED.items():
         assert name.startswith(one.model) and one.licence and one.accuracy
-        is_hub = re.fullmatch(r"hub:timm/(mixer|gmlp)_\w+_224\.\w+", one.source)
+        is_hub = re.fullmatch(r"hub:timm/(mixer|gmlp|resmlp)_\w+_224\.\w+", one.source)
         is_url = re.fullmatch(
             r"https://storage\.googleapis\.com/mixer_models/\w+/.*\.npz", one.source
         )

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from mlpvis_jax.models import create_model
+from mlpvis_jax.models import ResMlpBlock, create_model
 from mlpvis_jax.models.layers import Dense, Mlp
+from mlpvis_jax.weights.matching import match
 from mlpvis_jax.weights.transfer import block_diagonal, grid_maps, interpolate, token_axes
 
 WIDTH, BATCH = 3, 2
@@ -138,6 +139,48 @@ def test_axes_of_tokens_are_found_where_other_axes_are_as_long():
     }
     fnet = create_model("fnet_paper", 2, **SMALL, hidden_dim=16)
     assert token_axes(shapes_of(fnet, 16), shapes_of(fnet, 24)) == {"position_table/embedding": [0]}
+    vit = create_model("vit_paper", 2, **SMALL, hidden_dim=16)
+    assert token_axes(shapes_of(vit, 16), shapes_of(vit, 24)) == {"position_table/embedding": [0]}
+
+
+def test_the_map_of_a_resmlp_is_carried_over_between_interpolations():
+    """On a finer grid, the block of interpolated tokens is the interpolated block."""
+    model = create_model("resmlp_paper", 2, patch_size=4, width=8, num_blocks=1, hidden_dim=6)
+    variables = model.init(jax.random.key(0), jnp.zeros((1, 12, 12, 3)))
+    init = traverse_util.flatten_dict(variables["params"], sep="/")
+    stored = {
+        name: random(seed, *leaf.shape) for seed, (name, leaf) in enumerate(sorted(init.items()))
+    }
+    matched = match(stored, model, (20, 20, 3), keeps_head=True)
+    kernel, bias = (f"ResMlpBlock_0/token_mixing/{name}" for name in ("kernel", "bias"))
+    assert (matched.grid, matched.carried) == ((3, 5), (bias, kernel))
+    along, _ = grid_maps(3, 5)
+    block, tokens = ResMlpBlock(6), random(50, 2, 9, 8)
+
+    def apply(params, tokens):
+        nested = traverse_util.unflatten_dict(params, sep="/")
+        return block.apply({"params": nested["ResMlpBlock_0"]}, tokens)
+
+    # The MLP over channels acts on each token, and no linear map goes through it: it adds nothing.
+    for params in (stored, matched.params):
+        params["ResMlpBlock_0/LayerScale_1/scale"] = np.zeros(8, np.float32)
+    found = apply(matched.params, np.einsum("nt,btc->bnc", along, tokens).astype(np.float32))
+    wanted = np.einsum("nt,btc->bnc", along, apply(stored, tokens))
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_a_vision_transformer_starts_at_another_image_size():
+    """Its table is interpolated, and all else, which has no axis of tokens, stays bit for bit."""
+    model = create_model("vit_paper", 2, patch_size=4, width=8, num_blocks=2, hidden_dim=6)
+    variables = model.init(jax.random.key(0), jnp.zeros((1, 12, 12, 3)))
+    stored = traverse_util.flatten_dict(jax.device_get(variables["params"]), sep="/")
+    matched = match(stored, model, (20, 20, 3), keeps_head=True)
+    assert (matched.grid, matched.carried) == ((3, 5), ("position_table/embedding",))
+    table = matched.params.pop("position_table/embedding").reshape(5, 5, 8)
+    old = stored["position_table/embedding"].reshape(3, 3, 8)
+    np.testing.assert_allclose(table, jax.image.resize(old, (5, 5, 8), "bilinear"), atol=1e-6)
+    for name, array in matched.params.items():
+        np.testing.assert_array_equal(array, stored[name])
 
 
 @pytest.mark.slow

@@ -21,6 +21,8 @@ def keras_example(model: str, learning_rate: float) -> ConfigDict:
                 "validation": None,  # as is right for the source: the last tenth of CIFAR-100
                 "limit": None,
                 "normalization": "statistics",
+                "feed": None,  # resident where the images fit, else a stream
+                "workers": 0,
             },
             "augment": {"flip_zoom": {"flip_probability": 0.5, "zoom": 0.2}},
             "mix": {},

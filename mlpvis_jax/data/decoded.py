@@ -44,10 +44,9 @@ def decode(source: Source, split: Part, *, cache_dir: Path | None) -> tuple[np.n
     outside the classes, and a `cache_dir` that cannot be written to or has no room.
     """
     examples = source.examples(split)
-    if len(examples) == 0:
-        raise InputError(f"The {split} part of {source.name} is empty; it needs images.")
+    refuse_empty(source, split)
     if isinstance(examples, ArrayExamples):
-        _check_labels(examples.labels, source, split)
+        check_labels(examples.labels, source, split)
         return examples.images, examples.labels
     shape = (len(examples), *source.image_shape)
     if cache_dir is None:
@@ -68,6 +67,12 @@ def decode(source: Source, split: Part, *, cache_dir: Path | None) -> tuple[np.n
             f"The cache folder {cache_dir} cannot be used ({error.strerror or error}); name one "
             "that can be written to and has room."
         ) from error
+
+
+def refuse_empty(source: Source, split: Part) -> None:
+    """Raises InputError for a split without images."""
+    if len(source.examples(split)) == 0:
+        raise InputError(f"The {split} part of {source.name} is empty; it needs images.")
 
 
 @contextlib.contextmanager
@@ -167,7 +172,7 @@ def _decode_into(images: np.ndarray, source: Source, split: str, examples: Examp
         stop = min(start + _AT_A_TIME, len(images))
         some = examples.read(start, stop)
         some_labels = np.array([example.label for example in some])
-        _check_labels(some_labels, source, split, first_index=start)
+        check_labels(some_labels, source, split, first_index=start)
         labels[start:stop] = some_labels
         for index, example in enumerate(some, start):
             images[index] = example.image
@@ -192,7 +197,8 @@ def _decode_into(images: np.ndarray, source: Source, split: str, examples: Examp
     return labels
 
 
-def _check_labels(labels: np.ndarray, source: Source, split: str, first_index: int = 0) -> None:
+def check_labels(labels: np.ndarray, source: Source, split: str, first_index: int = 0) -> None:
+    """Raises InputError for a label outside the classes; the first label is of image `first_index`."""
     outside = np.flatnonzero((labels < 0) | (labels >= source.num_classes))
     if len(outside):
         raise InputError(

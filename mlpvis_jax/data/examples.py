@@ -43,14 +43,33 @@ class Examples(abc.ABC):
 
     def read(self, start: int, stop: int) -> list[Example]:
         """The images from `start` to just before `stop`; faster than one by one where it can be."""
-        return [self[index] for index in range(start, stop)]
+        return self.gather(range(start, stop))
+
+    def gather(self, indices: Sequence[int]) -> list[Example]:
+        """The images at these indices, in this order; faster than one by one where it can be."""
+        return [self[index] for index in indices]
+
+    def read_labels(self) -> np.ndarray:
+        """Reads the labels, int32 [n]; a source that knows them without decoding says so here."""
+        if self.labels is not None:
+            return self.labels
+        return np.array([self[index].label for index in range(len(self))], np.int32)
+
+    def marks(self) -> np.ndarray | None:
+        """Tells images apart without decoding them: uint64 [n], of name and size, say.
+
+        Another mark says that an image may have changed. None where only the pixels can tell.
+        """
+        return None
 
     def names(self) -> Sequence[str]:
         """A name for each image, which no other image's coming or going changes."""
         return [str(index) for index in range(len(self))]
 
-    def take(self, rows: np.ndarray) -> "Examples":
+    def take(self, rows: np.ndarray | slice) -> "Examples":
         """The images at these indices, int [n], alone."""
+        if isinstance(rows, slice):
+            rows = np.arange(len(self))[rows]
         return _Some(self, rows)
 
 
@@ -74,7 +93,7 @@ class ArrayExamples(Examples):
         """A hash of the pixels of each image, so that the order of the arrays does not matter."""
         return [f"{digest:016x}" for digest in digests(self.images)]
 
-    def take(self, rows: np.ndarray) -> "ArrayExamples":
+    def take(self, rows: np.ndarray | slice) -> "ArrayExamples":
         return ArrayExamples(self.images[rows], self.labels[rows])
 
 
@@ -92,6 +111,13 @@ class _Some(Examples):
 
     def __getitem__(self, index: int) -> Example:
         return self._examples[int(self._rows[index])]
+
+    def gather(self, indices: Sequence[int]) -> list[Example]:
+        return self._examples.gather([int(self._rows[index]) for index in indices])
+
+    def marks(self) -> np.ndarray | None:
+        marks = self._examples.marks()
+        return None if marks is None else marks[self._rows]
 
     def names(self) -> Sequence[str]:
         names = self._examples.names()
@@ -132,6 +158,11 @@ def digests(images: np.ndarray) -> np.ndarray:
         for image in np.ascontiguousarray(images[start : start + 1024]):
             found += hashlib.sha256(image).digest()[:8]
     return np.frombuffer(bytes(found), "<u8")
+
+
+def mark_of(*parts: object) -> int:
+    """A number below 2**64 that changes when any of `parts` (by `repr`) does; see `marks`."""
+    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), "little")
 
 
 def fingerprint_of(*parts: object) -> str:

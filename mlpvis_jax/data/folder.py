@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlpvis_jax.data.examples import Example, Examples, Source, fingerprint_of
+from mlpvis_jax.data.examples import Example, Examples, Source, fingerprint_of, mark_of
 from mlpvis_jax.data.images import EXTENSIONS, NOT_DECODED, decode_image
 from mlpvis_jax.errors import InputError
 
@@ -22,7 +22,6 @@ _ONE_IN = 5
 
 
 class _File(NamedTuple):
-    path: Path
     relative: str  # to the folder of the source, with forward slashes everywhere
     label: int
     size: int  # bytes
@@ -33,29 +32,38 @@ class FolderExamples(Examples):
     """Image files, each read and decoded when asked for: uint8 [image_size, image_size, 3]."""
 
     decode_in_threads = True
+    labels: np.ndarray
 
-    def __init__(self, files: list[_File], image_size: int):
-        self._files = files
+    def __init__(self, root: Path, files: list[_File], image_size: int):
+        self._root = str(root)
+        # Processes that decode are sent these paths: a word each, and no more.
+        self._relative = [file.relative for file in files]
+        self._sizes = np.array([file.size for file in files], np.int64)
         self._image_size = image_size
         self.labels = np.array([file.label for file in files], np.int32)
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self._relative)
 
     def __getitem__(self, index: int) -> Example:
-        file = self._files[index]
+        path = Path(self._root, self._relative[index])
         try:
-            encoded = file.path.read_bytes()
+            encoded = path.read_bytes()
         except OSError as error:
             raise InputError(
-                f"{file.path} cannot be read ({error.strerror}); replace it or take it out."
+                f"{path} cannot be read ({error.strerror}); replace it or take it out."
             ) from error
-        image = decode_image(encoded, channels=3, size=self._image_size, name=str(file.path))
-        return Example(image, file.label)
+        image = decode_image(encoded, channels=3, size=self._image_size, name=str(path))
+        return Example(image, int(self.labels[index]))
 
     def names(self) -> Sequence[str]:
         """The path of each image below the folder of the source."""
-        return [file.relative for file in self._files]
+        return self._relative
+
+    def marks(self) -> np.ndarray:
+        """Of the path of each image below the folder of the source, and its bytes."""
+        marks = map(mark_of, self._relative, self._sizes.tolist())
+        return np.fromiter(marks, np.uint64, len(self))
 
 
 def open_folder(name: str, path: Path, image_size: int) -> Source:
@@ -109,9 +117,9 @@ def _open(name: str, path: Path, image_size: int) -> Source:
         name=name,
         class_names=class_names,
         image_shape=(image_size, image_size, 3),
-        train=FolderExamples(train, image_size),
-        test=FolderExamples(test, image_size),
-        validation=FolderExamples(validation, image_size) if validation else None,
+        train=FolderExamples(path, train, image_size),
+        test=FolderExamples(path, test, image_size),
+        validation=FolderExamples(path, validation, image_size) if validation else None,
         split_names=found,
         fingerprint=fingerprint_of(
             "folder",
@@ -169,7 +177,7 @@ def _list_files(root: Path, parent: Path) -> tuple[tuple[str, ...], list[_File]]
             if not stat.S_ISREG(status.st_mode):
                 raise InputError(f"{path} is not a file, but a pipe or a device; take it out.")
             relative = path.relative_to(root).as_posix()
-            files.append(_File(path, relative, label, status.st_size, status.st_mtime_ns))
+            files.append(_File(relative, label, status.st_size, status.st_mtime_ns))
     return tuple(class_folder.name for class_folder in class_folders), files
 
 

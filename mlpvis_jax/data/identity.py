@@ -6,23 +6,54 @@ from typing import Any
 
 import numpy as np
 
+from mlpvis_jax.data.examples import Examples
 from mlpvis_jax.data.resident import ResidentSet
+from mlpvis_jax.data.streamed import StreamedSet
 
 _AT_A_TIME = 4096
 _NAMED = 3  # classes in a message
 
 
-def describe_set(examples: ResidentSet) -> dict[str, Any]:
-    """Describes images and labels in their order: their number, and a digest of each."""
-    of_images = hashlib.sha256()
-    for start in range(0, len(examples), _AT_A_TIME):  # some at a time: it may be a memory map
-        of_images.update(examples.images[start : start + _AT_A_TIME].tobytes())
+def describe_set(examples: ResidentSet | StreamedSet, origin: Examples) -> dict[str, Any]:
+    """Describes images and labels in their order: their number, and a digest of each.
+
+    Of images that are streamed there is no digest of the pixels, but one of the marks that tell
+    them apart undecoded, such as name and size; of those that are decoded there are both.
+
+    Args:
+      examples: images and labels.
+      origin: where they come from, in the same order.
+    """
+    described: dict[str, Any] = {"number": len(examples)}
+    marks = origin.marks()
+    if marks is not None:
+        described["marks"] = hashlib.sha256(np.asarray(marks, "<u8").tobytes()).hexdigest()[:32]
+    if examples.images is not None:
+        of_images = hashlib.sha256()
+        for start in range(0, len(examples), _AT_A_TIME):  # some at a time: it may be a memory map
+            of_images.update(examples.images[start : start + _AT_A_TIME].tobytes())
+        described["images"] = of_images.hexdigest()[:32]
     of_labels = hashlib.sha256(np.asarray(examples.labels, "<i4").tobytes())
-    return {
-        "number": len(examples),
-        "images": of_images.hexdigest()[:32],
-        "labels": of_labels.hexdigest()[:32],
-    }
+    return {**described, "labels": of_labels.hexdigest()[:32]}
+
+
+def name_of_set(described: Mapping[str, Any], image_shape: Sequence[int]) -> str:
+    """Names what is found out about a set, such as the statistics of its pixels."""
+    return hashlib.sha256(repr((sorted(described.items()), *image_shape)).encode()).hexdigest()[:16]
+
+
+def is_same_set(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether two descriptions are of the same images, one of which may have been streamed."""
+    same = all(before.get(key) == now.get(key) for key in ("number", "labels"))
+    return same and not _has_other_images(before, now)
+
+
+def _has_other_images(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Compares the pixels, if both are decoded, and else the marks, if both have some."""
+    for key in ("images", "marks"):
+        if key in before and key in now:
+            return before[key] != now[key]
+    return False
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -42,7 +73,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
             found.append(
                 f"the {part} images changed: {old['number']:,} before, {new['number']:,} now"
             )
-        elif old["images"] != new["images"]:
+        elif _has_other_images(old, new):
             found.append(f"the {part} images changed, {new['number']:,} before and now")
         elif old["labels"] != new["labels"]:
             found.append(f"the labels of the {part} images changed")

@@ -25,8 +25,23 @@ class Batch:
     mask: jax.Array
 
 
+class Trainable:
+    """A set that batches are taken from."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def refuse_larger_batch(self, batch_size: int) -> None:
+        """Raises InputError where a training batch would be padding for the most part."""
+        if batch_size > len(self):
+            raise InputError(
+                f"config.batch_size is {batch_size:,}, and there are {len(self):,} images to train "
+                f"on; it can be {len(self):,} at most."
+            )
+
+
 @struct.dataclass
-class ResidentSet:
+class ResidentSet(Trainable):
     """All images of a split, and their labels.
 
     Attributes:
@@ -48,14 +63,6 @@ class ResidentSet:
 
     def __len__(self) -> int:
         return len(self.labels)
-
-    def refuse_larger_batch(self, batch_size: int) -> None:
-        """Raises InputError where a training batch would be padding for the most part."""
-        if batch_size > len(self):
-            raise InputError(
-                f"config.batch_size is {batch_size:,}, and there are {len(self):,} images to train "
-                f"on; it can be {len(self):,} at most."
-            )
 
     def part(self, rows: slice | np.ndarray) -> "ResidentSet":
         """Takes some of the examples; a slice of them is not copied."""

@@ -48,19 +48,19 @@ def find_rule(source: Source, asked: str | None) -> str:
 
 
 def divide(
-    source: Source, rule: str, examples: Examples, images: np.ndarray, labels: np.ndarray
+    source: Source, rule: str, examples: Examples, images: Any, labels: np.ndarray
 ) -> tuple[slice | np.ndarray, slice | np.ndarray]:
     """Divides the images to train on into those that do train and those that validate.
 
     last:SHARE takes the last ones as they are listed. stratified:SHARE takes from each class those
     of the smallest hashes, at least one, and leaves at least one; copies of an image in a class
-    stay together.
+    stay together, where the images are decoded.
 
     Args:
       source: named in messages.
       rule: as `find_rule` gives it, and no split of the source.
       examples: the images to train on.
-      images: the same decoded, uint8 [n, height * width * channels].
+      images: the same decoded, uint8 [n, ...]; None where they are not, and copies not told.
       labels: of them, int32 [n].
 
     Returns:
@@ -79,7 +79,7 @@ def divide(
                 f"validation={rule} leaves none to train or none to validate."
             )
         return slice(number), slice(number, None)
-    copies = digests(images)
+    copies = np.arange(len(labels)) if images is None else digests(np.asarray(images))
     _, place = np.unique(copies, return_inverse=True)
     hashes = np.full(len(labels), np.iinfo(np.uint64).max, np.uint64)
     np.minimum.at(hashes, place, _hashes("validation", examples.names()))

@@ -47,6 +47,11 @@ def channel_statistics(images: jax.Array | np.ndarray) -> Normalization:
         chunk = np.asarray(images[start : start + 4096])
         for channel in range(channels):
             counts[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
+    return normalization_of(counts)
+
+
+def normalization_of(counts: np.ndarray) -> Normalization:
+    """Computes the statistics from how often each value of a pixel comes, int64 [channels, 256]."""
     weights = counts / counts.sum(axis=1, keepdims=True)
     values = np.arange(256.0)
     mean = weights @ values

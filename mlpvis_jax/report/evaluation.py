@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from mlpvis_jax.data import identity
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.pictures.statistics import reliability
 from mlpvis_jax.report.folder import check_replaceable, replace_report
@@ -119,7 +118,7 @@ def _numbers(measured: Measured) -> dict[str, Any]:
     numbers: dict[str, Any] = {
         "kind": "evaluation",
         "weights": digest_of_weights(measured.tested.folder),
-        "test": identity.describe_set(measured.tested.task.test),
+        "test": measured.tested.task.identity["test"],
         **measured.results,
         "expected_calibration_error": reliability(found.confidences, found.are_right).error,
     }

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mlpvis_jax.data import identity
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.pictures.statistics import PairedTest, holm, mcnemar
 from mlpvis_jax.report.evaluation import digest_of_weights, report_folder
@@ -78,7 +79,7 @@ def predictions_of(run: ComparedRun) -> LabelledPredictions:
     run.folder.check_weights(run.config)
     if (
         facts.get("weights") == digest_of_weights(run.folder)
-        and facts.get("test") == run.data.get("test")
+        and identity.is_same_set(facts.get("test", {}), run.data.get("test", {}))
         and (place / PREDICTIONS).exists()
     ):
         return LabelledPredictions.read(place / PREDICTIONS)

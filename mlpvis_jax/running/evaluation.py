@@ -79,8 +79,8 @@ class Tested:
         params, _ = load_weights(folder.best_weights, shapes)
         normalization = normalization_of(told, source.image_shape[-1], folder.best_weights)
         task = Task.of_test_set(config, source, folder.path, normalization)
-        found = identity.describe_set(task.test)
-        is_of_run = found == told.get("data", {}).get("test", found)
+        found = task.identity["test"]
+        is_of_run = identity.is_same_set(told.get("data", {}).get("test", found), found)
         if not is_of_run:
             print(f"The {found['number']:,} test images are not those of the run.")
         return cls(config, folder, task, model, params, told, placement, is_of_run)

@@ -4,14 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from mlpvis_jax.data.resident import ResidentSet
 from mlpvis_jax.learning import metrics
 from mlpvis_jax.learning.evaluation import make_evaluation
 from mlpvis_jax.learning.schedule_free import evaluated, is_schedule_free
 from mlpvis_jax.learning.state import TrainState
 from mlpvis_jax.learning.step import Learner
-from mlpvis_jax.running.feed import EvaluationFeed
 from mlpvis_jax.running.placement import Layout, Placement
+from mlpvis_jax.running.stream import evaluation_feed
+from mlpvis_jax.running.task import ImageSet
 
 _NO_STEP = np.int32(0)
 
@@ -46,16 +46,17 @@ class EvaluationProgram:
         self,
         placement: Placement,
         learner: Learner,
-        examples: ResidentSet,
+        examples: ImageSet,
         batch_size: int,
         params: Any,
+        workers: int = 0,
     ) -> None:
         self._placement = placement
         self._metrics = learner.metrics
-        self._feed = EvaluationFeed(placement, examples, batch_size)
+        self._feed = evaluation_feed(placement, examples, batch_size, workers)
         no_sums = metrics.no_sums(learner.metrics, learner.num_classes)
         self._no_sums = placement.place([no_sums])
-        chunk = next(self._feed.chunks())
+        chunk = self._feed.example_chunk()
         self._evaluate = placement.compile(
             make_evaluation(learner, self._feed.batch, placement.axis_names),
             (*[Layout.PER_RUN] * 2, *[Layout.SHARED] * 2, *[Layout.SCALAR] * 2),

@@ -37,11 +37,13 @@ class Feed(Protocol):
       num_examples: examples of an epoch.
       steps_per_epoch: batches of an epoch; the last one may be padded.
       resident: what lies on the devices as long as the feed lives, for all runs; may be ().
+      layout: of a chunk's data: whether each run has its own.
     """
 
     num_examples: int
     steps_per_epoch: int
     resident: Any
+    layout: Layout
 
     def example_chunk(self) -> Chunk:
         """Makes any chunk, to compile programs for."""
@@ -63,8 +65,17 @@ class Feed(Protocol):
         """Gives the batch of a step of a chunk; a pure function of what one device sees."""
 
 
+def order_of_epoch(
+    rows: jax.Array, seed: jax.Array, epoch: jax.Array, number: int, repeats: int
+) -> jax.Array:
+    """Orders the rows of an epoch; every feed has this order. See `data.resident.shuffle`."""
+    return shuffle(rows, random_key(seed, Stream.ORDER, epoch), number, repeats)
+
+
 class ResidentFeed:
     """Shuffled epochs of a set that lies on every device; see `Feed`."""
+
+    layout = Layout.PER_RUN
 
     def __init__(
         self,
@@ -86,8 +97,7 @@ class ResidentFeed:
         self._capacity = placement.capacity
 
         def order(rows: jax.Array, seed: jax.Array, epoch: jax.Array) -> jax.Array:
-            key = random_key(seed, Stream.ORDER, epoch)
-            return shuffle(rows, key, self.num_examples, config.repeats)
+            return order_of_epoch(rows, seed, epoch, self.num_examples, config.repeats)
 
         layouts = (Layout.SHARED, Layout.PER_RUN, Layout.SCALAR)
         self._order = placement.compile(order, layouts, (self._rows, seeds, np.int32(0)))
@@ -114,6 +124,9 @@ class EvaluationFeed:
         rows = rows_in_order(len(examples), batch_size, placement.num_shards)
         self.resident = placement.share(examples)
         self._chunk = Chunk(placement.shard(rows), 0, len(rows))
+
+    def example_chunk(self) -> Chunk:
+        return self._chunk
 
     def chunks(self) -> Iterator[Chunk]:
         yield self._chunk

@@ -44,6 +44,7 @@ class Placement(Protocol):
       axis_names: to be reduced over inside a compiled function, () where nothing is to be.
       num_shards: parts that a batch is cut into: processes times devices of each, or 1.
       rounds: blocks of runs that a device works through in a step, one after another.
+      own_shards: those of the parts that are of this process.
     """
 
     @property
@@ -56,6 +57,8 @@ class Placement(Protocol):
     def num_shards(self) -> int: ...
     @property
     def rounds(self) -> int: ...
+    @property
+    def own_shards(self) -> slice: ...
 
     def compile(
         self,
@@ -88,6 +91,9 @@ class Placement(Protocol):
 
     def shard(self, array: np.ndarray) -> Any:
         """Puts a share [steps, rows] of an array [steps, num_shards, rows] on every device."""
+
+    def put_shards(self, tree: Any) -> Any:
+        """Puts slice i of each array [own shards, ...] on the device whose share it is."""
 
 
 def num_microbatches(placement: Placement, batch_size: int, largest: int | None) -> int:
@@ -170,9 +176,16 @@ class DataParallel:
     def share(self, tree: Any) -> Any:
         return replicate(tree, self.devices)
 
-    def shard(self, array: np.ndarray) -> Any:
+    @property
+    def own_shards(self) -> slice:
         first = jax.process_index() * len(self.devices)
-        return put_on_devices(array.swapaxes(0, 1)[first : first + len(self.devices)], self.devices)
+        return slice(first, first + len(self.devices))
+
+    def shard(self, array: np.ndarray) -> Any:
+        return self.put_shards(array.swapaxes(0, 1)[self.own_shards])
+
+    def put_shards(self, tree: Any) -> Any:
+        return put_on_devices(tree, self.devices)
 
 
 def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:

@@ -5,15 +5,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlpvis_jax.data.resident import ResidentSet
 from mlpvis_jax.learning import metrics
 from mlpvis_jax.learning.state import EpochTotals, TrainState
 from mlpvis_jax.learning.step import Learner, make_dispatch, make_step
 from mlpvis_jax.running.evaluation_program import EvaluationProgram, WeightsProgram
-from mlpvis_jax.running.feed import Feed, ResidentFeed
+from mlpvis_jax.running.feed import Feed
 from mlpvis_jax.running.placement import Layout, Placement, num_microbatches
 from mlpvis_jax.running.plan import Plan
-from mlpvis_jax.running.task import Task
+from mlpvis_jax.running.stream import training_feed
+from mlpvis_jax.running.task import ImageSet, Task
 from mlpvis_jax.settings.config import RunConfig
 
 _PER_RUN, _SHARED, _SCALAR = Layout.PER_RUN, Layout.SHARED, Layout.SCALAR
@@ -62,7 +62,7 @@ class TrainingProgram:
         step = make_step(learner, placement.axis_names, parts)
         self._dispatch = placement.compile(
             make_dispatch(step, feed.batch),
-            (_PER_RUN, _PER_RUN, _SHARED, _PER_RUN, _SCALAR, _SCALAR, _PER_RUN),
+            (_PER_RUN, _PER_RUN, _SHARED, feed.layout, _SCALAR, _SCALAR, _PER_RUN),
             (state, totals, feed.resident, feed.example_chunk().data, _NO_STEP, _NO_STEP, numbers),
             donate=0,
         )
@@ -146,7 +146,7 @@ class Programs:
             return
         placement, config, learner = self.placement, self._config, self.plan.learner
         seeds = placement.place([np.uint32(config.seed)])
-        feed = ResidentFeed(placement, self.task.training, config, self._parts, seeds)
+        feed = training_feed(placement, self.task.training, config, self._parts, seeds)
         numbers = placement.place([self.plan.numbers(config)])
         self.training = TrainingProgram(placement, learner, feed, self._parts, state, numbers)
         self.weights = WeightsProgram(placement, state)
@@ -168,6 +168,6 @@ class Programs:
             found += self._test(len(some), placed)
         return found
 
-    def _evaluation(self, examples: ResidentSet, params: Any) -> EvaluationProgram:
-        learner = self.plan.learner
-        return EvaluationProgram(self.placement, learner, examples, self._batch_size, params)
+    def _evaluation(self, examples: ImageSet, params: Any) -> EvaluationProgram:
+        given = self.placement, self.plan.learner, examples, self._batch_size, params
+        return EvaluationProgram(*given, self._config.data.workers)

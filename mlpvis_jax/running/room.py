@@ -1,4 +1,4 @@
-"""A model that this machine has no memory for is refused before anything is read or compiled."""
+"""What this machine has memory for: a model that it has none for is refused before anything is read."""
 
 import functools
 from typing import Any
@@ -9,9 +9,19 @@ import psutil
 
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.models import Classifier
+from mlpvis_jax.running.machine import local_devices
 
 # The parameters, AdamW's two averages of them, and the parameters of the best epoch.
 _COPIES = 4
+
+
+def device_bytes() -> int:
+    """Tells the memory of a device, in bytes; devices that are cores have a share each."""
+    devices = local_devices()
+    found = devices[0].memory_stats()
+    if found and "bytes_limit" in found:
+        return int(found["bytes_limit"])
+    return psutil.virtual_memory().total // len(devices)
 
 
 def refuse_without_room(model: Classifier, image_size: int) -> None:

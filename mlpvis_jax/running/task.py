@@ -1,4 +1,7 @@
-"""The data of a run: a source's three sets, and the statistics of the one that is trained on."""
+"""The data of a run: a source's three sets, and the statistics of the one that is trained on.
+
+The sets are resident or streamed, all three alike.
+"""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,12 +11,20 @@ from typing import Any
 import numpy as np
 
 from mlpvis_jax.data import Source, decode, identity, open_source, split
-from mlpvis_jax.data.examples import Examples, Part
+from mlpvis_jax.data.examples import ArrayExamples, Examples, Part
+from mlpvis_jax.data.index_cache import kept
 from mlpvis_jax.data.paths import read_path
+from mlpvis_jax.data.reading import count_values, refuse_without_grain
 from mlpvis_jax.data.resident import ResidentSet
+from mlpvis_jax.data.streamed import StreamedSet
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.learning import augment
+from mlpvis_jax.running.room import device_bytes
 from mlpvis_jax.settings.config import RunConfig
+
+ImageSet = ResidentSet | StreamedSet
+# Decoded images that would fill more of a device's memory are streamed, unless settings say else.
+_SHARE_OF_MEMORY = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,15 +39,17 @@ class Task:
     """
 
     source: Source
-    training: ResidentSet
-    validation: ResidentSet
-    test: ResidentSet
+    training: ImageSet
+    validation: ImageSet
+    test: ImageSet
     normalization: augment.Normalization
     identity: dict[str, Any]
 
     @classmethod
     def read(cls, config: RunConfig, run: Path) -> "Task":
         """Decodes the sets, or maps their cached copies: by default in the run's neighbour.
+
+        Of sets that are streamed no image is decoded, unless their statistics are asked for.
 
         The limit comes first, and the images that validate are taken from those it leaves.
 
@@ -48,10 +61,11 @@ class Task:
         training, examples = _read(config, source, "train", run)
         labels = np.asarray(training.labels)
         if rule == source.split_names.get("validation"):
-            validation, _ = _read(config, source, "validation", run)
+            validation, of_validation = _read(config, source, "validation", run)
         else:
-            rows = split.divide(source, rule, examples, np.asarray(training.images), labels)
+            rows = split.divide(source, rule, examples, training.images, labels)
             training, validation = (training.part(some) for some in rows)
+            examples, of_validation = (examples.take(some) for some in rows)
         lost = set(np.unique(labels)) - set(np.unique(training.labels))
         if lost:
             raise InputError(
@@ -59,27 +73,37 @@ class Task:
                 f"{source.class_names[min(lost)]!r} of {source.name} to train on; "
                 "config.data.validation=stratified:0.1 takes from every class its share."
             )
-        test, _ = _read(config, source, "test", run)
+        test, of_test = _read(config, source, "test", run)
         described = {
             "source": source.name,
             "class_names": list(source.class_names),
             "image_shape": list(source.image_shape),
             "validation_rule": rule,
-            "training": identity.describe_set(training),
-            "validation": identity.describe_set(validation),
-            "test": identity.describe_set(test),
+            "training": identity.describe_set(training, examples),
+            "validation": identity.describe_set(validation, of_validation),
+            "test": identity.describe_set(test, of_test),
         }
-        normalization = _normalization(config, training)
+        normalization = _normalization(config, training, described["training"])
         return cls(source, training, validation, test, normalization, described)
 
     @classmethod
     def of_test_set(
         cls, config: RunConfig, source: Source, run: Path, normalization: augment.Normalization
     ) -> "Task":
-        """Reads the test set alone; the two other sets have no images."""
-        test, _ = _read(config, source, "test", run)
+        """Reads the test set alone; the two other sets have no images.
+
+        It is decoded in any case, for a report needs its images in one array; one that is streamed
+        is read from there.
+        """
+        decoded, examples = _decode(config, source, "test", run)
+        test: ImageSet = decoded
+        if is_streamed(config, source):
+            images = np.asarray(decoded.images).reshape(-1, *decoded.image_shape)
+            labels = np.asarray(decoded.labels)
+            test = StreamedSet(ArrayExamples(images, labels), labels, decoded.image_shape)
         nothing = test.part(slice(0))
-        return cls(source, nothing, nothing, test, normalization, {})
+        described = {"test": identity.describe_set(decoded, examples)}
+        return cls(source, nothing, nothing, test, normalization, described)
 
     @property
     def channels(self) -> int:
@@ -101,7 +125,7 @@ class Task:
                 some = ", ".join(repr(self.source.class_names[label]) for label in absent[:3])
                 more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
                 words += f"; no {name} image of {some}{more}"
-        return words
+        return f"{words}; streamed" if isinstance(self.training, StreamedSet) else words
 
     def refuse_other(self, before: Mapping[str, Any], place: str) -> None:
         """Raises InputError, naming `place`, where what began on other data cannot go on with it.
@@ -136,17 +160,58 @@ def open_data(config: RunConfig) -> Source:
     return source
 
 
-def _normalization(config: RunConfig, training: ResidentSet) -> augment.Normalization:
+def is_streamed(config: RunConfig, source: Source) -> bool:
+    """Whether the sets of a source are streamed with these settings on this machine.
+
+    Raises:
+      InputError: they are, and there is nothing to stream them with.
+    """
+    feed = config.data.feed
+    if feed is None:
+        parts = [source.train, source.test, *([source.validation] if source.validation else [])]
+        number = sum(min(len(part), config.data.limit or len(part)) for part in parts)
+        decoded = number * int(np.prod(source.image_shape))
+        feed = "stream" if decoded > _SHARE_OF_MEMORY * device_bytes() else "resident"
+    if feed == "stream":
+        refuse_without_grain()
+    return feed == "stream"
+
+
+def _normalization(
+    config: RunConfig, training: ImageSet, described: dict[str, Any]
+) -> augment.Normalization:
+    """How pixels are scaled; the statistics of a streamed set are kept for its next start."""
     if config.data.normalization == "half_range":
         half = np.full(training.image_shape[-1], 127.5, np.float32)
         return augment.Normalization(half, half)
+    if isinstance(training, StreamedSet):
+        shape, workers = training.image_shape, config.data.workers
+
+        def count() -> dict[str, np.ndarray]:
+            return {"counts": count_values(training.examples, shape, workers)}
+
+        name = identity.name_of_set(described, shape)
+        counts = count() if training.images is not None else kept(f"pixels-{name}", count)
+        return augment.normalization_of(np.asarray(counts["counts"]))
     return augment.channel_statistics(
         np.asarray(training.images).reshape(-1, *training.image_shape)
     )
 
 
-def _read(config: RunConfig, source: Source, part: Part, run: Path) -> tuple[ResidentSet, Examples]:
-    """The images of a part that the limit leaves, decoded, and where they come from."""
+def _read(config: RunConfig, source: Source, part: Part, run: Path) -> tuple[ImageSet, Examples]:
+    """The images of a part that the limit leaves, and where they come from."""
+    if not is_streamed(config, source):
+        return _decode(config, source, part, run)
+    images, limit = StreamedSet.of(source, part), config.data.limit
+    if limit is not None and len(images) > limit:
+        images = images.part(split.first_rows(source, images.examples, images.labels, limit))
+    return images, images.examples
+
+
+def _decode(
+    config: RunConfig, source: Source, part: Part, run: Path
+) -> tuple[ResidentSet, Examples]:
+    """The same, decoded."""
     limit = config.data.limit
     if limit is not None:
         source = split.limit_known(source, part, limit)

@@ -33,6 +33,7 @@ class TrialParallel:
     vmapped_trials: int
     axis_names: tuple[str, ...] = dataclasses.field(default=(), init=False)
     num_shards: int = dataclasses.field(default=1, init=False)
+    own_shards: slice = dataclasses.field(default=slice(0, 1), init=False)
 
     @classmethod
     def with_capacity(
@@ -155,6 +156,9 @@ class TrialParallel:
 
     def shard(self, array: np.ndarray) -> Any:
         return self.share(array[:, 0])
+
+    def put_shards(self, tree: Any) -> Any:
+        return self.share(jax.tree.map(lambda leaf: leaf[0], tree))
 
 
 def without_trial_axis(function: Callable, axes: Sequence[int | None]) -> Callable:

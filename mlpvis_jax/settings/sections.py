@@ -51,6 +51,19 @@ class DataConfig:
         "How pixels are scaled: to mean 0 and deviation 1 of each channel over the training "
         "images, or (x - 127.5) / 127.5 as for the papers' published weights.",
     ] = "statistics"
+    feed: Annotated[
+        str | None,
+        OneOf(("resident", "stream")),
+        Role.MACHINE,
+        "Whether decoded images lie on every device, or are read and decoded when it is their turn; "
+        "None: a stream where the decoded images would fill a quarter of a device's memory.",
+    ] = None
+    workers: Annotated[
+        int,
+        Within(0, most=1024),
+        Role.MACHINE,
+        "Processes that decode the images of a stream; 0: threads of this process, one a core.",
+    ] = 0
 
 
 @dataclasses.dataclass(frozen=True)

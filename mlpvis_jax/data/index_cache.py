@@ -1,0 +1,90 @@
+"""What is found out once about files that do not change: small arrays, kept between processes.
+
+They are in mlpvis_jax/indices under XDG_CACHE_HOME or ~/.cache, a folder for each:
+
+    <cache>/mlpvis_jax/indices/<name>/<array>.npy
+
+A name holds a fingerprint of the files that the arrays are of, so that arrays of files that have
+changed since are never found.
+"""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def kept(name: str, make: Callable[[], Arrays]) -> Arrays:
+    """Gives the arrays of this name: mapped from the disk, or made now and kept for the next time.
+
+    Where nothing can be written they are made every time, and a line on standard error says so.
+
+    Args:
+      name: of them, which another content does not have.
+      make: makes them, if they are not there.
+    """
+    folder = _folder()
+    if folder is None:
+        return make()
+    found = _load(folder / name)
+    if found is not None:
+        return found
+    arrays = make()
+    try:
+        _write(folder / name, arrays)
+    except OSError as error:
+        print(
+            f"{folder} cannot be written ({error.strerror or error}): what was read from the files "
+            "of the images is not kept, and the next start reads it again.",
+            file=sys.stderr,
+        )
+        return arrays
+    return _load(folder / name) or arrays
+
+
+def _folder() -> Path | None:
+    home = os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    return None if home.startswith("~") else Path(home) / "mlpvis_jax" / "indices"
+
+
+def _load(entry: Path) -> Arrays | None:
+    """The arrays of an entry, mapped; None if there is none, or one that cannot be read."""
+    if not entry.is_dir():
+        return None
+    try:
+        paths = sorted(entry.glob("*.npy"))
+        return {path.stem: _map(path) for path in paths} or None
+    except (OSError, ValueError, EOFError):
+        return None
+
+
+def _map(path: Path) -> np.ndarray:
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array if array.size else np.array(array)
+
+
+def _write(entry: Path, arrays: Arrays) -> None:
+    """Writes beside, and takes the name when all is there; whoever is first keeps it."""
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=entry.parent, prefix=".") as temporary:
+        unfinished = Path(temporary, "entry")
+        unfinished.mkdir()
+        for key, array in arrays.items():
+            with open(unfinished / f"{key}.npy", "wb") as file:
+                np.save(file, array)
+                file.flush()
+                os.fsync(file.fileno())
+        if entry.is_dir() and _load(entry) is None:  # damaged
+            entry.rename(Path(temporary, "damaged"))
+        with contextlib.suppress(FileExistsError):
+            try:
+                unfinished.rename(entry)
+            except OSError:
+                if _load(entry) is None:  # else another process was first
+                    raise

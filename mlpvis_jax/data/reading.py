@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -47,6 +48,9 @@ class ImageStream:
       image_shape: height, width, channels of every image.
       workers: processes that decode; 0: threads of this process.
       repeats: whether all parts are wanted again and again, without an end.
+
+    Attributes:
+      close: ends the threads or processes; nothing can be read any more.
     """
 
     def __init__(
@@ -58,7 +62,9 @@ class ImageStream:
         repeats: bool = False,
     ) -> None:
         self._pieces = _Pieces(examples, rows, image_shape, _ENDLESS if repeats else 1)
-        self._iterator = _begin(self._pieces, self._pieces.piece_bytes, examples, workers)
+        # The only reference: an iterator that is left to the interpreter's end complains there.
+        self._held = [_begin(self._pieces, self._pieces.piece_bytes, examples, workers)]
+        self.close = weakref.finalize(self, _end, self._held)
 
     def fill(self, images: np.ndarray) -> None:
         """Writes the next part.
@@ -71,17 +77,8 @@ class ImageStream:
           RunError: a process that decodes was killed.
         """
         for start in range(0, len(images), self._pieces.piece_images):
-            piece = _next(self._iterator)
+            piece = _next(self._held[0])
             images[start : start + len(piece)] = piece
-
-    def close(self) -> None:
-        """Ends the threads or processes; nothing can be read any more."""
-        # A process looks up from its work twice a second: nobody is to wait for it.
-        threading.Thread(target=self._iterator.close).start()
-
-    def __del__(self) -> None:
-        if hasattr(self, "_iterator") and not sys.is_finalizing():
-            self.close()
 
 
 def count_values(
@@ -100,7 +97,7 @@ def count_values(
     """
     rows = np.arange(len(examples), dtype=np.int32)[None]
     counts = _Counts(_Pieces(examples, rows, image_shape))
-    iterator = _begin(counts, 0, examples, workers)
+    iterator = _begin(counts, _PIECE_BYTES, examples, workers)
     total = np.zeros((image_shape[-1], 256), np.int64)
     try:
         for _ in range(len(counts)):
@@ -203,6 +200,16 @@ def _begin(pieces: Any, piece_bytes: int, examples: Examples, workers: int) -> A
     iterator = iter(found)
     iterator.start_prefetch()
     return iterator
+
+
+def _end(held: list[Any]) -> None:
+    """Ends the threads or processes of the iterator that is held."""
+    iterator = held.pop()
+    try:
+        # A process looks up from its work twice a second: nobody is to wait for that.
+        threading.Thread(target=iterator.close).start()
+    except RuntimeError:  # the interpreter ends, and begins no more threads
+        iterator.close()
 
 
 def _next(iterator: Iterator[Any]) -> np.ndarray:

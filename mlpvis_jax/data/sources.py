@@ -13,6 +13,7 @@ from mlpvis_jax.data.examples import Source
 from mlpvis_jax.data.folder import open_folder
 from mlpvis_jax.data.npz import open_npz
 from mlpvis_jax.data.paths import read_path
+from mlpvis_jax.data.shards import open_shards
 from mlpvis_jax.data.tfds_source import open_tfds
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.settings.choice import find
@@ -44,17 +45,18 @@ SOURCES: dict[str, Callable[[Request], Source]] = {
     "tfds": lambda asked: _open_tfds(asked, asked.rest),
     "folder": lambda asked: open_folder(asked.name, _path(asked), asked.image_size),
     "npz": lambda asked: open_npz(asked.name, _path(asked)),
+    "shards": lambda asked: open_shards(asked.name, _path(asked), asked.image_size),
 }
 # What follows the colon, for those that need it; the others have no colon.
-_RESTS = {"tfds": "NAME", "folder": "PATH", "npz": "PATH"}
+_RESTS = {"tfds": "NAME", "folder": "PATH", "npz": "PATH", "shards": "PATH"}
 _FORMS = [f"{prefix}:{_RESTS[prefix]}" if prefix in _RESTS else prefix for prefix in SOURCES]
 
 
 def open_source(name: str, *, image_size: int, data_dir: str | Path | None = None) -> Source:
     """The images that `name` stands for.
 
-    It is one of digits, cifar10, cifar100, tfds:NAME, folder:PATH and npz:PATH; or MODULE:NAME, or
-    MODULE:NAME:REST, of a function that opens a source for a `Request`.
+    It is one of digits, cifar10, cifar100, tfds:NAME, folder:PATH, npz:PATH and shards:PATH; or
+    MODULE:NAME, or MODULE:NAME:REST, of a function that opens a source for a `Request`.
     `image_size` is the side, in pixels, to which images are brought that differ in size; where
     all have one shape they keep it. `data_dir` is where tfds and cifar sets are; without it that
     is the environment variable TFDS_DATA_DIR, else TFDS's default.

@@ -25,7 +25,8 @@ class DataConfig:
     source: Annotated[
         str,
         Role.SHAPE,
-        "One of digits, cifar10, cifar100, tfds:NAME, folder:PATH, npz:PATH, or MODULE:NAME.",
+        "One of digits, cifar10, cifar100, tfds:NAME, folder:PATH, npz:PATH, shards:PATH, or "
+        "MODULE:NAME.",
     ]
     data_dir: Annotated[
         str | None,

@@ -1,0 +1,153 @@
+"""`shards:PATH`: tar shards in WebDataset's layout."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlpvis_jax.data.examples import Example, Examples, Source, fingerprint_of
+from mlpvis_jax.data.images import decode_image
+from mlpvis_jax.data.tar_index import TarIndex, index_of
+from mlpvis_jax.errors import InputError
+
+_CLASSES = "classes.txt"
+_PARTS = {"train": "train", "test": "test", "validation": "validation", "val": "validation"}
+
+
+class ShardExamples(Examples):
+    """Images in tar shards, each read from its place and decoded when asked for."""
+
+    decode_in_threads = True
+    labels: np.ndarray
+
+    def __init__(self, shards: Sequence[Path], index: TarIndex, image_size: int):
+        self._shards = [str(path) for path in shards]
+        self._index: TarIndex | None = index
+        self._places = index.shard, index.offset, index.size
+        self._image_size = image_size
+        self.labels = index.label
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A process that decodes needs neither keys nor marks.
+        return {**self.__dict__, "_index": None}
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Example:
+        shard, offset, size = (int(column[index]) for column in self._places)
+        path = self._shards[shard]
+        try:
+            # Opened each time: there may be more shards than a process may have open files.
+            with open(path, "rb", buffering=0) as file:
+                file.seek(offset)
+                encoded = file.read(size)
+        except OSError as error:
+            raise InputError(
+                f"{path} cannot be read ({error.strerror}); put it back, or take it out."
+            ) from error
+        name = f"The image at byte {offset:,} of {path}"
+        image = decode_image(encoded, channels=3, size=self._image_size, name=name)
+        return Example(image, int(self.labels[index]))
+
+    def names(self) -> Sequence[str]:
+        """The name of the shard and the key of each image."""
+        assert self._index is not None
+        shards = [Path(path).name for path in self._shards]
+        pairs = zip(self._index.shard.tolist(), self._index.keys(), strict=True)
+        return [f"{shards[shard]}/{key}" for shard, key in pairs]
+
+    def marks(self) -> np.ndarray:
+        """Of the name of the shard, the key and the bytes of each image."""
+        assert self._index is not None
+        return self._index.mark
+
+
+def open_shards(name: str, path: Path, image_size: int) -> Source:
+    """Tar files in a folder, whose names say which split they are of: `train-000012.tar`.
+
+    A part of the name between hyphens, dots or underscores is train, test, validation or val.
+    Without shards to test, those that validate are tested on. An example has an image (PNG, JPEG,
+    WebP, GIF, BMP) and its class: a member `.cls` with a whole number, or a member `.json` with one
+    as "label", "cls" or "class". `classes.txt`, a name a line, is optional; without it the classes
+    are "0", "1", ... Images are brought to RGB and resized to `image_size` x `image_size`.
+
+    The first time the headers of all members are read; the index is kept between processes.
+
+    Raises InputError for a folder without shards of both kinds, shards that cannot be read, an
+    example without image or class, and a class without an image to train on.
+    """
+    shards = _find(path)
+    train_index = index_of(shards["train"])
+    test_split = "test" if "test" in shards else "validation"
+    class_names = _class_names(path, train_index.label)
+    found = {"train": ShardExamples(shards["train"], train_index, image_size)}
+    for split in shards.keys() - {"train"}:
+        index = index_of(shards[split])
+        if len(index.label) and index.label.max() >= len(class_names):
+            raise InputError(
+                f"The shards of {split} in {path} have the class {index.label.max()}, and those to "
+                f"train on only the classes 0 to {len(class_names) - 1}."
+            )
+        found[split] = ShardExamples(shards[split], index, image_size)
+    split_names = {"train": "train", "test": test_split}
+    if test_split == "test" and "validation" in found:
+        split_names["validation"] = "validation"
+    listed = [
+        (one.name, one.stat().st_size, one.stat().st_mtime_ns)
+        for split in sorted(shards)
+        for one in shards[split]
+    ]
+    return Source(
+        name=name,
+        class_names=class_names,
+        image_shape=(image_size, image_size, 3),
+        train=found["train"],
+        test=found[test_split],
+        validation=found["validation"] if "validation" in split_names else None,
+        split_names=split_names,
+        fingerprint=fingerprint_of("shards", str(path.resolve()), listed, image_size),
+    )
+
+
+def _find(path: Path) -> dict[str, list[Path]]:
+    """The shards of each split, sorted by name."""
+    if not path.is_dir():
+        raise InputError(f"There is no folder {path}; shards:PATH takes the folder of tar files.")
+    found: dict[str, list[Path]] = {}
+    for file in sorted(path.glob("*.tar")):
+        words = re.split(r"[-._]", file.name.lower())
+        splits = {_PARTS[word] for word in words if word in _PARTS}
+        if len(splits) != 1:
+            raise InputError(
+                f"{file} does not say which split it is of; name shards as train-000000.tar, "
+                "test-000000.tar and validation-000000.tar."
+            )
+        found.setdefault(splits.pop(), []).append(file)
+    if "train" not in found or len(found) == 1:
+        raise InputError(
+            f"{path} has shards of {' and '.join(found) or 'no split'}; it needs tar files named "
+            "as train-000000.tar, and as test-000000.tar or validation-000000.tar."
+        )
+    return found
+
+
+def _class_names(path: Path, labels: np.ndarray) -> tuple[str, ...]:
+    file = path / _CLASSES
+    try:
+        names = file.read_text().splitlines() if file.exists() else None
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"{file} cannot be read ({error}); it has a name a line.") from error
+    counts = np.bincount(labels, minlength=len(names or ()))
+    if names is not None and len(counts) > len(names):
+        raise InputError(
+            f"{file} names {len(names)} classes, and the shards have the class {len(counts) - 1}."
+        )
+    if not counts.all():
+        raise InputError(
+            f"The shards to train on in {path} have no image of the class {counts.argmin()}; "
+            "classes are numbered from 0 on, and each needs an image to train on."
+        )
+    return tuple(names) if names is not None else tuple(map(str, range(len(counts))))

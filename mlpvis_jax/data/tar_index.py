@@ -1,0 +1,157 @@
+"""Where the images of tar shards lie: an index of their members, made once and kept.
+
+Shards have WebDataset's layout: the files of an example follow one another and share a key, which is
+their name up to the first dot of its last part: `0001.jpg`, `0001.cls`.
+"""
+
+import json
+import sys
+import tarfile
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mlpvis_jax.data.examples import fingerprint_of, mark_of
+from mlpvis_jax.data.images import EXTENSIONS, NOT_DECODED
+from mlpvis_jax.data.index_cache import kept
+from mlpvis_jax.errors import InputError, first_line
+
+# An example's class number: a member of its own, or one of these keys of a JSON member.
+_LABEL, _JSON = "cls", "json"
+_LABEL_KEYS = ("label", "cls", "class")
+_LONGEST_LABEL = 1 << 16  # bytes of such a member
+
+
+class TarIndex(NamedTuple):
+    """Where each image lies; arrays of [n], which may be mapped from the disk.
+
+    Attributes:
+      shard: int32, the number of its shard.
+      offset, size: int64, bytes in the shard.
+      label: int32.
+      mark: uint64, of the shard's name, the key and the size; see `Examples.marks`.
+      key: uint8 [bytes of all keys], in UTF-8.
+      key_end: int64, where each key ends.
+    """
+
+    shard: np.ndarray
+    offset: np.ndarray
+    size: np.ndarray
+    label: np.ndarray
+    mark: np.ndarray
+    key: np.ndarray
+    key_end: np.ndarray
+
+    def keys(self) -> list[str]:
+        """Lists the key of each image."""
+        text, ends = self.key.tobytes(), self.key_end.tolist()
+        starts = [0, *ends[:-1]]
+        return [text[start:end].decode() for start, end in zip(starts, ends, strict=True)]
+
+
+class _Member(NamedTuple):
+    key: str
+    extension: str  # in small letters, without the first dot
+    offset: int
+    size: int
+    content: bytes  # of a label; of an image nothing is read
+
+
+def index_of(shards: Sequence[Path]) -> TarIndex:
+    """Indexes shards: reads the headers of their members, and the labels, but no image.
+
+    The index is kept between processes, under a fingerprint of the shards; see `index_cache`.
+
+    Raises:
+      InputError: a shard that cannot be read, an example without an image or a label.
+    """
+    statuses = [(path.stat().st_size, path.stat().st_mtime_ns) for path in shards]
+    names = [str(path.resolve()) for path in shards]
+    name = f"shards-{fingerprint_of(names, statuses)}"
+    return TarIndex(**kept(name, lambda: _read(shards)._asdict()))
+
+
+def _read(shards: Sequence[Path]) -> TarIndex:
+    print(f"Listing what {len(shards):,} tar shards hold, which is kept ...", file=sys.stderr)
+    columns = np.dtype(
+        [("shard", "<i4"), ("offset", "<i8"), ("size", "<i8"), ("label", "<i4"), ("mark", "<u8")]
+    )
+    parts, keys, ends, end = [], [], [], 0
+    for number, path in enumerate(shards):
+        rows = []
+        for key, image, label in _examples(path):
+            mark = mark_of(path.name, key, image.size)
+            rows.append((number, image.offset, image.size, label, mark))
+            encoded = key.encode()
+            keys.append(encoded)
+            end += len(encoded)
+            ends.append(end)
+        parts.append(np.array(rows, columns))
+    found = np.concatenate(parts)
+    fields = {name: np.ascontiguousarray(found[name]) for name in columns.names or ()}
+    text = np.frombuffer(b"".join(keys), np.uint8)
+    return TarIndex(**fields, key=text, key_end=np.array(ends, np.int64))
+
+
+def _examples(path: Path) -> Iterator[tuple[str, _Member, int]]:
+    """The examples of a shard: key, image and label."""
+    for key, group in groupby(_members(path), lambda member: member.key):
+        members = list(group)
+        images = [one for one in members if f".{one.extension}".endswith(EXTENSIONS)]
+        labels = [one for one in members if one.extension in (_LABEL, _JSON)]
+        for one in members:
+            if f".{one.extension}".endswith(NOT_DECODED):
+                raise InputError(
+                    f"{path}: {key}.{one.extension} is of a kind of images that is not decoded "
+                    f"({', '.join(EXTENSIONS)} are); write the shard anew."
+                )
+        if len(images) != 1 or not labels:
+            raise InputError(
+                f"{path}: the example {key!r} has {len(images)} images and {len(labels)} labels, of "
+                f"the members {', '.join(one.extension for one in members)}; one image and a "
+                f"label, as .{_LABEL} or .{_JSON}, must follow one another."
+            )
+        yield key, images[0], _label_of(labels, path)
+
+
+def _members(path: Path) -> Iterator[_Member]:
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                tar.members = []  # which would otherwise grow with the shard
+                folder, slash, name = member.name.rpartition("/")
+                stem, _, extension = name.partition(".")
+                if not member.isfile() or not stem:  # folders, and hidden files
+                    continue
+                content, extension = b"", extension.lower()
+                if extension in (_LABEL, _JSON) and member.size <= _LONGEST_LABEL:
+                    reader = tar.extractfile(member)
+                    assert reader is not None
+                    content = reader.read()
+                key = f"{folder}{slash}{stem}"
+                yield _Member(key, extension, member.offset_data, member.size, content)
+    except (OSError, tarfile.TarError, UnicodeError) as error:
+        raise InputError(
+            f"{path} is not a tar file that can be read ({first_line(error)}); shards are "
+            "uncompressed. Write it anew, or take it out."
+        ) from error
+
+
+def _label_of(members: Sequence[_Member], path: Path) -> int:
+    """The class number; that of a .cls member, if there is one."""
+    member = next((one for one in members if one.extension == _LABEL), members[0])
+    try:
+        value = json.loads(member.content)
+        if isinstance(value, dict):
+            value = next(value[key] for key in _LABEL_KEYS if key in value)
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31:
+            return value
+    except (ValueError, StopIteration, RecursionError):
+        pass
+    raise InputError(
+        f"{path}: {member.key}.{member.extension} gives no class: it must be a whole number from 0 "
+        f"on, or in JSON have one as {', '.join(map(repr, _LABEL_KEYS))}."
+    )

@@ -24,7 +24,9 @@ from mlpvis_jax.errors import InputError, RunError, first_line
 # A piece is what a thread decodes at a time, and what a process hands over at a time.
 _PIECE_BYTES = 1 << 22
 _PIECE_IMAGES = 512  # at most: of tiny images, that nobody waits for the first
-_AHEAD_BYTES = 1 << 27  # decoded ahead, at most, but for a piece of each thread
+# Decoded ahead, at most, but for a piece of each thread.
+_AHEAD_BYTES = 1 << 27
+_AHEAD_PIECES = 64
 _ENDLESS = 1 << 20  # times that a set is measured, which no run comes near
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
@@ -183,7 +185,7 @@ def _begin(pieces: Any, piece_bytes: int, examples: Examples, workers: int) -> A
         workers = 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = max(1, (cores or 1) // max(1, workers))
-    ahead = min(len(pieces), _AHEAD_BYTES // max(1, piece_bytes))
+    ahead = min(_AHEAD_PIECES, _AHEAD_BYTES // max(1, piece_bytes))
     # A thread has a piece in hand, and one more that is done.
     buffered = 2 * threads if workers else max(2 * threads, ahead)
     read_options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffered)

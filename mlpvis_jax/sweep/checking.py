@@ -4,7 +4,8 @@ from typing import Any
 
 from mlpvis_jax.data import Source
 from mlpvis_jax.errors import InputError
-from mlpvis_jax.running.task import open_data
+from mlpvis_jax.running.task import is_streamed, open_data
+from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.sweep.data import INITIAL, data_key, find_weights
 from mlpvis_jax.sweep.definition import Sweep, config_of
 from mlpvis_jax.sweep.folder import SweepFolder
@@ -36,6 +37,7 @@ def check_trials(sweep: Sweep, folder: SweepFolder) -> list[str]:
             key = data_key(config)
             if key not in sources:
                 sources[key] = open_data(config)
+                _refuse_several_orders(sweep, config, sources[key])
             goes_on = folder.definition.exists()
             initial = find_weights(config, sources[key], sweep, folder, goes_on)
         except InputError as error:
@@ -44,3 +46,14 @@ def check_trials(sweep: Sweep, folder: SweepFolder) -> list[str]:
         if initial is not None:
             begins[initial.described] = None
     return list(begins)
+
+
+def _refuse_several_orders(sweep: Sweep, config: RunConfig, source: Source) -> None:
+    """Raises InputError where trials of several seeds are to see the images of one stream."""
+    if len(sweep.space.seeds) > 1 and is_streamed(config, source):
+        raise InputError(
+            f"its images are streamed (config.data.feed={config.data.feed}), once for all trials "
+            "that train together, in the order that their seed decides, so a sweep has one seed: "
+            "leave out --sweep.seed and give --config.seed, a sweep for each, or set "
+            "config.data.feed=resident."
+        )

@@ -1,0 +1,149 @@
+"""Tar shards: the images of a folder, at random, and an index that is made once."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlpvis_jax.data import decode, open_source, tar_index
+from mlpvis_jax.errors import InputError
+from tests.images_on_disk import CLASSES, made, write_folder, write_shards, write_tar
+
+SPLITS = {"train": made(25), "test": made(7, seed=1)}
+ONE = made(3)
+IMAGE = ONE[0][0]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_shards_hold_the_images_of_a_folder(tmp_path: Path, as_json: bool) -> None:
+    write_folder(tmp_path / "folder", SPLITS)
+    write_shards(tmp_path / "shards", SPLITS, as_json=as_json)
+    (tmp_path / "shards/classes.txt").write_text("\n".join(CLASSES))
+    folder = open_source(f"folder:{tmp_path / 'folder'}", image_size=8)
+    shards = open_source(f"shards:{tmp_path / 'shards'}", image_size=8)
+    assert shards.class_names == folder.class_names == CLASSES
+    assert len(list((tmp_path / "shards").glob("train*.tar"))) == 3
+    for part in ("train", "test"):
+        images, labels = decode(shards, part, cache_dir=None)
+        of_folder, _ = decode(folder, part, cache_dir=None)
+        # A folder lists its images class by class.
+        order = np.argsort(labels, kind="stable")
+        np.testing.assert_array_equal(images[order], of_folder)
+        np.testing.assert_array_equal(labels, [label for _, label in SPLITS[part]])
+
+
+def test_an_image_is_read_from_its_place(tmp_path: Path) -> None:
+    write_shards(tmp_path, SPLITS)
+    train = open_source(f"shards:{tmp_path}", image_size=8).train
+    images, labels = decode(open_source(f"shards:{tmp_path}", image_size=8), "train", cache_dir=None)
+    for rows in ([24, 0, 13], [13]):
+        for row, example in zip(rows, train.gather(rows), strict=True):
+            np.testing.assert_array_equal(example.image, images[row])
+            assert example.label == labels[row] == row % 3
+    assert train.names()[13] == "train-000001.tar/000013"
+    copy = pickle.loads(pickle.dumps(train))  # as a process that decodes is sent it
+    np.testing.assert_array_equal(copy[24].image, images[24])
+
+
+def test_the_index_is_made_once_and_anew_where_a_shard_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    read = tar_index._read
+
+    def counted(shards):
+        calls.append(len(shards))
+        return read(shards)
+
+    monkeypatch.setattr(tar_index, "_read", counted)
+    write_shards(tmp_path / "set", SPLITS)
+    first = open_source(f"shards:{tmp_path / 'set'}", image_size=8)
+    again = open_source(f"shards:{tmp_path / 'set'}", image_size=16)
+    assert calls == [3, 1]
+    np.testing.assert_array_equal(first.train.marks(), again.train.marks())
+    write_shards(tmp_path / "set", {"train": made(28)})
+    changed = open_source(f"shards:{tmp_path / 'set'}", image_size=8)
+    assert calls == [3, 1, 3] and len(changed.train) == 28
+    assert changed.fingerprint != first.fingerprint
+    # The marks of images that are what they were stay as they were.
+    np.testing.assert_array_equal(changed.train.marks()[:25], first.train.marks())
+
+
+def test_an_index_that_cannot_be_kept_is_made_every_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    write_shards(tmp_path / "set", SPLITS)
+    for _ in range(2):
+        assert len(open_source(f"shards:{tmp_path / 'set'}", image_size=8).train) == 25
+        assert "is not kept, and the next start reads it again." in capsys.readouterr().err
+
+
+def test_a_damaged_index_is_made_anew(tmp_path: Path, cache: Path) -> None:
+    write_shards(tmp_path / "set", SPLITS)
+    open_source(f"shards:{tmp_path / 'set'}", image_size=8)
+    for file in cache.rglob("offset.npy"):
+        file.write_bytes(b"noise")
+    train = open_source(f"shards:{tmp_path / 'set'}", image_size=8).train
+    assert train[24].label == 0 and len(train) == 25
+
+
+def test_shards_that_validate(tmp_path: Path) -> None:
+    write_shards(tmp_path / "two", {"train": made(9), "val": made(6)})
+    source = open_source(f"shards:{tmp_path / 'two'}", image_size=8)
+    assert source.validation is None and len(source.test) == 6
+    assert source.split_names == {"train": "train", "test": "validation"}
+    write_shards(tmp_path / "three", {"train": made(9), "test": made(3), "set-validation": made(6)})
+    source = open_source(f"shards:{tmp_path / 'three'}", image_size=8)
+    assert source.validation is not None and len(source.validation) == 6
+    assert source.split_names["validation"] == "validation"
+
+
+BAD = {
+    "no label": ([("1.jpg", IMAGE)], "the example '1' has 1 images and 0 labels"),
+    "no image": ([("1.cls", b"0")], "the example '1' has 0 images and 1 labels"),
+    "apart": ([("1.jpg", IMAGE), ("2.jpg", IMAGE), ("1.cls", b"0")], "must follow one another"),
+    "a word": ([("1.jpg", IMAGE), ("1.cls", b"cat")], "1.cls gives no class: it must be a whole"),
+    "negative": ([("1.jpg", IMAGE), ("1.cls", b"-1")], "1.cls gives no class"),
+    "no key": ([("1.jpg", IMAGE), ("1.json", b'{"name": 1}')], "1.json gives no class"),
+    "other kind": ([("1.tif", IMAGE), ("1.cls", b"0")], "of a kind of images that is not decoded"),
+    "from one": ([("1.jpg", IMAGE), ("1.cls", b"1")], "no image of the class 0; classes are number"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_members_of_no_use_are_refused(tmp_path: Path, name: str) -> None:
+    members, message = BAD[name]
+    write_tar(tmp_path / "train-0.tar", members)
+    write_shards(tmp_path, {"test": ONE})
+    with pytest.raises(InputError, match=message):
+        open_source(f"shards:{tmp_path}", image_size=8)
+
+
+def test_folders_of_no_use_are_refused(tmp_path: Path) -> None:
+    def refused(message: str) -> None:
+        with pytest.raises(InputError, match=message):
+            open_source(f"shards:{tmp_path / 'set'}", image_size=8)
+
+    refused("There is no folder .*; shards:PATH takes the folder of tar files")
+    write_shards(tmp_path / "set", {"test": ONE})
+    refused("has shards of test; it needs tar files named")
+    write_shards(tmp_path / "set", {"train": ONE})
+    (tmp_path / "set/classes.txt").write_text("ant\nbee")
+    refused("names 2 classes, and the shards have the class 2")
+    (tmp_path / "set/classes.txt").unlink()
+    (tmp_path / "set/more.tar").write_bytes(b"")
+    refused("more.tar does not say which split it is of")
+    (tmp_path / "set/more.tar").rename(tmp_path / "set/train-1.tar")
+    refused("train-1.tar is not a tar file that can be read")
+    whole = (tmp_path / "set/train-000000.tar").read_bytes()
+    (tmp_path / "set/train-1.tar").write_bytes(whole[:700])
+    refused("train-1.tar is not a tar file that can be read .*unexpected end of data")

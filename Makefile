@@ -28,7 +28,7 @@ docs: $(VENV)/installed-docs  ## Builds the site of docs/ into site/; a warning 
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[stream]'
 	touch $@
 
 $(VENV)/installed-test: $(VENV)/installed

@@ -77,8 +77,8 @@ ORDER = {
         "drawing output fitting table terminal curves writer event_files weights_and_biases writers"
     ),
     "running": (
-        "machine interruption room length task placement trials feed frozen choices start plan "
-        "evaluation_program programs progress failures outcome run points group_files restore "
+        "machine interruption room length task placement trials feed stream frozen choices start "
+        "plan evaluation_program programs progress failures outcome run points group_files restore "
         "testing trainer evaluation solo manual"
     ),
     "inference": (

@@ -64,6 +64,7 @@ def sources() -> Listing:
         ["tfds:NAME", "a prepared image set of TensorFlow Datasets (--config.data.data_dir)"],
         ["folder:PATH", "your own images: PATH/train/CLASS/*.png, or PATH/CLASS/*.png"],
         ["npz:PATH", "your own arrays: x_train, y_train, x_test, y_test"],
+        ["shards:PATH", "tar shards in WebDataset's layout: PATH/train-*.tar, PATH/test-*.tar"],
         ["MODULE:NAME", "your own function: docs/extending.md"],
     ]
     columns = [Column("source", is_text=True), Column("images", is_text=True, breaks=True)]

@@ -198,7 +198,7 @@ def _decode_into(images: np.ndarray, source: Source, split: str, examples: Examp
 
 
 def check_labels(labels: np.ndarray, source: Source, split: str, first_index: int = 0) -> None:
-    """Raises InputError for a label outside the classes; the first label is of image `first_index`."""
+    """Raises InputError for a label outside the classes; the first is of image `first_index`."""
     outside = np.flatnonzero((labels < 0) | (labels >= source.num_classes))
     if len(outside):
         raise InputError(

@@ -83,9 +83,7 @@ class ImageStream:
             images[start : start + len(piece)] = piece
 
 
-def count_values(
-    examples: Examples, image_shape: tuple[int, int, int], workers: int
-) -> np.ndarray:
+def count_values(examples: Examples, image_shape: tuple[int, int, int], workers: int) -> np.ndarray:
     """Counts how often each value of a pixel comes: int64 [channels, 256], by decoding all images.
 
     Args:

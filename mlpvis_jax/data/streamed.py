@@ -1,4 +1,4 @@
-"""A set that does not fit: its images stay where they are, and are decoded when it is their turn."""
+"""A set that does not fit: its images stay where they are, and each is decoded in its turn."""
 
 import dataclasses
 

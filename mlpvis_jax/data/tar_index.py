@@ -1,7 +1,7 @@
 """Where the images of tar shards lie: an index of their members, made once and kept.
 
-Shards have WebDataset's layout: the files of an example follow one another and share a key, which is
-their name up to the first dot of its last part: `0001.jpg`, `0001.cls`.
+Shards have WebDataset's layout: the files of an example follow one another and share a key, which
+is their name up to the first dot of its last part: `0001.jpg`, `0001.cls`.
 """
 
 import json
@@ -110,8 +110,8 @@ def _examples(path: Path) -> Iterator[tuple[str, _Member, int]]:
                 )
         if len(images) != 1 or not labels:
             raise InputError(
-                f"{path}: the example {key!r} has {len(images)} images and {len(labels)} labels, of "
-                f"the members {', '.join(one.extension for one in members)}; one image and a "
+                f"{path}: the example {key!r} has {len(images)} images and {len(labels)} labels, "
+                f"of the members {', '.join(one.extension for one in members)}; one image and a "
                 f"label, as .{_LABEL} or .{_JSON}, must follow one another."
             )
         yield key, images[0], _label_of(labels, path)
@@ -121,7 +121,7 @@ def _members(path: Path) -> Iterator[_Member]:
     try:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
-                tar.members = []  # which would otherwise grow with the shard
+                tar.members = []  # type: ignore[attr-defined]  # it would grow with the shard
                 folder, slash, name = member.name.rpartition("/")
                 stem, _, extension = name.partition(".")
                 if not member.isfile() or not stem:  # folders, and hidden files

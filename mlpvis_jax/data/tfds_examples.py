@@ -1,4 +1,4 @@
-"""The images of a split that is prepared for TensorFlow Datasets, read from its ArrayRecord files."""
+"""The images of a split that is prepared for TensorFlow Datasets, read from ArrayRecord files."""
 
 from collections.abc import Sequence
 from pathlib import Path

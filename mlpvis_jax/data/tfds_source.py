@@ -17,6 +17,7 @@ from mlpvis_jax.data.tfds_examples import TfdsExamples
 from mlpvis_jax.data.tfds_features import only_own_features
 from mlpvis_jax.errors import InputError, first_line
 
+
 def tfds_folder(data_dir: str | Path | None) -> Path:
     """The folder that holds prepared sets: `data_dir`, else TFDS_DATA_DIR, else TFDS's default."""
     if data_dir:

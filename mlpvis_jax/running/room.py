@@ -1,4 +1,4 @@
-"""What this machine has memory for: a model that it has none for is refused before anything is read."""
+"""What this machine has memory for: a model too large for it is refused before anything is read."""
 
 import functools
 from typing import Any

@@ -1,8 +1,8 @@
 """The feed of a set that does not fit: chunks of decoded images, while the devices compute.
 
-The order is the resident feed's, and so is every bit of a batch: which feed a run has is a matter of
-the machine. A chunk is shorter than a dispatch where images are large, and its memory is the same
-for a set of any size.
+The order is the resident feed's, and so is every bit of a batch: which feed a run has is a matter
+of the machine. A chunk is shorter than a dispatch where images are large, and its memory is the
+same for a set of any size.
 """
 
 from collections.abc import Iterator
@@ -105,7 +105,8 @@ class _Chunks:
                 stream.fill(images[shard, step])
         mask = rows != PADDING
         labels = self._examples.labels[np.where(mask, rows, 0)]
-        return Chunk(self._placement.put_shards(Batch(images, labels, mask)), 0, number)
+        batches = jax.tree.map(np.asarray, Batch(images, labels, mask))  # type: ignore[arg-type]
+        return Chunk(self._placement.put_shards(batches), 0, number)
 
 
 class StreamFeed:

@@ -74,7 +74,7 @@ class Task:
                 "config.data.validation=stratified:0.1 takes from every class its share."
             )
         test, of_test = _read(config, source, "test", run)
-        described = {
+        described: dict[str, Any] = {
             "source": source.name,
             "class_names": list(source.class_names),
             "image_shape": list(source.image_shape),

@@ -33,7 +33,6 @@ class TrialParallel:
     vmapped_trials: int
     axis_names: tuple[str, ...] = dataclasses.field(default=(), init=False)
     num_shards: int = dataclasses.field(default=1, init=False)
-    own_shards: slice = dataclasses.field(default=slice(0, 1), init=False)
 
     @classmethod
     def with_capacity(
@@ -56,6 +55,10 @@ class TrialParallel:
     @property
     def capacity(self) -> int:
         return len(self.devices) * self.slots
+
+    @property
+    def own_shards(self) -> slice:
+        return slice(0, 1)
 
     @property
     def rounds(self) -> int:

@@ -56,8 +56,8 @@ class DataConfig:
         str | None,
         OneOf(("resident", "stream")),
         Role.MACHINE,
-        "Whether decoded images lie on every device, or are read and decoded when it is their turn; "
-        "None: a stream where the decoded images would fill a quarter of a device's memory.",
+        "Whether decoded images lie on every device, or are read and decoded on the way; None: a "
+        "stream where the decoded images would fill a quarter of a device's memory.",
     ] = None
     workers: Annotated[
         int,

@@ -42,7 +42,9 @@ def test_shards_hold_the_images_of_a_folder(tmp_path: Path, as_json: bool) -> No
 def test_an_image_is_read_from_its_place(tmp_path: Path) -> None:
     write_shards(tmp_path, SPLITS)
     train = open_source(f"shards:{tmp_path}", image_size=8).train
-    images, labels = decode(open_source(f"shards:{tmp_path}", image_size=8), "train", cache_dir=None)
+    images, labels = decode(
+        open_source(f"shards:{tmp_path}", image_size=8), "train", cache_dir=None
+    )
     for rows in ([24, 0, 13], [13]):
         for row, example in zip(rows, train.gather(rows), strict=True):
             np.testing.assert_array_equal(example.image, images[row])
@@ -115,7 +117,10 @@ BAD = {
     "negative": ([("1.jpg", IMAGE), ("1.cls", b"-1")], "1.cls gives no class"),
     "no key": ([("1.jpg", IMAGE), ("1.json", b'{"name": 1}')], "1.json gives no class"),
     "other kind": ([("1.tif", IMAGE), ("1.cls", b"0")], "of a kind of images that is not decoded"),
-    "from one": ([("1.jpg", IMAGE), ("1.cls", b"1")], "no image of the class 0; classes are number"),
+    "from one": (
+        [("1.jpg", IMAGE), ("1.cls", b"1")],
+        "no image of the class 0; classes are number",
+    ),
 }
 
 

@@ -30,7 +30,7 @@ def test_a_name_like_none_lists_the_forms() -> None:
         open_source("zzz", image_size=8)
     assert str(raised.value) == (
         "There is no data source 'zzz'; give one of digits, cifar10, cifar100, tfds:NAME, "
-        "folder:PATH, npz:PATH."
+        "folder:PATH, npz:PATH, shards:PATH."
     )
 
 

@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -59,6 +59,13 @@ class Examples(abc.ABC):
         """Tells images apart without decoding them: uint64 [n], of name and size, say.
 
         Another mark says that an image may have changed. None where only the pixels can tell.
+        """
+        return None
+
+    def copies(self) -> np.ndarray | None:
+        """Tells copies of an image in a class without decoding them: numbers [n], equal for copies.
+
+        None where only the pixels can tell.
         """
         return None
 
@@ -119,6 +126,10 @@ class _Some(Examples):
         marks = self._examples.marks()
         return None if marks is None else marks[self._rows]
 
+    def copies(self) -> np.ndarray | None:
+        copies = self._examples.copies()
+        return None if copies is None else copies[self._rows]
+
     def names(self) -> Sequence[str]:
         names = self._examples.names()
         return [names[row] for row in self._rows]
@@ -158,6 +169,28 @@ def digests(images: np.ndarray) -> np.ndarray:
         for image in np.ascontiguousarray(images[start : start + 1024]):
             found += hashlib.sha256(image).digest()[:8]
     return np.frombuffer(bytes(found), "<u8")
+
+
+def copies_of_files(
+    sizes: np.ndarray, labels: np.ndarray, read: Callable[[int], bytes]
+) -> np.ndarray:
+    """Tells copies by their bytes: numbers [n], equal for files of a class with the same bytes.
+
+    Few are read: only those whose size another one of their class has.
+
+    Args:
+      sizes: bytes of each file, [n].
+      labels: of each file, [n].
+      read: gives the bytes of the file at an index.
+    """
+    found = np.arange(len(sizes), dtype=np.uint64)
+    order = np.lexsort((sizes, labels))
+    is_like_next = (np.diff(sizes[order]) == 0) & (np.diff(labels[order]) == 0)
+    several = np.concatenate([is_like_next, [False]]) | np.concatenate([[False], is_like_next])
+    for index in order[several].tolist():
+        digest = hashlib.sha256(read(index)).digest()
+        found[index] = int.from_bytes(digest[:8], "little")
+    return found
 
 
 def mark_of(*parts: object) -> int:

@@ -9,7 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlpvis_jax.data.examples import Example, Examples, Source, fingerprint_of, mark_of
+from mlpvis_jax.data.examples import (
+    Example,
+    Examples,
+    Source,
+    copies_of_files,
+    fingerprint_of,
+    mark_of,
+)
 from mlpvis_jax.data.images import EXTENSIONS, NOT_DECODED, decode_image
 from mlpvis_jax.errors import InputError
 
@@ -46,15 +53,18 @@ class FolderExamples(Examples):
         return len(self._relative)
 
     def __getitem__(self, index: int) -> Example:
+        name = str(Path(self._root, self._relative[index]))
+        image = decode_image(self._encoded(index), channels=3, size=self._image_size, name=name)
+        return Example(image, int(self.labels[index]))
+
+    def _encoded(self, index: int) -> bytes:
         path = Path(self._root, self._relative[index])
         try:
-            encoded = path.read_bytes()
+            return path.read_bytes()
         except OSError as error:
             raise InputError(
                 f"{path} cannot be read ({error.strerror}); replace it or take it out."
             ) from error
-        image = decode_image(encoded, channels=3, size=self._image_size, name=str(path))
-        return Example(image, int(self.labels[index]))
 
     def names(self) -> Sequence[str]:
         """The path of each image below the folder of the source."""
@@ -64,6 +74,10 @@ class FolderExamples(Examples):
         """Of the path of each image below the folder of the source, and its bytes."""
         marks = map(mark_of, self._relative, self._sizes.tolist())
         return np.fromiter(marks, np.uint64, len(self))
+
+    def copies(self) -> np.ndarray:
+        """By the bytes of the files."""
+        return copies_of_files(self._sizes, self.labels, self._encoded)
 
 
 def open_folder(name: str, path: Path, image_size: int) -> Source:

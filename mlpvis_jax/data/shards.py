@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpvis_jax.data.examples import Example, Examples, Source, fingerprint_of
+from mlpvis_jax.data.examples import Example, Examples, Source, copies_of_files, fingerprint_of
 from mlpvis_jax.data.images import decode_image
 from mlpvis_jax.data.tar_index import TarIndex, index_of
 from mlpvis_jax.errors import InputError
@@ -37,20 +37,29 @@ class ShardExamples(Examples):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> Example:
+        shard, offset, _ = self._place(index)
+        name = f"The image at byte {offset:,} of {self._shards[shard]}"
+        encoded = self._encoded(index)
+        image = decode_image(encoded, channels=3, size=self._image_size, name=name)
+        return Example(image, int(self.labels[index]))
+
+    def _place(self, index: int) -> tuple[int, int, int]:
+        """Its shard, and where it begins and how long it is, in bytes."""
         shard, offset, size = (int(column[index]) for column in self._places)
+        return shard, offset, size
+
+    def _encoded(self, index: int) -> bytes:
+        shard, offset, size = self._place(index)
         path = self._shards[shard]
         try:
             # Opened each time: there may be more shards than a process may have open files.
             with open(path, "rb", buffering=0) as file:
                 file.seek(offset)
-                encoded = file.read(size)
+                return file.read(size)
         except OSError as error:
             raise InputError(
                 f"{path} cannot be read ({error.strerror}); put it back, or take it out."
             ) from error
-        name = f"The image at byte {offset:,} of {path}"
-        image = decode_image(encoded, channels=3, size=self._image_size, name=name)
-        return Example(image, int(self.labels[index]))
 
     def names(self) -> Sequence[str]:
         """The name of the shard and the key of each image."""
@@ -63,6 +72,10 @@ class ShardExamples(Examples):
         """Of the name of the shard, the key and the bytes of each image."""
         assert self._index is not None
         return self._index.mark
+
+    def copies(self) -> np.ndarray:
+        """By the bytes of the images."""
+        return copies_of_files(self._places[2], self.labels, self._encoded)
 
 
 def open_shards(name: str, path: Path, image_size: int) -> Source:

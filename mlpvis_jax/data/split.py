@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from mlpvis_jax.data.examples import Examples, Part, Source, digests
+from mlpvis_jax.data.examples import Examples, Part, Source, digests, mark_of
+from mlpvis_jax.data.index_cache import kept
 from mlpvis_jax.errors import InputError
 
 _LAST, _STRATIFIED = "last", "stratified"
@@ -54,13 +55,13 @@ def divide(
 
     last:SHARE takes the last ones as they are listed. stratified:SHARE takes from each class those
     of the smallest hashes, at least one, and leaves at least one; copies of an image in a class
-    stay together, where the images are decoded.
+    stay together. Of images that are not decoded, copies are told by their bytes, if at all.
 
     Args:
       source: named in messages.
       rule: as `find_rule` gives it, and no split of the source.
       examples: the images to train on.
-      images: the same decoded, uint8 [n, ...]; None where they are not, and copies not told.
+      images: the same decoded, uint8 [n, ...]; None where they are not.
       labels: of them, int32 [n].
 
     Returns:
@@ -79,7 +80,7 @@ def divide(
                 f"validation={rule} leaves none to train or none to validate."
             )
         return slice(number), slice(number, None)
-    copies = np.arange(len(labels)) if images is None else digests(np.asarray(images))
+    copies = _copies(source, examples) if images is None else digests(np.asarray(images))
     _, place = np.unique(copies, return_inverse=True)
     hashes = np.full(len(labels), np.iinfo(np.uint64).max, np.uint64)
     np.minimum.at(hashes, place, _hashes("validation", examples.names()))
@@ -99,6 +100,18 @@ def divide(
         cut = ends[np.minimum(np.searchsorted(ends, wanted), len(ends) - 1)]
         validates[rows[:cut]] = True
     return np.flatnonzero(~validates), np.flatnonzero(validates)
+
+
+def _copies(source: Source, examples: Examples) -> np.ndarray:
+    """Tells copies of images that are not decoded, from what is kept between processes."""
+    marks = examples.marks()
+    name = f"copies-{mark_of(source.fingerprint, None if marks is None else marks.tobytes()):016x}"
+
+    def find() -> dict[str, np.ndarray]:
+        found = examples.copies()
+        return {"copies": np.arange(len(examples)) if found is None else found}
+
+    return np.asarray(kept(name, find)["copies"])
 
 
 def limit_known(source: Source, part: Part, limit: int) -> Source:

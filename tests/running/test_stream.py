@@ -15,6 +15,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from mlpvis_jax.data import open_source
+from mlpvis_jax.data.images import decode_image
 from mlpvis_jax.data.resident import ResidentSet
 from mlpvis_jax.data.streamed import StreamedSet
 from mlpvis_jax.errors import InputError
@@ -287,6 +288,28 @@ def test_statistics_are_those_of_all_training_images_and_are_kept(folder, tmp_pa
     np.testing.assert_allclose(streamed.normalization.mean, images.mean(axis=0), rtol=1e-6)
     monkeypatch.setattr(task, "count_values", None)
     np.testing.assert_array_equal(read("stream").normalization.mean, resident.normalization.mean)
+
+
+def test_copies_stay_together_as_they_do_where_all_are_decoded(tmp_path):
+    copies = made(6)
+    images = [*made(30, seed=2), *copies, *copies, *copies[::-1]]
+    write_folder(tmp_path / "set", {"train": images, "test": made(3)})
+    found = []
+    for feed in ("stream", "resident"):
+        changes = {"data.source": f"folder:{tmp_path / 'set'}", "data.feed": feed}
+        changes["data.validation"] = "stratified:0.3"
+        found.append(Task.read(tiny.config("", **{**CHANGES, **changes}), tmp_path / "run"))
+    for part in ("training", "validation"):
+        marks = [task.identity[part]["marks"] for task in found]
+        assert marks[0] == marks[1]
+        streamed = getattr(found[0], part)
+        shown = {streamed.examples[row].image.tobytes() for row in range(len(streamed))}
+        in_copies = {image for image in shown if image in _decoded(copies)}
+        assert len(shown) + 2 * len(in_copies) == len(streamed)
+
+
+def _decoded(images):
+    return {decode_image(one, channels=3, size=8, name="").tobytes() for one, _ in images}
 
 
 def test_a_limit_takes_the_same_images_of_a_stream(folder, tmp_path):

@@ -129,7 +129,7 @@ def _print_tables(results: dict[str, Any], data: str) -> None:
         "threads of mlpvis_jax are",
     )
     tables.show(f"Decoding {data}", columns, rows)
-    columns = (
+    of_epoch = (
         *("images", "index, s", "first batch, s", "epoch, s", "images/s"),
         *("memory after a tenth, GB", "most, GB"),
     )
@@ -145,7 +145,7 @@ def _print_tables(results: dict[str, Any], data: str) -> None:
         ]
         for number, found in results["epochs"].items()
     ]
-    tables.show("An epoch of tar shards through a run's feed", columns, rows)
+    tables.show("An epoch of tar shards through a run's feed", of_epoch, rows)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Made-up JPEG files to read: photographs as far as a decoder can tell, in a folder or in shards."""
+"""Made-up JPEG files to read, as hard to decode as photographs, in a folder or in shards."""
 
 import io
 import tarfile

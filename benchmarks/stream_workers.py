@@ -1,4 +1,4 @@
-"""The processes that `benchmarks.stream` measures: who reads and decodes a folder, and a whole feed.
+"""The processes that `benchmarks.stream` measures: readers of a folder, and a run's whole feed.
 
 python -m benchmarks.stream_workers decode CONTESTANT FOLDER SIZE CORES
 python -m benchmarks.stream_workers epoch FOLDER SIZE BATCH WORKERS

@@ -5,7 +5,6 @@ is their name up to the first dot of its last part: `0001.jpg`, `0001.cls`.
 """
 
 import json
-import sys
 import tarfile
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import rich.console
+import rich.progress
 
 from mlpvis_jax.data.examples import fingerprint_of, mark_of
 from mlpvis_jax.data.images import EXTENSIONS, NOT_DECODED
@@ -75,12 +76,19 @@ def index_of(shards: Sequence[Path]) -> TarIndex:
 
 
 def _read(shards: Sequence[Path]) -> TarIndex:
-    print(f"Listing what {len(shards):,} tar shards hold, which is kept ...", file=sys.stderr)
+    console = rich.console.Console(stderr=True)
+    shown = rich.progress.track(
+        shards,
+        "Listing what the shards hold",
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
     columns = np.dtype(
         [("shard", "<i4"), ("offset", "<i8"), ("size", "<i8"), ("label", "<i4"), ("mark", "<u8")]
     )
     parts, keys, ends, end = [], [], [], 0
-    for number, path in enumerate(shards):
+    for number, path in enumerate(shown):
         rows = []
         for key, image, label in _examples(path):
             mark = mark_of(path.name, key, image.size)

@@ -60,7 +60,13 @@ def torch_loader(folder: Path, size: int, workers: int) -> Batches:
 
     torch.set_num_threads(1)
     loader = torch.utils.data.DataLoader(
-        Files(), _BATCH, shuffle=True, num_workers=workers, drop_last=True, prefetch_factor=4
+        Files(),
+        _BATCH,
+        shuffle=True,
+        num_workers=workers,
+        drop_last=True,
+        prefetch_factor=4,
+        persistent_workers=True,
     )
 
     def batches() -> Iterator[Any]:
@@ -168,12 +174,16 @@ def epoch(folder: Path, size: int, batch: int, workers: int) -> tuple[dict[str, 
 
 
 def _core_seconds() -> float:
-    """Seconds that cores have worked for this process and the children that it has."""
+    """Seconds that cores have worked for this process, and for its children, past and present."""
     import psutil
 
     this = psutil.Process()
-    times = [one.cpu_times() for one in (this, *this.children(recursive=True))]
-    return sum(one.user + one.system for one in times)
+    total = this.cpu_times()
+    seconds = total.user + total.system + total.children_user + total.children_system
+    for child in this.children(recursive=True):
+        times = child.cpu_times()
+        seconds += times.user + times.system
+    return seconds
 
 
 class _Memory:

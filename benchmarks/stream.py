@@ -35,10 +35,10 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
         folder = Path(temporary, "folder")
         data = stream_images.write_folder(folder, settings.images, *settings.shape)
         for cores in settings.cores:
-            results["decoding"][cores] = _measure_decoding(folder, cores, settings)
+            results["decoding"][str(cores)] = _measure_decoding(folder, cores, settings)
     for number in settings.sets:
         with tempfile.TemporaryDirectory() as temporary:
-            results["epochs"][number] = _measure_epoch(Path(temporary), number, settings)
+            results["epochs"][str(number)] = _measure_epoch(Path(temporary), number, settings)
     path = record.write("stream", arguments, settings, "cpu", data, results)
     _print_tables(results, data)
     record.say(f"Written to {path}")
@@ -114,7 +114,7 @@ def _print_tables(results: dict[str, Any], data: str) -> None:
     rows = [
         [
             name,
-            str(cores),
+            cores,
             f"{found['images_per_second']['median']:,.0f}",
             f"{found['images_per_core_second']['median']:,.0f}",
             f"{found['images_per_core_second']['least']:,.0f} to "
@@ -135,7 +135,7 @@ def _print_tables(results: dict[str, Any], data: str) -> None:
     )
     rows = [
         [
-            f"{number:,}",
+            f"{int(number):,}",
             f"{found['seconds_to_index']:.1f}",
             f"{found['seconds_to_first_batch']:.2f}",
             f"{found['seconds_of_epoch']:.0f}",

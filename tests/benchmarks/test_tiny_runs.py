@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import breakdown, checkpointing, population, scaling, sweep, throughput
+from benchmarks import breakdown, checkpointing, population, scaling, stream, sweep, throughput
 
 pytestmark = pytest.mark.first
 
@@ -146,3 +146,21 @@ def test_sweep(tmp_path):
     assert len(measured["solo_seconds"]) == 2
     assert measured["ratio"] == measured["sweep_seconds"] / sum(measured["solo_seconds"])
     assert 0 < measured["pure_training_seconds"] < sum(measured["solo_seconds"])
+
+
+@pytest.mark.slow
+def test_stream(run):
+    pytest.importorskip("grain", reason="Grain, which streams are read with, is not installed")
+    results = run(
+        stream,
+        *("--images", "80", "--shape", "30", "40", "--size", "16", "--rounds", "2"),
+        *("--cores", "1", "--sets", "300", "--set-size", "16", "--batch", "100"),
+    )
+    libraries = results["decoding"]["1"]["libraries"]
+    assert {"mlpvis_jax, threads", "mlpvis_jax, processes"} <= set(libraries)
+    for found in libraries.values():
+        assert set(found["images_per_second"]) == SUMMARY
+        assert len(found["images_per_core_second"]["rounds"]) == 2
+    epoch = results["epochs"]["300"]
+    assert 0 < epoch["seconds_to_first_batch"] <= epoch["seconds_of_epoch"]
+    assert 50e6 < epoch["memory_bytes"]["most"] < 100e9

@@ -1,5 +1,6 @@
 import io
 import json
+import pickle
 import re
 import shutil
 import socket
@@ -70,6 +71,24 @@ def test_a_prepared_set_is_read(tiny: Path) -> None:
         source.train[80]
     with pytest.raises(IndexError):
         source.train[-1]
+
+
+def test_what_a_stream_asks_of_records(tiny: Path) -> None:
+    train = open_tiny(tiny).train
+    images, labels = decode(open_tiny(tiny), "train", cache_dir=None)
+    assert train.labels is None
+    np.testing.assert_array_equal(train.read_labels(), labels)
+    rows = [79, 0, 40, 40]
+    copy = pickle.loads(pickle.dumps(train))  # as a process that decodes is sent it
+    for examples in (train, copy, train.take(np.arange(80))):
+        found = examples.gather(rows)
+        np.testing.assert_array_equal([one.image for one in found], images[rows])
+        assert [one.label for one in found] == labels[rows].tolist()
+    marks = train.marks()
+    assert marks is not None and len(np.unique(marks)) == 80
+    np.testing.assert_array_equal(train.take(np.array([7, 3])).marks(), marks[[7, 3]])
+    np.testing.assert_array_equal(open_tiny(tiny).train.marks(), marks)
+    assert not np.isin(open_tiny(tiny).test.marks(), marks).any()
 
 
 def test_reading_needs_no_network_no_tensorflow_and_no_code_of_the_set(

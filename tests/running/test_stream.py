@@ -210,8 +210,9 @@ def batches(feed, placement, seeds, epoch, first_step):
     return found
 
 
-@pytest.mark.parametrize("repeats", [1, 3])
-def test_batches_are_those_of_the_resident_feed(folder, repeats):
+@pytest.mark.parametrize(("repeats", "order_bytes"), [(1, 1 << 25), (3, 1 << 25), (1, 1)])
+def test_batches_are_those_of_the_resident_feed(folder, monkeypatch, repeats, order_bytes):
+    monkeypatch.setattr(stream, "_ORDER_BYTES", order_bytes)  # of one: a stream for each epoch
     config = tiny.config("", **{**CHANGES, "data.source": folder, "repeats": repeats})
     source = open_source(folder, image_size=8)
     streamed = StreamedSet.of(source, "train")

@@ -7,9 +7,10 @@ whatever number of threads or processes works on it. It is imported where a stre
 import importlib.util
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.resource_tracker
 import os
+import shutil
 import signal
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ _PIECE_IMAGES = 512  # at most: of tiny images, that nobody waits for the first
 _AHEAD_BYTES = 1 << 27
 _AHEAD_PIECES = 64
 _ENDLESS = 1 << 20  # times that a set is measured, which no run comes near
+_SHARED_MEMORY = "/dev/shm"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
@@ -189,17 +191,47 @@ def _begin(pieces: Any, piece_bytes: int, examples: Examples, workers: int) -> A
     read_options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffered)
     found = grain.MapDataset.source(pieces).to_iter_dataset(read_options)
     if workers:
-        # Through pipes: containers have little of the memory that processes share.
-        unshared = grain.experimental.DatasetOptions(min_shm_size=sys.maxsize)
-        found = grain.experimental.WithOptionsIterDataset(found, unshared)
         # Grain buffers twice: where a process puts its pieces, and where they are taken from.
         each = max(1, ahead // workers // 2)
+        _refuse_without_shared_memory(workers * (2 * each + 3) * piece_bytes)
+        _begin_tracker()
         options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=each)
         found = found.mp_prefetch(options, worker_init_fn=_begin_worker)
         found = grain.experimental.ThreadPrefetchIterDataset(found, prefetch_buffer_size=1)
     iterator = iter(found)
     iterator.start_prefetch()
     return iterator
+
+
+def _refuse_without_shared_memory(needed: int) -> None:
+    """Raises InputError where processes could not hand over what they decode."""
+    if not os.path.isdir(_SHARED_MEMORY):
+        return
+    free = shutil.disk_usage(_SHARED_MEMORY).free
+    if free < needed:
+        raise InputError(
+            f"config.data.workers: processes hand images over in shared memory, of which "
+            f"{_SHARED_MEMORY} has {free / 1e6:,.0f} MB free and {needed / 1e6:,.0f} MB may be "
+            "needed (a container is given more by --shm-size). Set config.data.workers=0, which "
+            "needs none, or fewer."
+        )
+
+
+def _begin_tracker() -> None:
+    """Begins the process that removes what is left of shared memory, without a warning of it.
+
+    At the end of a program Grain leaves a piece or two, which that process then removes.
+    """
+    before = os.environ.get("PYTHONWARNINGS")
+    ignored = "ignore:resource_tracker:UserWarning"
+    os.environ["PYTHONWARNINGS"] = f"{before},{ignored}" if before else ignored
+    try:
+        multiprocessing.resource_tracker.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before
 
 
 def _end(held: list[Any]) -> None:

@@ -1,11 +1,13 @@
 """Images decoded ahead: in the order that is asked for, by any number of threads and processes."""
 
+import collections
 import multiprocessing
 import os
 import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,6 +138,18 @@ def test_a_process_that_is_killed_is_told(source: Source) -> None:
     while set(multiprocessing.active_children()) - before:
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_processes_without_shared_memory_are_refused(source: Source, monkeypatch: Any) -> None:
+    usage = collections.namedtuple("usage", ["free"])
+    monkeypatch.setattr(reading.shutil, "disk_usage", lambda path: usage(1_000_000))
+    rows = np.tile(np.arange(30, dtype=np.int32), (1000, 1))
+    monkeypatch.setattr(reading, "_PIECE_BYTES", 1 << 40)
+    monkeypatch.setattr(reading, "_PIECE_IMAGES", 10_000)
+    big = np.tile(np.arange(30, dtype=np.int32), (1, 1000))
+    with pytest.raises(InputError, match=r"has 1 MB free and .*Set config.data.workers=0"):
+        reading.ImageStream(source.train, big, source.image_shape, 2)
+    reading.ImageStream(source.train, rows, source.image_shape, 0).close()
 
 
 def test_without_grain_a_stream_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,14 +59,10 @@ def _load(entry: Path) -> Arrays | None:
         return None
     try:
         paths = sorted(entry.glob("*.npy"))
-        return {path.stem: _map(path) for path in paths} or None
+        found = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in paths}
+        return found or None
     except (OSError, ValueError, EOFError):
         return None
-
-
-def _map(path: Path) -> np.ndarray:
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
-    return array if array.size else np.array(array)
 
 
 def _write(entry: Path, arrays: Arrays) -> None:

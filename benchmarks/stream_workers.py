@@ -143,7 +143,7 @@ def epoch(folder: Path, size: int, batch: int, workers: int) -> tuple[dict[str, 
     seeds = placement.place([np.uint32(0)])
     changes = [
         *(f"data.source=shards:{folder}", f"model.image_size={size}", f"batch_size={batch}"),
-        *(f"data.workers={workers}", "num_epochs=1"),
+        *(f"data.workers={workers}", "duration=1 epoch"),
     ]
     config = run_config("mixer", changes)
 

@@ -15,6 +15,7 @@ from mlpvis_jax.data.reading import ImageStream
 from mlpvis_jax.data.resident import PADDING, Batch, rows_in_order
 from mlpvis_jax.data.streamed import StreamedSet
 from mlpvis_jax.running.feed import Chunk, EvaluationFeed, Feed, ResidentFeed, order_of_epoch
+from mlpvis_jax.running.length import Length
 from mlpvis_jax.running.placement import Layout, Placement
 from mlpvis_jax.running.task import ImageSet
 from mlpvis_jax.settings.config import RunConfig
@@ -134,7 +135,7 @@ class StreamFeed:
         )
         self.steps_per_epoch = len(self._rows)
         self._placement = placement
-        self._num_epochs = config.num_epochs
+        self._num_epochs = Length.of(config, len(examples)).num_epochs
         self._chunks = _Chunks(
             placement,
             examples,

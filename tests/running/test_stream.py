@@ -37,7 +37,7 @@ CHANGES = {
     "batch_size": 7,
     "steps_per_dispatch": 2,
     "microbatch_size": 2,
-    "num_epochs": 3,
+    "duration": 3,
     "reduce_on_plateau.patience": 1,
     "optimizer.learning_rate": 0.02,
 }
@@ -99,7 +99,7 @@ def test_a_streamed_run_is_the_resident_run(launch_main, shards, tiny_npz, tmp_p
 def test_a_resident_run_goes_on_streamed_and_back(launch_main, folder, tmp_path):
     assert launch_main(*settings(folder), f"--workdir={tmp_path / 'straight'}") == 0
     for epochs, feed in ((1, "resident"), (2, "stream"), (3, "resident")):
-        changes = {"data.feed": feed, "num_epochs": epochs}
+        changes = {"data.feed": feed, "duration": epochs}
         assert launch_main(*settings(folder, **changes), f"--workdir={tmp_path / 'pieces'}") == 0
     assert left_behind(tmp_path / "pieces") == left_behind(tmp_path / "straight")
 
@@ -108,13 +108,13 @@ def test_a_resident_run_goes_on_streamed_and_back(launch_main, folder, tmp_path)
 def test_other_files_are_refused_by_name(launch_main, splits, tmp_path, capsys):
     write_folder(tmp_path / "set", splits)
     arguments = [
-        *settings(f"folder:{tmp_path / 'set'}", **{"data.feed": "stream", "num_epochs": 1}),
+        *settings(f"folder:{tmp_path / 'set'}", **{"data.feed": "stream", "duration": 1}),
         f"--workdir={tmp_path / 'run'}",
     ]
     assert launch_main(*arguments) == 0
     file = tmp_path / "set/train/ant/000000.jpg"
     file.write_bytes(file.read_bytes() + b" ")  # the same pixels, but who can tell undecoded
-    assert launch_main(*arguments, "--config.num_epochs=2") == 2
+    assert launch_main(*arguments, "--config.duration=2") == 2
     assert re.search(r"the (training|validation) images changed", capsys.readouterr().err)
     assert launch_main(f"--workdir={tmp_path / 'run'}", "--mode=evaluate") == 0
 
@@ -171,7 +171,7 @@ def test_a_run_that_is_stopped_goes_on_with_other_workers(folder, tmp_path, devi
 def test_a_run_that_is_killed_leaves_no_process_and_goes_on(folder, tmp_path):
     import psutil
 
-    changes = {"data.feed": "stream", "num_epochs": 20, "checkpoint.every_steps": 4}
+    changes = {"data.feed": "stream", "duration": 20, "checkpoint.every_steps": 4}
     straight = start(
         [*settings(folder, **changes), f"--workdir={tmp_path / 'straight'}"], tmp_path / "compiled"
     )

@@ -171,7 +171,7 @@ def test_a_run_that_is_stopped_goes_on_with_other_workers(folder, tmp_path, devi
 def test_a_run_that_is_killed_leaves_no_process_and_goes_on(folder, tmp_path):
     import psutil
 
-    changes = {"data.feed": "stream", "duration": 20, "checkpoint.every_steps": 4}
+    changes = {"data.feed": "stream", "duration": 12, "checkpoint.every_steps": 4}
     straight = start(
         [*settings(folder, **changes), f"--workdir={tmp_path / 'straight'}"], tmp_path / "compiled"
     )

@@ -133,7 +133,7 @@ def draw_class_accuracy(
         axes.set_xlim(
             math.floor(low[order].min() * 10) / 10, math.ceil(high[order].max() * 10) / 10
         )
-        axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
         axes.grid(axis="x")
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)

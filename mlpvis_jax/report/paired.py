@@ -93,9 +93,10 @@ def predictions_of(run: ComparedRun) -> LabelledPredictions:
 
 def sentences(tests: Sequence[PairOfRuns]) -> list[str]:
     """Says in a line each what the tests have found."""
+    said = f", adjusted for {len(tests)} tests" if len(tests) > 1 else ""
     return [
         f"{one.best} against {one.other}: {one.test.only_first:,} images that it alone gets right, "
-        f"{one.test.only_second:,} that the other alone does; p = {_p_value(one.adjusted)}"
+        f"{one.test.only_second:,} that the other alone does; p = {_p_value(one.adjusted)}{said}"
         for one in tests
     ]
 

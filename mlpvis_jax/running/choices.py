@@ -178,7 +178,10 @@ def differences(before: RunConfig, now: RunConfig) -> list[str]:
     if now.duration != before.duration:
         change = f"config.duration was {before.duration!r} and is now {now.duration!r}"
         if now.duration.unit != before.duration.unit:
-            found.append(f"{change}; it may grow, in {before.duration.unit}")
+            found.append(
+                f"{change}; the duration of a run that ends with a whole epoch may grow, in "
+                f"{before.duration.unit}"
+            )
         elif now.duration.number < before.duration.number:
             found.append(f"{change}; it may only grow")
         elif now.schedule.name != "constant":

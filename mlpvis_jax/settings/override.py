@@ -32,7 +32,7 @@ def override(values: dict[str, Any], path: str, text: str) -> None:
     Raises:
       InputError: no such setting, or a text that is none of its type.
     """
-    refuse_older(path, text)
+    refuse_older(path, value=f"{text} epochs")
     *groups, key = path.split(".")
     section: Any = RunConfig
     for depth, name in enumerate(groups):

@@ -32,10 +32,16 @@ def rename(section: dict[str, Any], place: str) -> None:
         section[now] = section.pop(last)
 
 
-def refuse_older(path: str, text: str) -> None:
-    """Raises InputError where the command line has an older key, with the key of today."""
+def refuse_older(path: str, flag: str = "--config", value: str = "") -> None:
+    """Raises InputError where the command line has an older key, with the key of today.
+
+    Args:
+      path: such as "num_epochs".
+      flag: that the key was given by, such as "--sweep".
+      value: the same in today's words, such as "20 epochs", where that is known.
+    """
     if path in RENAMED:
         raise InputError(
             f"config.{path} has become config.{RENAMED[path]}, which takes epochs, steps and "
-            f"examples; give --config.{RENAMED[path]}='{text} epochs'."
+            f"examples; give {flag}.{RENAMED[path]}" + (f"='{value}'." if value else ".")
         )

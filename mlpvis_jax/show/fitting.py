@@ -1,10 +1,13 @@
 """Text that fits the terminal: whole parts of a line are left out, and no word is broken."""
 
 import dataclasses
+import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
 
 import rich.console
+
+_NO_BREAK = "\0"  # stands for a space where no line may end; no text of a person has it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +63,7 @@ def name_and_value(rows: Mapping[str, str], width: int | None) -> list[str]:
             continue
         is_command = value.startswith("python ")
         wrapped = textwrap.wrap(
-            value,
+            _with_whole_arguments(value) if is_command else value,
             width - (2 if is_command else 0),
             initial_indent=head,
             subsequent_indent=indent + ("    " if is_command else ""),
@@ -69,4 +72,11 @@ def name_and_value(rows: Mapping[str, str], width: int | None) -> list[str]:
         )
         end = " \\" if is_command else ""
         lines += [f"{line}{end}" for line in wrapped[:-1]] + wrapped[-1:]
-    return lines
+    return [line.replace(_NO_BREAK, " ") for line in lines]
+
+
+def _with_whole_arguments(command: str) -> str:
+    """Marks the spaces within an argument: inside of quotes, a shell takes a backslash as it is."""
+    return " ".join(
+        shlex.quote(argument).replace(" ", _NO_BREAK) for argument in shlex.split(command)
+    )

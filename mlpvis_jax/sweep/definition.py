@@ -13,6 +13,7 @@ from mlpvis_jax.settings.choice import find
 from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.settings.declared import Count, OneOf, Role, Within, check_all, settings_of, shown
 from mlpvis_jax.settings.override import override, override_all
+from mlpvis_jax.settings.renamed import refuse_older
 from mlpvis_jax.sweep import space
 from mlpvis_jax.sweep.space import Point, Space
 from mlpvis_jax.sweep.strategies import STRATEGIES, Strategy
@@ -267,6 +268,7 @@ def _with(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_key(key: str, config: RunConfig) -> None:
+    refuse_older(key, "--sweep")
     declared = declarations(config)
     if key in declared and declared[key].role is Role.MACHINE:
         raise InputError(f"sweep.{key}: it is the same for all trials; give --config.{key}.")

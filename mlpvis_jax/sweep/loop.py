@@ -83,7 +83,7 @@ def run(
         store = open_store(folder, sweep, shared)
         config = config_of(sweep.base, {})
         task = read_task(config, {}, sweep, folder)
-        sweep.check_cull_epochs(Length.of(config, len(task.training)).num_epochs)
+        sweep.check_cull_epochs(_most_epochs(sweep, len(task.training)))
         with folder.locked():
             folder.check(sweep, shared)
             if config_file is not None:
@@ -99,6 +99,14 @@ def run(
         session.work()
         with folder.locked():
             return report.finish(folder, sweep, store.rows())
+
+
+def _most_epochs(sweep: Sweep, num_examples: int) -> int:
+    """Counts the epochs of the longest trial."""
+    dimension = sweep.space.dimensions.get("duration")
+    points = [{}] if dimension is None else [{"duration": one} for one in dimension.extremes]
+    configs = [config_of(sweep.base, point) for point in points]
+    return max(Length.of(config, num_examples).num_epochs for config in configs)
 
 
 class _Session(Observer):
@@ -120,8 +128,9 @@ class _Session(Observer):
         self._tasks = {data_key(config_of(sweep.base, {})): task}
         self._programs: list[Programs] = []
         self._trials: dict[int, Trial] = {}
-        num_epochs = Length.of(config_of(sweep.base, {}), len(task.training)).num_epochs
-        self._live = LiveTable(sweep, store.rows(), len(task.training), num_epochs)
+        num_examples = len(task.training)
+        most_epochs = _most_epochs(sweep, num_examples)
+        self._live = LiveTable(sweep, store.rows(), num_examples, most_epochs)
         self._to_go_on = to_go_on
 
     def print_header(self, begins: Sequence[str]) -> None:

@@ -152,7 +152,8 @@ ROWS = [
     ),
     bad(
         "--config.duration='90000 steps'",
-        "config.duration was '60 epochs' and is now '90000 steps'; it may grow, in epochs",
+        "config.duration was '60 epochs' and is now '90000 steps'; the duration of a run that "
+        "ends with a whole epoch may grow, in epochs",
         run(),
     ),
     bad(

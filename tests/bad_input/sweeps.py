@@ -84,6 +84,8 @@ ROWS = [
     bad(f"{TWO} --sweep.side_by_side=1.5", "sweep.side_by_side must be a whole number"),
     bad(f"{TWO} --sweep.suggestion_seed=-1", "sweep.suggestion_seed must be at least 0"),
     bad(f"{TWO} --sweep.cull_epochs=60", "sweep.cull_epochs must lie between 1 and", "59"),
+    bad("--sweep.duration=[2,3] --sweep.cull_epochs=3", "config.duration - 1, which is 2, not 3"),
+    bad("--sweep.num_epochs=[2,3]", "has become config.duration", "give --sweep.duration."),
     bad(f"{TWO} --sweep.cull_epochs=0", "sweep.cull_epochs must lie between 1 and", "not 0"),
     bad(f"{TWO} --sweep.cull_epochs=-3", "sweep.cull_epochs must be epochs such as '5 10'"),
     bad(f"{TWO} --sweep.cull_epochs=a", "sweep.cull_epochs must be epochs", "'a'"),

@@ -3,6 +3,7 @@
 import io
 import math
 import re
+import shlex
 
 import pytest
 
@@ -141,6 +142,14 @@ def test_long_values_are_broken_between_words_and_commands_after_a_backslash():
         "              --mode=evaluate",
     ]
     assert len(name_and_value(rows, None)) == 2
+
+
+def test_no_argument_of_a_command_is_broken():
+    """In single quotes a backslash and a new line are part of what is quoted."""
+    command = "python launch.py --workdir=run '--config.duration=4 epochs'"
+    for width in range(24, 70):
+        (joined,) = [" ".join(name_and_value({"go on": command}, width))]
+        assert shlex.split(joined.replace(" \\ ", " "))[2:] == shlex.split(command)
 
 
 def test_nan_is_shown_and_not_fatal():

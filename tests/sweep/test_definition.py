@@ -100,6 +100,9 @@ def test_what_is_written_down_reads_back():
     assert Sweep.read(content["config"], content["sweep"]) == sweep
 
 
+DURATIONS = {"duration", "schedule.warmup"}
+
+
 @pytest.mark.slow
 def test_trials_that_differ_in_numbers_alone_are_of_one_shape():
     config = config_of(base_of(NAMED), {})
@@ -109,10 +112,7 @@ def test_trials_that_differ_in_numbers_alone_are_of_one_shape():
     assert are_of_one_shape(config, "init_from", None, "runs/first")
     for key in (TRACED | RULES) - {"seed", "init_from", "init_from_resolution"}:
         now = config.flat().get(key, 0.0)
-        if isinstance(now, str):
-            other = "7 epochs"
-        else:
-            other = 0.25 if isinstance(now, float) else now + 1
+        other = "7 epochs" if key in DURATIONS else 0.25 if isinstance(now, float) else now + 1
         assert are_of_one_shape(config, key, now, other), key
     for key, now, other in (
         (BLOCKS, 2, 3),

@@ -12,7 +12,7 @@ from configs import recipe
 
 
 def from_scratch(model: str) -> ConfigDict:
-    """300 epochs of ImageNet-1k at 224 px in batches of 4,096: what [M] and [G] share.
+    """Builds what [M] and [G] share: 300 epochs of ImageNet-1k at 224 px in batches of 4,096.
 
     Both have AdamW with a learning rate of 0.001 after 10,000 steps of warm-up, beta1 0.9, beta2
     0.999, and gradients clipped to norm 1. Pixels are in [-1, 1] [M].
@@ -31,7 +31,7 @@ def from_scratch(model: str) -> ConfigDict:
 
 
 def mixer(model: str) -> ConfigDict:
-    """Mixer-B/16 from scratch [M].
+    """Builds the recipe of Mixer-B/16 from scratch [M].
 
     A linear decay to 1e-5, a weight decay of 1e-4 a step, which is 0.1 times the learning rate, on
     matrices alone, stochastic depth up to 0.1, sigmoid cross-entropy, mixup of 0.5, crops as of
@@ -55,7 +55,7 @@ def mixer(model: str) -> ConfigDict:
 
 
 def gmlp(model: str, stochastic_depth_rate: float) -> ConfigDict:
-    """gMLP from scratch [G].
+    """Builds the recipe of gMLP from scratch [G].
 
     A cosine to 0, a weight decay of 0.05, mixup of 0.8 or cutmix of 1.0 by a fair draw, smoothing
     of 0.1. One thing differs: in place of AutoAugment, which this project lacks, stands RandAugment

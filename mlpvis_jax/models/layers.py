@@ -199,12 +199,21 @@ class LayerNorm(nn.Module):
     @nn.compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Maps [..., channels] to the same shape."""
-        shape = inputs.shape[-1:]
-        check_stored_size(self, "scale", 0, shape[0], "channels")
-        scale = self.param("scale", nn.initializers.ones, shape, self.param_dtype)
-        bias = self.param("bias", nn.initializers.zeros, shape, self.param_dtype)
+        scale, bias = scale_and_bias(self, inputs.shape[-1], self.param_dtype)
         inputs, scale, bias = (jnp.asarray(array, jnp.float32) for array in (inputs, scale, bias))
         return jnp.asarray(layer_norm(inputs, scale, bias, self.epsilon), self.dtype)
+
+
+def scale_and_bias(module: nn.Module, channels: int, dtype: Dtype) -> tuple[jax.Array, jax.Array]:
+    """Declares the parameters `scale`, ones at first, and `bias`, zeros, of a module: [channels].
+
+    Raises:
+      InputError: the module has them already, for another number of channels.
+    """
+    check_stored_size(module, "scale", 0, channels, "channels")
+    scale = module.param("scale", nn.initializers.ones, (channels,), dtype)
+    bias = module.param("bias", nn.initializers.zeros, (channels,), dtype)
+    return scale, bias
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3,))

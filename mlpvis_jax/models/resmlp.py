@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mlpvis_jax.models.checks import check_stored_size
 from mlpvis_jax.models.fields import (
     ApproximateGelu,
     ComputeDtype,
@@ -29,13 +28,14 @@ from mlpvis_jax.models.layers import (
     Initializer,
     Mlp,
     StochasticDepth,
+    scale_and_bias,
     tokens_first,
 )
 from mlpvis_jax.settings.declared import Channels, Positive, Role
 
 
 class Affine(nn.Module):
-    """A scale and a bias for each channel, without the statistics of a LayerNorm.
+    """Scales and shifts each channel, without the statistics of a LayerNorm.
 
     It has the fields of LayerNorm, in whose place it stands; `epsilon` has no effect. Parameters
     are `scale` and `bias`, as in a LayerNorm.
@@ -48,16 +48,13 @@ class Affine(nn.Module):
     @nn.compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Maps [..., channels] to the same shape."""
-        shape = inputs.shape[-1:]
-        check_stored_size(self, "scale", 0, shape[0], "channels")
-        scale = self.param("scale", nn.initializers.ones, shape, self.param_dtype)
-        bias = self.param("bias", nn.initializers.zeros, shape, self.param_dtype)
+        scale, bias = scale_and_bias(self, inputs.shape[-1], self.param_dtype)
         inputs, scale, bias = (jnp.asarray(array, self.dtype) for array in (inputs, scale, bias))
         return inputs * scale + bias
 
 
 class LayerScale(nn.Module):
-    """A factor for each channel of a branch, near zero at first (Touvron et al., 2021, CaiT)."""
+    """Multiplies each channel of a branch by a factor, near zero at first (CaiT: Touvron, 2021)."""
 
     initial_value: float
     dtype: Dtype = jnp.float32

@@ -83,7 +83,8 @@ def run(
         store = open_store(folder, sweep, shared)
         config = config_of(sweep.base, {})
         task = read_task(config, {}, sweep, folder)
-        sweep.check_cull_epochs(_most_epochs(sweep, len(task.training)))
+        most_epochs = _most_epochs(sweep, len(task.training))
+        sweep.check_cull_epochs(most_epochs)
         with folder.locked():
             folder.check(sweep, shared)
             if config_file is not None:
@@ -94,7 +95,8 @@ def run(
         to_go_on = RunFolder(folder.path).command(config)
         if shared is not None:
             to_go_on += f" --storage={shared.shown}"
-        session = _Session(sweep, folder, store, devices, task, to_go_on)
+        live = LiveTable(sweep, store.rows(), len(task.training), most_epochs)
+        session = _Session(sweep, folder, store, devices, task, live, to_go_on)
         session.print_header(begins)
         session.work()
         with folder.locked():
@@ -119,6 +121,7 @@ class _Session(Observer):
         store: TrialStore,
         devices: Sequence[jax.Device],
         task: Task,
+        live: LiveTable,
         to_go_on: str,
     ) -> None:
         self._sweep = sweep
@@ -128,9 +131,7 @@ class _Session(Observer):
         self._tasks = {data_key(config_of(sweep.base, {})): task}
         self._programs: list[Programs] = []
         self._trials: dict[int, Trial] = {}
-        num_examples = len(task.training)
-        most_epochs = _most_epochs(sweep, num_examples)
-        self._live = LiveTable(sweep, store.rows(), num_examples, most_epochs)
+        self._live = live
         self._to_go_on = to_go_on
 
     def print_header(self, begins: Sequence[str]) -> None:

@@ -71,6 +71,12 @@ def as_compiled_here() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
+def compiled_quickly() -> dict[str, str]:
+    """The environment of a process that compiles quickly, for none of its bits are compared."""
+    return {**AS_COMPILED_HERE, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+
+
+@pytest.fixture(scope="session")
 def launch_main() -> Callable[..., int]:
     """`launch.py` with these arguments, in this process; returns its exit status."""
 

@@ -58,7 +58,7 @@ def test_the_examples_of_using_run(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow  # a process that compiles five training steps
-def test_the_examples_of_own_project_run_on_four_devices(tmp_path):
+def test_the_examples_of_own_project_run_on_four_devices(tmp_path, compiled_quickly):
     # The page's own names, and what is to be true of them.
     told = """
 import json
@@ -82,7 +82,7 @@ print(json.dumps({
     environment = {"JAX_NUM_CPU_DEVICES": "4", "PYTHONPATH": str(DOCS.parent)}
     done = subprocess.run(
         [sys.executable, "-W", "error", page],
-        env={**os.environ, **environment},
+        env={**os.environ, **compiled_quickly, **environment},
         capture_output=True,
         text=True,
     )

@@ -22,7 +22,9 @@ def shown(notebook):
 
 @pytest.mark.slow  # it trains twice
 @pytest.mark.filterwarnings("ignore:.*")  # Jupyter's own, about event loops and sockets
-def test_the_notebook_runs(tmp_path, monkeypatch):
+def test_the_notebook_runs(tmp_path, monkeypatch, compiled_quickly):
+    for name, value in compiled_quickly.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("PYTHONPATH", str(NOTEBOOK.parents[1]))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     notebook = nbformat.read(NOTEBOOK, as_version=4)

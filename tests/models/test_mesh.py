@@ -8,11 +8,11 @@ import pytest
 
 
 @pytest.mark.slow
-def test_two_devices_compute_what_one_does():
+def test_two_devices_compute_what_one_does(compiled_quickly):
     # In a process of its own, as the number of devices is fixed when JAX starts.
     done = subprocess.run(
         [sys.executable, "-m", "tests.models.on_mesh"],
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        env={**os.environ, **compiled_quickly, "JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
     )

@@ -155,7 +155,7 @@ def test_a_reader_that_goes_away_does_not_stop_the_run(command, tmp_path):
 
 @pytest.mark.parametrize(
     ("kills", "models"),
-    [(1, ("mixer",)), pytest.param(6, soak.MODELS, marks=pytest.mark.slow)],
+    [(1, ("mixer",)), pytest.param(4, soak.MODELS, marks=pytest.mark.slow)],
 )
 def test_kills_at_random_moments(tmp_path, capsys, kills, models):
     """The short form of `make soak`."""

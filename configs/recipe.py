@@ -23,6 +23,8 @@ def keras_example(model: str, learning_rate: float) -> ConfigDict:
                 "normalization": "statistics",
                 "feed": None,  # resident where the images fit, else a stream
                 "workers": 0,
+                "framing": "stretch",
+                "random_crop": None,
             },
             "augment": {"flip_zoom": {"flip_probability": 0.5, "zoom": 0.2}},
             "mix": {},

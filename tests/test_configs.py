@@ -165,3 +165,6 @@ def test_the_recipes_of_imagenet_are_the_papers(name):
         smoothing,
         set(config.mix),
     ) == said[name.partition("_")[0]]
+    # Parts of the images as they are stored, then the middle 224 of 256 pixels.
+    assert (config.data.framing, config.data.random_crop < 0.1) == ("centre", True)
+    assert "random_resized_crop" not in config.augment

@@ -8,6 +8,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from mlpvis_jax.data.framing import Frame
+
 # Part of every fingerprint: raised when the same files would be decoded to other pixels,
 # so that what an older version of this package cached is not taken for ours.
 _DECODING_VERSION = 1
@@ -32,6 +34,8 @@ class Examples(abc.ABC):
     decode_in_threads = False
     # The labels, int32 [n], where they are known before anything is decoded.
     labels: np.ndarray | None = None
+    # What is taken of an image of any proportions; None where all images have one shape.
+    frame: Frame | None = None
 
     @abc.abstractmethod
     def __len__(self) -> int:
@@ -45,9 +49,21 @@ class Examples(abc.ABC):
         """The images from `start` to just before `stop`; faster than one by one where it can be."""
         return self.gather(range(start, stop))
 
-    def gather(self, indices: Sequence[int]) -> list[Example]:
-        """The images at these indices, in this order; faster than one by one where it can be."""
-        return [self[index] for index in indices]
+    def gather(
+        self, indices: Sequence[int], frames: Sequence[Frame] | None = None
+    ) -> list[Example]:
+        """The images at these indices, in this order; faster than one by one where it can be.
+
+        With `frames`, of each image the part that its own frame takes, which only those give that
+        have a `frame`.
+        """
+        if frames is None:
+            return [self[index] for index in indices]
+        return [self.framed(index, frame) for index, frame in zip(indices, frames, strict=True)]
+
+    def framed(self, index: int, frame: Frame) -> Example:
+        """What `frame` takes of the image at `index`."""
+        raise NotImplementedError(f"{type(self).__name__} has images of one shape")
 
     def read_labels(self) -> np.ndarray:
         """Reads the labels, int32 [n]; a source that knows them without decoding says so here."""
@@ -112,6 +128,7 @@ class _Some(Examples):
         self._rows = rows
         self.decode_in_threads = examples.decode_in_threads
         self.labels = None if examples.labels is None else examples.labels[rows]
+        self.frame = examples.frame
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -119,8 +136,10 @@ class _Some(Examples):
     def __getitem__(self, index: int) -> Example:
         return self._examples[int(self._rows[index])]
 
-    def gather(self, indices: Sequence[int]) -> list[Example]:
-        return self._examples.gather([int(self._rows[index]) for index in indices])
+    def gather(
+        self, indices: Sequence[int], frames: Sequence[Frame] | None = None
+    ) -> list[Example]:
+        return self._examples.gather([int(self._rows[index]) for index in indices], frames)
 
     def marks(self) -> np.ndarray | None:
         marks = self._examples.marks()

@@ -17,6 +17,7 @@ from mlpvis_jax.data.examples import (
     fingerprint_of,
     mark_of,
 )
+from mlpvis_jax.data.framing import FRAMES, Frame, framing_mark
 from mlpvis_jax.data.images import EXTENSIONS, NOT_DECODED, decode_image
 from mlpvis_jax.errors import InputError
 
@@ -40,21 +41,26 @@ class FolderExamples(Examples):
 
     decode_in_threads = True
     labels: np.ndarray
+    frame: Frame
 
-    def __init__(self, root: Path, files: list[_File], image_size: int):
+    def __init__(self, root: Path, files: list[_File], image_size: int, frame: Frame):
         self._root = str(root)
         # Processes that decode are sent these paths: a word each, and no more.
         self._relative = [file.relative for file in files]
         self._sizes = np.array([file.size for file in files], np.int64)
         self._image_size = image_size
+        self.frame = frame
         self.labels = np.array([file.label for file in files], np.int32)
 
     def __len__(self) -> int:
         return len(self._relative)
 
     def __getitem__(self, index: int) -> Example:
-        name = str(Path(self._root, self._relative[index]))
-        image = decode_image(self._encoded(index), channels=3, size=self._image_size, name=name)
+        return self.framed(index, self.frame)
+
+    def framed(self, index: int, frame: Frame) -> Example:
+        name, encoded = str(Path(self._root, self._relative[index])), self._encoded(index)
+        image = decode_image(encoded, channels=3, size=self._image_size, name=name, frame=frame)
         return Example(image, int(self.labels[index]))
 
     def _encoded(self, index: int) -> bytes:
@@ -80,7 +86,7 @@ class FolderExamples(Examples):
         return copies_of_files(self._sizes, self.labels, self._encoded)
 
 
-def open_folder(name: str, path: Path, image_size: int) -> Source:
+def open_folder(name: str, path: Path, image_size: int, framing: str) -> Source:
     """Image files (PNG, JPEG, WebP, GIF, BMP) in a folder for each class, named after the class.
 
     The class folders are in PATH/train and PATH/test, and those of images that validate in
@@ -89,8 +95,9 @@ def open_folder(name: str, path: Path, image_size: int) -> Source:
     divisible by 5: about one in five, and always the same ones, whatever is added or taken out
     beside them.
 
-    Images may have any size and mode; each is turned upright, converted to RGB and resized to
-    `image_size` x `image_size`; of an animation the first picture is taken. Class folders may have
+    Images may have any size and mode; each is turned upright and converted to RGB, and what
+    `framing` takes of it (see `framing.FRAMES`) is resized to `image_size` x `image_size`; of an
+    animation the first picture is taken. Class folders may have
     folders in them. Hidden files and folders are ignored, and so are files that are no images.
     Classes and files are in the order of their names.
 
@@ -100,14 +107,14 @@ def open_folder(name: str, path: Path, image_size: int) -> Source:
     """
     try:
         if path.is_dir():
-            return _open(name, path, image_size)
+            return _open(name, path, image_size, framing)
         what = f"{path} is not a folder" if path.exists() else f"There is no folder {path}"
     except OSError as error:
         raise InputError(f"{error.filename or path} cannot be read: {error.strerror}.") from error
     raise InputError(f"{what}; folder:PATH takes the path of a folder.")
 
 
-def _open(name: str, path: Path, image_size: int) -> Source:
+def _open(name: str, path: Path, image_size: int, framing: str) -> Source:
     found = _split_folders(path)
     validation: list[_File] = []
     if found:
@@ -127,19 +134,21 @@ def _open(name: str, path: Path, image_size: int) -> Source:
                     f"{path / class_name} has so few images that the split by hash leaves none "
                     "to train on; add some, or split into train and test folders yourself."
                 )
+    frame = FRAMES[framing]
     return Source(
         name=name,
         class_names=class_names,
         image_shape=(image_size, image_size, 3),
-        train=FolderExamples(path, train, image_size),
-        test=FolderExamples(path, test, image_size),
-        validation=FolderExamples(path, validation, image_size) if validation else None,
+        train=FolderExamples(path, train, image_size, frame),
+        test=FolderExamples(path, test, image_size, frame),
+        validation=FolderExamples(path, validation, image_size, frame) if validation else None,
         split_names=found,
         fingerprint=fingerprint_of(
             "folder",
             str(path.resolve()),
             [(file.relative, file.size, file.modified) for file in (*train, *validation, *test)],
             image_size,
+            *framing_mark(framing),
         ),
     )
 

@@ -37,9 +37,14 @@ def describe_set(examples: ResidentSet | StreamedSet, origin: Examples) -> dict[
     return {**described, "labels": of_labels.hexdigest()[:32]}
 
 
-def name_of_set(described: Mapping[str, Any], image_shape: Sequence[int]) -> str:
-    """Names what is found out about a set, such as the statistics of its pixels."""
-    return hashlib.sha256(repr((sorted(described.items()), *image_shape)).encode()).hexdigest()[:16]
+def name_of_set(described: Mapping[str, Any], *decoding: int | str) -> str:
+    """Names what is found out about a set, such as the statistics of its pixels.
+
+    Args:
+      described: as `describe_set` gives it.
+      decoding: what else the pixels depend on, such as the shape of the images.
+    """
+    return hashlib.sha256(repr((sorted(described.items()), *decoding)).encode()).hexdigest()[:16]
 
 
 def is_same_set(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from mlpvis_jax.data.framing import Frame, whole
 from mlpvis_jax.errors import InputError
 
 # The only decoders that Pillow may try: what image sets are made of, and nothing exotic.
@@ -25,13 +26,18 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def decode_image(
-    encoded: bytes, *, channels: int, size: int | tuple[int, int] | None, name: str
+    encoded: bytes,
+    *,
+    channels: int,
+    size: int | tuple[int, int] | None,
+    name: str,
+    frame: Frame = whole,
 ) -> np.ndarray:
     """The pixels of a PNG, JPEG, WebP, GIF (first frame) or BMP: uint8 [height, width, channels].
 
-    With `size`, the image is turned upright as its EXIF orientation says and resized to
-    `size` x `size`, or to (height, width), whatever its proportions (see `resize_image`). Without,
-    the pixels stay as they are stored.
+    With `size`, the image is turned upright as its EXIF orientation says, and what `frame` takes of
+    it is resized to `size` x `size`, or to (height, width): see `resize_image`. Without, the pixels
+    stay as they are stored.
     16-bit grey is brought to 8; an alpha channel is dropped unless `channels` is 4.
 
     Raises InputError, with `name` for the culprit, if the image cannot be decoded or is so
@@ -51,7 +57,7 @@ def decode_image(
                 image = ImageOps.exif_transpose(image)
             image = _in_mode(image, _MODES[channels])
             if size is not None:
-                image = _resized(image, (size, size) if isinstance(size, int) else size)
+                image = _resized(image, (size, size) if isinstance(size, int) else size, frame)
             array = np.array(image)
     except InputError:
         raise
@@ -69,23 +75,25 @@ def decode_image(
     return array.reshape(array.shape[0], array.shape[1], channels)
 
 
-def resize_image(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes uint8 [h, w, channels], of 1, 3 or 4 channels, to [height, width, channels].
+def resize_image(pixels: np.ndarray, size: tuple[int, int], frame: Frame = whole) -> np.ndarray:
+    """Resizes what `frame` takes of uint8 [h, w, channels] to [height, width, channels].
 
-    It is what `decode_image` does with the pixels of a file: Pillow's bilinear filter, which
-    averages over every source pixel when it shrinks. Pixels of this size stay as they are.
+    There are 1, 3 or 4 channels. It is what `decode_image` does with the pixels of a file: Pillow's
+    bilinear filter, which averages over every source pixel when it shrinks. All of an image that
+    has this size stays as it is.
     """
     channels = pixels.shape[-1]
     image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
-    return np.array(_resized(image, size)).reshape(*size, channels)
+    return np.array(_resized(image, size, frame)).reshape(*size, channels)
 
 
-def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """`image` with this height and width."""
+def _resized(image: Image.Image, size: tuple[int, int], frame: Frame) -> Image.Image:
+    """What `frame` takes of `image`, with this height and width."""
     height, width = size
-    if image.size == (width, height):
+    box = frame(image.width, image.height)
+    if box == (0, 0, width, height):
         return image
-    return image.resize((width, height), Image.Resampling.BILINEAR)
+    return image.resize((width, height), Image.Resampling.BILINEAR, box)
 
 
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:

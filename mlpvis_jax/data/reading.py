@@ -14,11 +14,12 @@ import signal
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mlpvis_jax.data.examples import ArrayExamples, Examples
+from mlpvis_jax.data.framing import random_frame
 from mlpvis_jax.data.resident import PADDING
 from mlpvis_jax.errors import InputError, RunError, first_line
 
@@ -42,6 +43,18 @@ def refuse_without_grain() -> None:
         )
 
 
+class Crops(NamedTuple):
+    """Parts of images that are drawn at random; see `framing.random_frame`.
+
+    Attributes:
+      seeds: of each row, uint32 [parts, images of a part].
+      smallest: least share of an image's area.
+    """
+
+    seeds: np.ndarray
+    smallest: float
+
+
 class ImageStream:
     """Decodes images in the order in which they are wanted, ahead of their use.
 
@@ -52,6 +65,7 @@ class ImageStream:
       image_shape: height, width, channels of every image.
       workers: processes that decode; 0: threads of this process.
       repeats: whether all parts are wanted again and again, without an end.
+      crops: of each image a part that is drawn at random; None: what the source takes of it.
 
     Attributes:
       close: ends the threads or processes; nothing can be read any more.
@@ -64,8 +78,10 @@ class ImageStream:
         image_shape: tuple[int, int, int],
         workers: int,
         repeats: bool = False,
+        crops: Crops | None = None,
     ) -> None:
-        self._pieces = _Pieces(examples, rows, image_shape, _ENDLESS if repeats else 1)
+        passes = _ENDLESS if repeats else 1
+        self._pieces = _Pieces(examples, rows, image_shape, passes, crops)
         # The only reference: an iterator that is left to the interpreter's end complains there.
         self._held = [_begin(self._pieces, self._pieces.piece_bytes, examples, workers)]
         self.close = weakref.finalize(self, _end, self._held)
@@ -118,10 +134,12 @@ class _Pieces:
         rows: np.ndarray,
         image_shape: tuple[int, int, int],
         passes: int = 1,
+        crops: Crops | None = None,
     ):
         self._examples = examples
         self._rows = np.where(rows == PADDING, 0, rows)
         self._passes = passes
+        self._crops = crops
         self._image_shape = image_shape
         image_bytes = int(np.prod(image_shape))
         most = max(1, min(_PIECE_IMAGES, _PIECE_BYTES // image_bytes))
@@ -138,12 +156,17 @@ class _Pieces:
         """uint8 [images of a piece, height * width * channels]; or a message, as InputError's."""
         part, piece = divmod(int(index), self._pieces_of_part)
         start = piece * self.piece_images
-        rows = self._rows[part % len(self._rows), start : start + self.piece_images]
+        piece_rows = part % len(self._rows), slice(start, start + self.piece_images)
+        rows, frames = self._rows[piece_rows], None
         # Padding, and repeated augmentation, ask for an image several times.
         distinct, places = np.unique(rows, return_inverse=True)
+        if self._crops is not None:  # each time another part of it
+            distinct, places = rows, np.arange(len(rows))
+            seeds = self._crops.seeds[piece_rows].tolist()
+            frames = [random_frame(seed, self._crops.smallest) for seed in seeds]
         images = np.empty((len(distinct), *self._image_shape), np.uint8)
         try:
-            found = self._examples.gather(distinct.tolist())
+            found = self._examples.gather(distinct.tolist(), *([frames] if frames else []))
         except InputError as error:
             return str(error)
         for place, example in enumerate(found):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlpvis_jax.data.examples import Example, Examples, Source, copies_of_files, fingerprint_of
+from mlpvis_jax.data.framing import FRAMES, Frame, framing_mark
 from mlpvis_jax.data.images import decode_image
 from mlpvis_jax.data.tar_index import TarIndex, index_of
 from mlpvis_jax.errors import InputError
@@ -21,12 +22,14 @@ class ShardExamples(Examples):
 
     decode_in_threads = True
     labels: np.ndarray
+    frame: Frame
 
-    def __init__(self, shards: Sequence[Path], index: TarIndex, image_size: int):
+    def __init__(self, shards: Sequence[Path], index: TarIndex, image_size: int, frame: Frame):
         self._shards = [str(path) for path in shards]
         self._index: TarIndex | None = index
         self._places = index.shard, index.offset, index.size
         self._image_size = image_size
+        self.frame = frame
         self.labels = index.label
 
     def __getstate__(self) -> dict[str, Any]:
@@ -37,10 +40,13 @@ class ShardExamples(Examples):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> Example:
+        return self.framed(index, self.frame)
+
+    def framed(self, index: int, frame: Frame) -> Example:
         shard, offset, _ = self._place(index)
         name = f"The image at byte {offset:,} of {self._shards[shard]}"
         encoded = self._encoded(index)
-        image = decode_image(encoded, channels=3, size=self._image_size, name=name)
+        image = decode_image(encoded, channels=3, size=self._image_size, name=name, frame=frame)
         return Example(image, int(self.labels[index]))
 
     def _place(self, index: int) -> tuple[int, int, int]:
@@ -78,14 +84,15 @@ class ShardExamples(Examples):
         return copies_of_files(self._places[2], self.labels, self._encoded)
 
 
-def open_shards(name: str, path: Path, image_size: int) -> Source:
+def open_shards(name: str, path: Path, image_size: int, framing: str) -> Source:
     """Tar files in a folder, whose names say which split they are of: `train-000012.tar`.
 
     A part of the name between hyphens, dots or underscores is train, test, validation or val.
     Without shards to test, those that validate are tested on. An example has an image (PNG, JPEG,
     WebP, GIF, BMP) and its class: a member `.cls` with a whole number, or a member `.json` with one
     as "label", "cls" or "class". `classes.txt`, a name a line, is optional; without it the classes
-    are "0", "1", ... Images are brought to RGB and resized to `image_size` x `image_size`.
+    are "0", "1", ... Images are brought to RGB, and what `framing` takes of them (see
+    `framing.FRAMES`) is resized to `image_size` x `image_size`.
 
     The first time the headers of all members are read; the index is kept between processes.
 
@@ -96,7 +103,8 @@ def open_shards(name: str, path: Path, image_size: int) -> Source:
     train_index = index_of(shards["train"])
     test_split = "test" if "test" in shards else "validation"
     class_names = _class_names(path, train_index.label)
-    found = {"train": ShardExamples(shards["train"], train_index, image_size)}
+    frame = FRAMES[framing]
+    found = {"train": ShardExamples(shards["train"], train_index, image_size, frame)}
     for split in shards.keys() - {"train"}:
         index = index_of(shards[split])
         if len(index.label) and index.label.max() >= len(class_names):
@@ -104,7 +112,7 @@ def open_shards(name: str, path: Path, image_size: int) -> Source:
                 f"The shards of {split} in {path} have the class {index.label.max()}, and those to "
                 f"train on only the classes 0 to {len(class_names) - 1}."
             )
-        found[split] = ShardExamples(shards[split], index, image_size)
+        found[split] = ShardExamples(shards[split], index, image_size, frame)
     split_names = {"train": "train", "test": test_split}
     if test_split == "test" and "validation" in found:
         split_names["validation"] = "validation"
@@ -121,7 +129,9 @@ def open_shards(name: str, path: Path, image_size: int) -> Source:
         test=found[test_split],
         validation=found["validation"] if "validation" in split_names else None,
         split_names=split_names,
-        fingerprint=fingerprint_of("shards", str(path.resolve()), listed, image_size),
+        fingerprint=fingerprint_of(
+            "shards", str(path.resolve()), listed, image_size, *framing_mark(framing)
+        ),
     )
 
 

@@ -26,16 +26,22 @@ class Request(NamedTuple):
     rest: str  # what follows the colon, for instance "~/pets"; "" without a colon
     image_size: int
     data_dir: str | Path | None
+    framing: str = "stretch"  # a name of `framing.FRAMES`
 
 
 def _open_tfds(asked: Request, tfds_name: str) -> Source:
     # CIFAR has a way of its own to be prepared, whichever way it is asked for.
-    open_it = open_cifar if tfds_name in ARCHIVES else open_tfds
-    return open_it(asked.name, tfds_name, asked.image_size, asked.data_dir)
+    if tfds_name in ARCHIVES:
+        return open_cifar(asked.name, tfds_name, asked.image_size, asked.data_dir)
+    return open_tfds(asked.name, tfds_name, asked.image_size, asked.data_dir, asked.framing)
 
 
 def _path(asked: Request) -> Path:
     return read_path(asked.rest, "The path in config.data.source")
+
+
+def _open_files(open_it: Callable[[str, Path, int, str], Source], asked: Request) -> Source:
+    return open_it(asked.name, _path(asked), asked.image_size, asked.framing)
 
 
 SOURCES: dict[str, Callable[[Request], Source]] = {
@@ -43,23 +49,30 @@ SOURCES: dict[str, Callable[[Request], Source]] = {
     "cifar10": lambda asked: _open_tfds(asked, "cifar10"),
     "cifar100": lambda asked: _open_tfds(asked, "cifar100"),
     "tfds": lambda asked: _open_tfds(asked, asked.rest),
-    "folder": lambda asked: open_folder(asked.name, _path(asked), asked.image_size),
+    "folder": lambda asked: _open_files(open_folder, asked),
     "npz": lambda asked: open_npz(asked.name, _path(asked)),
-    "shards": lambda asked: open_shards(asked.name, _path(asked), asked.image_size),
+    "shards": lambda asked: _open_files(open_shards, asked),
 }
 # What follows the colon, for those that need it; the others have no colon.
 _RESTS = {"tfds": "NAME", "folder": "PATH", "npz": "PATH", "shards": "PATH"}
 _FORMS = [f"{prefix}:{_RESTS[prefix]}" if prefix in _RESTS else prefix for prefix in SOURCES]
 
 
-def open_source(name: str, *, image_size: int, data_dir: str | Path | None = None) -> Source:
+def open_source(
+    name: str,
+    *,
+    image_size: int,
+    data_dir: str | Path | None = None,
+    framing: str = "stretch",
+) -> Source:
     """The images that `name` stands for.
 
     It is one of digits, cifar10, cifar100, tfds:NAME, folder:PATH, npz:PATH and shards:PATH; or
     MODULE:NAME, or MODULE:NAME:REST, of a function that opens a source for a `Request`.
     `image_size` is the side, in pixels, to which images are brought that differ in size; where
     all have one shape they keep it. `data_dir` is where tfds and cifar sets are; without it that
-    is the environment variable TFDS_DATA_DIR, else TFDS's default.
+    is the environment variable TFDS_DATA_DIR, else TFDS's default. `framing`, a name of
+    `framing.FRAMES`, is what is taken of an image that is brought to a size.
 
     Raises InputError for a name of none of these forms, and as the function of each form says.
     """
@@ -69,16 +82,25 @@ def open_source(name: str, *, image_size: int, data_dir: str | Path | None = Non
     if prefix not in SOURCES and _is_import_path(prefix, rest):
         attribute, _, rest = rest.partition(":")
         opener = find(SOURCES, f"{prefix}:{attribute}", "config.data.source")
-        source = opener(Request(name, rest, image_size, data_dir))
+        source = opener(Request(name, rest, image_size, data_dir, framing))
         if not isinstance(source, Source):
             raise InputError(f"config.data.source={name} returns no Source.")
-        return source
+        return _framed(source, framing)
     if prefix not in SOURCES or (prefix in _RESTS) != bool(rest) or (colon and not rest):
         raise InputError(
             f"There is no data source {name!r}{_hint(name, prefix, colon + rest)}; give one of "
             f"{', '.join(_FORMS)}."
         )
-    return SOURCES[prefix](Request(name, rest, image_size, data_dir))
+    return _framed(SOURCES[prefix](Request(name, rest, image_size, data_dir, framing)), framing)
+
+
+def _framed(source: Source, framing: str) -> Source:
+    if framing != "stretch" and source.train.frame is None:
+        raise InputError(
+            f"config.data.framing={framing} is for images of any proportions; those of "
+            f"{source.name} have one shape, {list(source.image_shape)}. Set it to stretch."
+        )
+    return source
 
 
 def _is_import_path(module: str, rest: str) -> bool:

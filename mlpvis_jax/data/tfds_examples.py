@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from mlpvis_jax.data.examples import Example, Examples, mark_of
+from mlpvis_jax.data.framing import Frame, whole
 from mlpvis_jax.data.images import decode_image
 from mlpvis_jax.errors import InputError
 
@@ -27,10 +28,12 @@ class TfdsExamples(Examples):
         keys: tuple[str, str],
         image_shape: tuple[int, int, int],
         image_size: int | None,
+        frame: Frame | None,
     ):
         """`builder` is a tfds.core.DatasetBuilder; `keys` those of its image and its label.
 
-        With `image_size`, images are resized to it; without, all must have `image_shape`.
+        With `image_size` and `frame`, what it takes of an image is resized to that size; without,
+        all must have `image_shape`.
         """
         import tensorflow_datasets as tfds
         from tensorflow_datasets.core.decode import DeserializeMethod
@@ -42,6 +45,7 @@ class TfdsExamples(Examples):
         self._image_key, self._label_key = keys
         self._image_shape = image_shape
         self._image_size = image_size
+        self.frame = frame
         is_large = image_shape[0] * image_shape[1] >= _PIXELS_FOR_THREADS
         self.decode_in_threads = image_size is not None or is_large
         # Only the two features are parsed (a set may have masks or boxes besides), and the
@@ -63,9 +67,12 @@ class TfdsExamples(Examples):
             raise IndexError(f"{index} is not in 0 to {len(self) - 1}")
         return self.gather([index])[0]
 
-    def gather(self, indices: Sequence[int]) -> list[Example]:
-        pairs = zip(indices, self._parse(indices), strict=True)
-        return [self._decode(index, example) for index, example in pairs]
+    def gather(
+        self, indices: Sequence[int], frames: Sequence[Frame] | None = None
+    ) -> list[Example]:
+        frames = [self.frame or whole] * len(indices) if frames is None else frames
+        found = zip(indices, self._parse(indices), frames, strict=True)
+        return [self._decode(index, example, frame) for index, example, frame in found]
 
     def read_labels(self) -> np.ndarray:
         """Reads the records, and decodes no image."""
@@ -98,13 +105,14 @@ class TfdsExamples(Examples):
                 "set again, or copy it again."
             ) from error
 
-    def _decode(self, index: int, example: dict[str, Any]) -> Example:
+    def _decode(self, index: int, example: dict[str, Any], frame: Frame) -> Example:
         name = f"Image {index} of {self._split} in {self._folder}"
         image = decode_image(
             example[self._image_key],
             channels=self._image_shape[2],
             size=self._image_size,
             name=name,
+            frame=frame,
         )
         if image.shape != self._image_shape:
             raise InputError(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mlpvis_jax.data.examples import Source, fingerprint_of
+from mlpvis_jax.data.framing import FRAMES, framing_mark
 from mlpvis_jax.data.paths import read_path
 from mlpvis_jax.data.tfds_examples import TfdsExamples
 from mlpvis_jax.data.tfds_features import only_own_features
@@ -25,13 +26,15 @@ def tfds_folder(data_dir: str | Path | None) -> Path:
     return read_path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets", "TFDS_DATA_DIR")
 
 
-def open_tfds(name: str, tfds_name: str, image_size: int, data_dir: str | Path | None) -> Source:
+def open_tfds(
+    name: str, tfds_name: str, image_size: int, data_dir: str | Path | None, framing: str
+) -> Source:
     """The set that TFDS calls `tfds_name` (a name, or name/config, or name:version).
 
     It is read from the folder that `tfds_folder` gives, and prepared there first where it is
     missing and TensorFlow can be imported. Tested is on the split "test", else "validation".
-    Images keep their shape where the set has one for all, and are resized to
-    `image_size` x `image_size` otherwise.
+    Images keep their shape where the set has one for all; otherwise what `framing` takes of them
+    (see `framing.FRAMES`) is resized to `image_size` x `image_size`.
 
     Raises InputError for a name TFDS does not know, a set that is not prepared and cannot be,
     one that is no image classification, and files that are missing or damaged.
@@ -43,7 +46,7 @@ def open_tfds(name: str, tfds_name: str, image_size: int, data_dir: str | Path |
         builder = find_prepared(tfds_name, folder)
     if builder is None:
         raise InputError(f"TFDS prepared {tfds_name!r}, but {folder} does not hold it.")
-    return source_of(name, builder, image_size)
+    return source_of(name, builder, image_size, framing)
 
 
 def find_prepared(tfds_name: str, folder: Path) -> Any:
@@ -81,7 +84,7 @@ def find_prepared(tfds_name: str, folder: Path) -> Any:
         ) from error
 
 
-def source_of(name: str, builder: Any, image_size: int) -> Source:
+def source_of(name: str, builder: Any, image_size: int, framing: str = "stretch") -> Source:
     """What the prepared copy behind `builder`, a tfds.core.DatasetBuilder, holds."""
     image_key, label_key, declared_shape = _find_features(builder)
     test_split = "test" if "test" in builder.info.splits else "validation"
@@ -94,7 +97,7 @@ def source_of(name: str, builder: Any, image_size: int) -> Source:
         resize_to: int | None = image_size
         image_shape = (image_size, image_size, channels or 3)
     else:
-        resize_to = None
+        resize_to, framing = None, "stretch"
         image_shape = (height, width, channels or 3)
 
     def examples(split: str) -> TfdsExamples:
@@ -104,6 +107,7 @@ def source_of(name: str, builder: Any, image_size: int) -> Source:
             keys=(image_key, label_key),
             image_shape=image_shape,
             image_size=resize_to,
+            frame=None if resize_to is None else FRAMES[framing],
         )
 
     return Source(
@@ -114,7 +118,9 @@ def source_of(name: str, builder: Any, image_size: int) -> Source:
         test=examples(test_split),
         validation=examples("validation") if "validation" in splits else None,
         split_names=splits,
-        fingerprint=_fingerprint(builder, tuple(splits.values()), resize_to),
+        fingerprint=_fingerprint(
+            builder, tuple(splits.values()), resize_to, *framing_mark(framing)
+        ),
     )
 
 
@@ -177,14 +183,14 @@ def _check_files(builder: Any, splits: tuple[str, ...]) -> None:
                 )
 
 
-def _fingerprint(builder: Any, splits: tuple[str, ...], resize_to: int | None) -> str:
+def _fingerprint(builder: Any, splits: tuple[str, ...], *decoding: Any) -> str:
     folder = Path(builder.data_dir)
     parts = []
     for split in splits:
         for path in builder.info.splits[split].filepaths:
             status = Path(path).stat()
             parts.append((Path(path).name, status.st_size, status.st_mtime_ns))
-    return fingerprint_of("tfds", str(folder.resolve()), builder.info.full_name, parts, resize_to)
+    return fingerprint_of("tfds", str(folder.resolve()), builder.info.full_name, parts, *decoding)
 
 
 def _prepare(tfds_name: str, folder: Path) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
+from mlpvis_jax.data.framing import Frame
 from mlpvis_jax.errors import InputError, first_line
 from mlpvis_jax.files.run_folder import read_json
-from mlpvis_jax.inference.pixels import Images, Shape, list_images
+from mlpvis_jax.inference.pixels import Images, Shape, frame_of, list_images
 from mlpvis_jax.inference.predictions import Predictions
 from mlpvis_jax.inference.runners import OPENERS, Runner
 
@@ -29,8 +30,11 @@ class ExportedClassifier:
         weights' own description says.
     """
 
-    def __init__(self, run: Runner, description: Mapping[str, Any], image_shape: Shape) -> None:
+    def __init__(
+        self, run: Runner, description: Mapping[str, Any], image_shape: Shape, frame: Frame
+    ) -> None:
         self._run = run
+        self._frame = frame
         self.class_names: tuple[str, ...] = tuple(description["class_names"])
         self.image_shape = image_shape
         self.description = description
@@ -60,7 +64,7 @@ class ExportedClassifier:
 
     def predict(self, images: Images) -> Predictions:
         """Classifies images of any size, as `TrainedClassifier.predict` does."""
-        listed = list_images(images, self.image_shape)
+        listed = list_images(images, self.image_shape, self._frame)
         parts = []
         for start in range(0, len(listed), _BATCH_SIZE):
             some = listed[start : start + _BATCH_SIZE]
@@ -106,7 +110,8 @@ def load_exported(path: str | os.PathLike) -> ExportedClassifier:
             f"{file} needs a package that is not installed ({first_line(error)}): "
             f"pip install 'mlpvis_jax[{'onnx' if file.suffix == '.onnx' else 'export'}]'"
         ) from error
-    return ExportedClassifier(run, description, (height, width, channels))
+    frame = frame_of(description.get("description", {}))
+    return ExportedClassifier(run, description, (height, width, channels), frame)
 
 
 def _fits(size: int, expected: int | str) -> bool:

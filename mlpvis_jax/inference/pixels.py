@@ -1,12 +1,13 @@
 """From image files and arrays to pixels of the one shape that a classifier was trained on."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlpvis_jax.data.framing import FRAMES, Frame, whole
 from mlpvis_jax.data.images import DECODED_CHANNELS, decode_image, resize_image
 from mlpvis_jax.errors import InputError
 
@@ -27,16 +28,17 @@ class Image(NamedTuple):
     read: Callable[[], np.ndarray]
 
 
-def list_images(images: Images, shape: Shape) -> list[Image]:
+def list_images(images: Images, shape: Shape, frame: Frame = whole) -> list[Image]:
     """Lists images to be read at `shape`; files are looked for, and decoded when they are read.
 
     A file is turned upright as its EXIF orientation says, and brought to the channels of `shape`,
     as `data.images.decode_image` does it. Arrays must have these channels. Where height or width
-    are others, the image is resized, whatever its proportions, as image files are in training.
+    are others, what `frame` takes of the image is resized, as image files are in training.
 
     Args:
       images: see `Images`; arrays are uint8.
       shape: of the images that the classifier was trained on.
+      frame: what it is shown of an image of any proportions; see `frame_of`.
 
     Raises:
       InputError: no image, a file that is missing, an array of another type or number of channels.
@@ -53,15 +55,30 @@ def list_images(images: Images, shape: Shape) -> list[Image]:
             )
     if not isinstance(images, Iterable):
         raise InputError(f"images is a {type(images).__name__}; give paths, or uint8 arrays.")
-    found = [_image(index, image, shape) for index, image in enumerate(images)]
+    found = [_image(index, image, shape, frame) for index, image in enumerate(images)]
     if not found:
         raise InputError("images is empty; give one image or more.")
     return found
 
 
-def _image(index: int, image: Any, shape: Shape) -> Image:
+def frame_of(description: Mapping[str, Any]) -> Frame:
+    """Reads from the description beside weights how images were framed; older ones do not say it.
+
+    Raises:
+      InputError: there is no such framing.
+    """
+    framing = description.get("framing", "stretch")
+    if framing not in FRAMES:
+        raise InputError(
+            f"The weights were trained with images framed as {framing!r}, which this version does "
+            f"not know; it knows {', '.join(FRAMES)}."
+        )
+    return FRAMES[framing]
+
+
+def _image(index: int, image: Any, shape: Shape, frame: Frame) -> Image:
     if isinstance(image, str | os.PathLike):
-        return _file(Path(image), shape)
+        return _file(Path(image), shape, frame)
     name = f"images[{index}]"
     if not _is_array(image):
         raise InputError(
@@ -84,14 +101,14 @@ def _image(index: int, image: Any, shape: Shape) -> Image:
         )
     if pixels.shape != shape:
         _check_channels(name, shape)
-    return Image(name, lambda: _resized(pixels, shape))
+    return Image(name, lambda: _resized(pixels, shape, frame))
 
 
-def _resized(pixels: np.ndarray, shape: Shape) -> np.ndarray:
-    return pixels if pixels.shape == shape else resize_image(pixels, shape[:2])
+def _resized(pixels: np.ndarray, shape: Shape, frame: Frame) -> np.ndarray:
+    return pixels if pixels.shape == shape else resize_image(pixels, shape[:2], frame)
 
 
-def _file(path: Path, shape: Shape) -> Image:
+def _file(path: Path, shape: Shape, frame: Frame) -> Image:
     if not os.path.isfile(path):  # Path.is_file raises where the path is too long
         kind = "a folder" if os.path.isdir(path) else "no file"
         raise InputError(f"{path} is {kind}; give the path of an image file.")
@@ -103,7 +120,8 @@ def _file(path: Path, shape: Shape) -> Image:
             encoded = path.read_bytes()
         except OSError as error:
             raise InputError(f"{path} cannot be read ({error.strerror}).") from error
-        return decode_image(encoded, channels=channels, size=(height, width), name=str(path))
+        size = height, width
+        return decode_image(encoded, channels=channels, size=size, name=str(path), frame=frame)
 
     return Image(str(path), read)
 

@@ -13,7 +13,7 @@ import numpy as np
 from mlpvis_jax.errors import InputError, nearest
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.files.weights import load_weights, read_description
-from mlpvis_jax.inference.pixels import Image, Images, Shape, list_images
+from mlpvis_jax.inference.pixels import Image, Images, Shape, frame_of, list_images
 from mlpvis_jax.inference.predictions import Predictions
 from mlpvis_jax.learning import augment
 from mlpvis_jax.models import Classifier
@@ -37,6 +37,7 @@ class TrainedClassifier:
       image_shape: height, width and channels of the images it was trained on, to which others are
         brought first.
       image_size: height and width of what the model sees, to which these are interpolated.
+      frame: what of an image of any proportions is brought to that shape; see `data.framing`.
       normalization: per-channel statistics of the training images.
       description: all that the file of the weights says of them, JSON values.
     """
@@ -56,6 +57,7 @@ class TrainedClassifier:
         self.class_names: tuple[str, ...] = tuple(description["class_names"])
         self.image_shape = image_shape
         self.image_size = image_size
+        self.frame = frame_of(description)
         self.normalization = normalization
         self.description = description
         self._batch_size = batch_size
@@ -76,7 +78,7 @@ class TrainedClassifier:
           InputError: no image, a file that is missing or no image, an array that is not uint8 or
             has other channels than the images that the model was trained on.
         """
-        listed = list_images(images, self.image_shape)
+        listed = list_images(images, self.image_shape, self.frame)
         logits = self._outputs(listed, _LOGITS)
         probabilities = np.asarray(jax.nn.softmax(logits, axis=-1))
         names = tuple(image.name for image in listed)
@@ -101,7 +103,7 @@ class TrainedClassifier:
             hint = f" (did you mean {near!r}?)" if near else ""
             known = ", ".join(self.layers())
             raise InputError(f"There is no layer {layer!r}{hint}; there are {known}.")
-        return self._outputs(list_images(images, self.image_shape), layer)
+        return self._outputs(list_images(images, self.image_shape, self.frame), layer)
 
     def layers(self) -> tuple[str, ...]:
         """Lists the names of the layers, from the first to the last."""
@@ -109,7 +111,9 @@ class TrainedClassifier:
 
     def read(self, images: Images) -> np.ndarray:
         """Reads images as the model is given them, uint8 [number, *image_shape]."""
-        return np.stack([image.read() for image in list_images(images, self.image_shape)])
+        return np.stack(
+            [image.read() for image in list_images(images, self.image_shape, self.frame)]
+        )
 
     def _output(self, params: Any, images: jax.Array, layer: str) -> jax.Array:
         prepared = augment.resize(self.normalization(images), self.image_size)

@@ -86,6 +86,7 @@ def describe_weights(
         "class_names": task.source.class_names,
         "normalization_mean": task.normalization.mean.tolist(),
         "normalization_deviation": task.normalization.deviation.tolist(),
+        "framing": config.data.framing,
         "data": task.identity,
         **started,
     }

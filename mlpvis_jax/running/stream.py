@@ -11,7 +11,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from mlpvis_jax.data.reading import ImageStream
+from mlpvis_jax.data.framing import frame_seeds
+from mlpvis_jax.data.reading import Crops, ImageStream
 from mlpvis_jax.data.resident import PADDING, Batch, rows_in_order
 from mlpvis_jax.data.streamed import StreamedSet
 from mlpvis_jax.running.feed import Chunk, EvaluationFeed, Feed, ResidentFeed, order_of_epoch
@@ -76,15 +77,20 @@ class _Chunks:
         """Makes any chunk, to compile programs for."""
         return self._chunk(np.full(self._shape, PADDING, np.int32), None)
 
-    def begin(self, rows: np.ndarray, repeats: bool = False) -> ImageStream:
+    def begin(
+        self, rows: np.ndarray, repeats: bool = False, crops: Crops | None = None
+    ) -> ImageStream:
         """Begins to decode the images of some steps.
 
         Args:
           rows: int32 [steps, own shards, rows of a shard].
           repeats: whether the steps are wanted again and again.
+          crops: parts of the images to be taken, whose seeds have the shape of `rows`.
         """
         flat, of = rows.reshape(-1, rows.shape[-1]), self._examples
-        return ImageStream(of.examples, flat, of.image_shape, self._workers, repeats)
+        if crops is not None:
+            crops = crops._replace(seeds=crops.seeds.reshape(flat.shape))
+        return ImageStream(of.examples, flat, of.image_shape, self._workers, repeats, crops)
 
     def take(self, stream: ImageStream, rows: np.ndarray) -> Chunk:
         """Takes the next steps from a stream.
@@ -144,6 +150,7 @@ class StreamFeed:
             config.data.workers,
         )
         self._repeats = config.repeats
+        self._smallest_crop = config.data.random_crop
         # What is decoded at the moment: the place of its next step, and its epochs' rows.
         self._stream: ImageStream | None = None
         self._place = (0, 0, 0)
@@ -175,17 +182,22 @@ class StreamFeed:
             self._stream.close()
         most = max(1, _ORDER_BYTES // self._rows.nbytes)
         epochs = range(epoch, min(epoch + most, max(epoch, self._num_epochs) + 1))
-        self._orders = {one: self._order(seed, one) for one in epochs}
+        orders, crops = {one: self._order(seed, one) for one in epochs}, None
+        own = np.s_[:, self._placement.own_shards]
+        self._orders = {one: order[own] for one, order in orders.items()}
+        if self._smallest_crop is not None:
+            seeds = [frame_seeds(order, seed, one)[own] for one, order in orders.items()]
+            crops = Crops(np.concatenate(seeds)[step:], self._smallest_crop)
         rows = np.concatenate(list(self._orders.values()))[step:]
-        self._stream, self._place = self._chunks.begin(rows), (seed, epoch, step)
+        self._stream, self._place = self._chunks.begin(rows, crops=crops), (seed, epoch, step)
         return self._stream
 
     def _order(self, seed: int, epoch: int) -> np.ndarray:
-        """The rows of an epoch, int32 [steps, own shards, rows of a shard]."""
+        """The rows of an epoch, int32 [steps, shards, rows of a shard]."""
         order = jax.jit(order_of_epoch, static_argnums=(3, 4))(
             self._rows, np.uint32(seed), np.int32(epoch), self.num_examples, self._repeats
         )
-        return np.asarray(order)[:, self._placement.own_shards]
+        return np.asarray(order)
 
     def batch(self, resident: Any, data: Batch, index: jax.Array) -> Batch:
         return _step_of(data, index, self._image_shape)

@@ -12,6 +12,7 @@ import numpy as np
 
 from mlpvis_jax.data import Source, decode, identity, open_source, split
 from mlpvis_jax.data.examples import ArrayExamples, Examples, Part
+from mlpvis_jax.data.framing import framing_mark
 from mlpvis_jax.data.index_cache import kept
 from mlpvis_jax.data.paths import read_path
 from mlpvis_jax.data.reading import count_values, refuse_without_grain
@@ -149,12 +150,21 @@ def open_data(config: RunConfig) -> Source:
       InputError: there is none, or it is not what can be trained on with these settings.
     """
     source = open_source(
-        config.data.source, image_size=config.model.image_size, data_dir=config.data.data_dir
+        config.data.source,
+        image_size=config.model.image_size,
+        data_dir=config.data.data_dir,
+        framing=config.data.framing,
     )
     if source.num_classes < 2:
         raise InputError(
             f"{source.name} has only the class {', '.join(map(repr, source.class_names))}; at "
             "least 2 classes are needed, to tell one from another."
+        )
+    if config.data.random_crop is not None and source.train.frame is None:
+        raise InputError(
+            "config.data.random_crop is for images of any proportions, as they are decoded; those "
+            f"of {source.name} have one shape. Set it to None, and crop them on the device: "
+            "--config.augment.random_resized_crop.smallest=0.08."
         )
     split.find_rule(source, config.data.validation)
     return source
@@ -167,6 +177,13 @@ def is_streamed(config: RunConfig, source: Source) -> bool:
       InputError: they are, and there is nothing to stream them with.
     """
     feed = config.data.feed
+    if feed == "resident" and config.data.random_crop is not None:
+        raise InputError(
+            "config.data.feed=resident decodes an image once, and config.data.random_crop each "
+            "time another part of it; set feed=stream, or random_crop=None."
+        )
+    if feed is None and config.data.random_crop is not None:
+        feed = "stream"
     if feed is None:
         parts = [source.train, source.test, *([source.validation] if source.validation else [])]
         number = sum(min(len(part), config.data.limit or len(part)) for part in parts)
@@ -190,7 +207,7 @@ def _normalization(
         def count() -> dict[str, np.ndarray]:
             return {"counts": count_values(training.examples, shape, workers)}
 
-        name = identity.name_of_set(described, shape)
+        name = identity.name_of_set(described, *shape, *framing_mark(config.data.framing))
         counts = count() if training.images is not None else kept(f"pixels-{name}", count)
         return augment.normalization_of(np.asarray(counts["counts"]))
     return augment.channel_statistics(

@@ -65,6 +65,20 @@ class DataConfig:
         Role.MACHINE,
         "Processes that decode the images of a stream; 0: threads of this process, one a core.",
     ] = 0
+    framing: Annotated[
+        str,
+        OneOf(("stretch", "centre")),
+        Role.SHAPE,
+        "What becomes the square of an image of any proportions: all of it, stretched, or the "
+        "middle of it, a square of 224/256 of the shorter side, as the papers evaluate ImageNet.",
+    ] = "stretch"
+    random_crop: Annotated[
+        float | None,
+        Within(0, above=0, most=1),
+        Role.SHAPE,
+        "Least share of the area of a random part of each training image that a stream decodes, "
+        "anew each epoch (Szegedy et al., 2015), such as 0.08; None: as framing says.",
+    ] = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -46,6 +46,16 @@ ROWS = [
         file("test-0.tar", b"noise"),
     ),
     bad("--config.data.feed=disk", "config.data.feed must be one of resident, stream, not 'disk'"),
+    bad("--config.data.framing=center", "config.data.framing must be one of stretch, centre"),
+    bad("--config.data.framing=centre", "for images of any proportions; those of digits have one"),
+    bad("--config.data.random_crop=0", "config.data.random_crop must be above 0 and at most 1"),
+    bad("--config.data.random_crop=0.1", "those of digits have one shape", "random_resized_crop"),
+    bad(
+        "--config.data.random_crop=0.1 --config.data.feed=resident --config.data.source=folder:"
+        "{here}/x",
+        "decodes an image once, and config.data.random_crop each time",
+        images("x/a", "x/b"),
+    ),
     bad("--config.data.workers=-1", "config.data.workers must be at least 0 and at most 1,024"),
     bad("--config.data.source=digits:8", "There is no data source 'digits:8'"),
     bad("--config.data.source=digits:", "There is no data source 'digits:'"),

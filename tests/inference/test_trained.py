@@ -30,7 +30,8 @@ def of_folder(launch_main, tmp_path_factory):
                 pixels = generator.integers(0, 150, (*size, 3))
                 pixels[..., label] += 80
                 Image.fromarray(pixels.astype(np.uint8)).save(root / split / name / f"{index}.png")
-    return trained(launch_main, f"folder:{root}", root.parent / "run"), root
+    framing = {"data.framing": "centre"}  # which whoever predicts has to know of
+    return trained(launch_main, f"folder:{root}", root.parent / "run", **framing), root
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +93,9 @@ def test_images_of_one_shape(of_npz, tiny_npz, tmp_path):
     np.testing.assert_array_equal(one.probabilities, other.probabilities)
 
 
-def test_kinds_of_files(classifier, tmp_path):
+def test_kinds_of_files(of_npz, tmp_path):
     """Each file beside the pixels, uint8 [8, 8, 3], that it should be read as."""
+    classifier = mlpvis_jax.load(of_npz.path)
     pixels = np.random.default_rng(1).integers(0, 256, (8, 8, 3)).astype(np.uint8)
     grey = np.repeat(pixels[..., :1], 3, axis=-1)
     exif = Image.Exif()

@@ -15,12 +15,13 @@ import pytest
 from safetensors.numpy import load_file
 
 from mlpvis_jax.data import open_source
+from mlpvis_jax.data.framing import frame_seeds, random_frame
 from mlpvis_jax.data.images import decode_image
-from mlpvis_jax.data.resident import ResidentSet
+from mlpvis_jax.data.resident import PADDING, ResidentSet, rows_in_order
 from mlpvis_jax.data.streamed import StreamedSet
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.running import stream, task
-from mlpvis_jax.running.feed import ResidentFeed
+from mlpvis_jax.running.feed import ResidentFeed, order_of_epoch
 from mlpvis_jax.running.placement import DataParallel
 from mlpvis_jax.running.task import Task
 from mlpvis_jax.running.trials import TrialParallel
@@ -323,6 +324,31 @@ def test_a_limit_takes_the_same_images_of_a_stream(folder, tmp_path):
         images = [getattr(streamed, part).examples[row].image.ravel() for row in rows]
         np.testing.assert_array_equal(np.stack(images), getattr(resident, part).images)
     assert [len(streamed.training) + len(streamed.validation), len(streamed.test)] == [20, 10]
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_a_stream_crops_each_image_anew_in_each_epoch(folder, repeats):
+    changes = {"data.source": folder, "data.random_crop": 0.2, "repeats": repeats}
+    config = tiny.config("", **{**CHANGES, **changes})
+    streamed = StreamedSet.of(open_source(folder, image_size=8), "train")
+    placement, seeds = DataParallel.all(), [np.uint32(3)]
+    order = np.asarray(
+        order_of_epoch(rows_in_order(42, 7, 1, 4), np.uint32(3), np.int32(2), 42, repeats)
+    )
+    feed = feed_of(stream.StreamFeed, placement, streamed, config, seeds)
+    straight = [batches(feed, placement, seeds, epoch, 0) for epoch in (1, 2)]
+    resumed = batches(
+        feed_of(stream.StreamFeed, placement, streamed, config, seeds), placement, seeds, 2, 3
+    )
+    for one, other in zip(resumed, straight[1][3:], strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+    shown = [np.concatenate([images[mask] for images, _, mask in epoch]) for epoch in straight]
+    assert len(np.unique(np.concatenate(shown).reshape(84, -1), axis=0)) == 84
+    # Each is what its frame takes of its own image.
+    crops = frame_seeds(order, 3, 2)[order != PADDING]
+    for image, row, seed in zip(shown[1], order[order != PADDING], crops, strict=True):
+        expected = streamed.examples.framed(int(row), random_frame(int(seed), 0.2))
+        np.testing.assert_array_equal(image, expected.image)
 
 
 @pytest.mark.slow

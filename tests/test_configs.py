@@ -168,3 +168,4 @@ def test_the_recipes_of_imagenet_are_the_papers(name):
     # Parts of the images as they are stored, then the middle 224 of 256 pixels.
     assert (config.data.framing, config.data.random_crop < 0.1) == ("centre", True)
     assert "random_resized_crop" not in config.augment
+    assert config.model.options.get("head_bias") == (-6.9 if "mixer" in name else None)

@@ -193,10 +193,11 @@ class Checkpoints:
         )
 
     def _storage_error(self, error: Exception) -> StorageError:
+        before = " The one before it is whole." if self._steps_on_disk() else ""
         return StorageError(
             f"The checkpoint, {self._bytes / 1e6:,.1f} MB, cannot be written to {self.folder}, "
             f"where {describe_free_space(self.folder)} "
-            f"({first_line(error)}). The one before it is whole."
+            f"({first_line(error)}).{before}"
         )
 
 

@@ -16,6 +16,7 @@ from mlpvis_jax.models.fields import (
     ComputeDtype,
     DropoutRate,
     Epsilon,
+    HeadBias,
     ParamDtype,
     StochasticDepthRate,
 )
@@ -44,6 +45,7 @@ class Classifier(Layered):
       position_init: initialiser of a learned position table, or None for no table.
       kernel_init: of the stem and the blocks. `nn.with_partitioning` names a kernel's two axes; the
         stem's rows are patches, whose name goes to the first axis of its four.
+      head_bias: initial value of the head's biases.
       final_norm: LayerNorm before the mean over tokens, or what `norm` has in its place.
       remat: recompute each block's activations in the backward pass instead of keeping them.
       scan: compile one block and loop over it, instead of all of them. The stored parameters, and
@@ -66,6 +68,7 @@ class Classifier(Layered):
     dropout_before_head: Annotated[bool, Role.SHAPE, "Dropout after the mean over tokens."] = False
     kernel_init: Initializer = nn.initializers.lecun_normal()
     head_kernel_init: Initializer = nn.initializers.zeros
+    head_bias: HeadBias = 0.0
     epsilon: Epsilon = 1e-6
     remat: Annotated[
         bool, Role.MACHINE, "Compute activations again in the backward pass, to save memory."
@@ -114,6 +117,7 @@ class Classifier(Layered):
         logits = found["head"] = nn.Dense(
             self.num_classes,
             kernel_init=self.head_kernel_init,
+            bias_init=nn.initializers.constant(self.head_bias),
             dtype=jnp.float32,
             param_dtype=self.param_dtype,
             name="head",

@@ -18,6 +18,9 @@ NumHeads = Annotated[Count, Role.SHAPE, "Heads of self-attention; they divide th
 AttentionBlocks = Annotated[
     int, Within(0, most=2**10), Role.SHAPE, "Last blocks whose mixing is self-attention, of FNet."
 ]
+HeadBias = Annotated[
+    float, Role.SHAPE, "Initial value of the head's biases, such as -6.9 for sigmoid losses."
+]
 Epsilon = Annotated[NotNegative, Role.SHAPE, "Added to variances by every LayerNorm."]
 ComputeDtype = Annotated[_Dtype, Role.SHAPE, "What is computed in; logits and loss stay float32."]
 ParamDtype = Annotated[_Dtype, Role.SHAPE, "What parameters are stored in."]

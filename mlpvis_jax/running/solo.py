@@ -93,6 +93,11 @@ def _header(run: Run, programs: Programs) -> dict[str, str]:
     }
     if run.initial is not None and not run.progress.step:
         rows["begins"] = f"with {run.initial.described}"
+    if run.length.warmup_steps >= run.length.total_steps:
+        rows["note"] = (
+            f"the warm-up, {run.config.schedule.warmup}, is no shorter than the run: the learning "
+            "rate never reaches its full value"
+        )
     if run.progress.step:
         rows["goes on"] = f"after step {run.progress.step:,}, in epoch {run.progress.epoch}"
     return rows

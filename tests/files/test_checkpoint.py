@@ -196,7 +196,12 @@ def test_a_full_disk_leaves_the_one_before(mounted):
     # Noise does not compress.
     large.arrays["state"]["params"]["kernel"] = np.random.default_rng(0).normal(size=(700, 700))
     with Checkpoints(folder) as checkpoints:  # noqa: SIM117
-        with pytest.raises(StorageError, match=r"MB, cannot be written to .*MB are free"):
+        with pytest.raises(StorageError, match=r"MB, cannot be written to .*MB are free.*is whole"):
             checkpoints.save(2, large)
             checkpoints.wait()
     assert same(read(folder), snapshot(1))
+    with Checkpoints(folder.with_name("empty")) as checkpoints:
+        with pytest.raises(StorageError, match="MB are free") as raised:
+            checkpoints.save(1, large)
+            checkpoints.wait()
+        assert "is whole" not in str(raised.value)  # there is none before it

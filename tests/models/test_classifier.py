@@ -198,7 +198,10 @@ def test_the_published_names():
         "LayerNorm_0", "LayerNorm_1", "token_mixing", "channel_mixing"
     }  # fmt: skip
     assert set(params["MixerBlock_1"]["token_mixing"]) == {"Dense_0", "Dense_1"}
-    assert not params["head"]["kernel"].any()
+    assert not params["head"]["kernel"].any() and not params["head"]["bias"].any()
+    biased, _, _ = small_model("mixer_paper", head_bias=-6.9)
+    params = biased.init(jax.random.key(0), images)["params"]
+    np.testing.assert_array_equal(params["head"]["bias"], np.full(7, -6.9, np.float32))
 
 
 def test_models_of_equal_settings_are_equal_and_hashable():

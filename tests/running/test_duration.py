@@ -39,7 +39,7 @@ def assert_same(run, other):
             np.testing.assert_array_equal(leaf, ones[key])
 
 
-def test_the_last_epoch_may_be_a_part(train, monkeypatch):
+def test_the_last_epoch_may_be_a_part(train, capsys):
     cosine = ("schedule.name=cosine", "schedule.warmup=3 steps")
     steps = train("steps", "12 steps", *cosine)
     history = tiny.history(steps)
@@ -52,8 +52,11 @@ def test_the_last_epoch_may_be_a_part(train, monkeypatch):
     # 2.4 epochs, or 36 + 36 + 8 examples and some of the next eight, are these twelve steps.
     assert_same(train("epochs", "2.4", *cosine, "steps_per_dispatch=8"), steps)
     assert_same(train("examples", "81 examples", *cosine), steps)
+    assert "note" not in capsys.readouterr().out
     # Its last epoch has the images of two steps, and they are those of a longer run.
     longer = train("longer", "3 epochs")
+    train("rising", "2 steps", "schedule.warmup=2 steps")
+    assert "the warm-up, 2 steps, is no shorter than the run" in capsys.readouterr().out
     part = train("part", "12 steps")
     assert tiny.history(part)[:2] == tiny.history(longer)[:2]
     assert tiny.history(part)[2]["train_loss"] != tiny.history(longer)[2]["train_loss"]

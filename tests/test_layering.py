@@ -64,9 +64,9 @@ ORDER = {
         "classifier arithmetic presets __init__"
     ),
     "learning": (
-        "corruptions augment pixels colour crops policies transforms metrics losses mix freezing "
-        "layer_decay optimizers schedule_free plateau schedules state averaging sharpness step "
-        "evaluation"
+        "corruptions augment pixels colour crops policies auto_augment transforms metrics losses "
+        "mix freezing layer_decay optimizers schedule_free plateau schedules state averaging "
+        "sharpness step evaluation"
     ),
     "files": "atomic place config_file orbax_messages checkpoint run_folder recipe weights",
     "weights": (

@@ -60,8 +60,7 @@ def gmlp(model: str, stochastic_depth_rate: float) -> ConfigDict:
     """Builds the recipe of gMLP from scratch [G].
 
     A cosine to 0, a weight decay of 0.05, mixup of 0.8 or cutmix of 1.0 by a fair draw, smoothing
-    of 0.1. One thing differs: in place of AutoAugment, which this project lacks, stands RandAugment
-    of magnitude 9.
+    of 0.1, and AutoAugment.
     """
     config = from_scratch(model)
     config.model.stochastic_depth_rate = stochastic_depth_rate
@@ -82,7 +81,7 @@ def gmlp(model: str, stochastic_depth_rate: float) -> ConfigDict:
     config.augment = ConfigDict(
         {
             "flip": {"probability": 0.5},
-            "rand_augment": {"num_operations": 2, "strength": 0.3},
+            "auto_augment": {"strength": 1.0},
         }
     )
     return config

@@ -2,7 +2,7 @@
 
 Both draw an operation for each image from the same fourteen, and differ in how strong it is. The
 operations and the ranges of their strengths are those of torchvision's RandAugment and
-TrivialAugmentWide.
+TrivialAugmentWide. AutoAugment, in a file of its own, has one operation more.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,7 +38,9 @@ OPERATIONS = (
     *("identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate"),
     *("brightness", "color", "contrast", "sharpness"),
     *("posterize", "solarize", "autocontrast", "equalize"),
+    "invert",  # which AutoAugment alone has
 )
+_NUM_DRAWN = OPERATIONS.index("invert")
 _DEGENERATE: Mapping[str, Callable[[jax.Array], jax.Array]] = {
     "brightness": pixels.black,
     "color": pixels.grey,
@@ -100,6 +102,7 @@ def apply_operations(
         ("solarize", pixels.solarize_table(images, 255 * (1 - size))),
         ("autocontrast", pixels.autocontrast_table(images)),
         ("equalize", pixels.equalize_table(images)),
+        ("invert", pixels.LEVELS - 1 - pixels.identity_table(images)),
     ):
         tables = choose(name, table, tables)
     looked_up = pixels.look_up(images, tables)
@@ -109,12 +112,18 @@ def apply_operations(
     return jnp.where(is_moved, moved, jnp.where(is_blended, blended, looked_up))
 
 
+def usual_ranges(images: jax.Array) -> Ranges:
+    """Gives the ranges of RandAugment and AutoAugment for images of this size."""
+    height, width = images.shape[1:3]
+    return Ranges(0.3, (150 / 331 * width, 150 / 331 * height), 30.0, 0.9, 4.0)
+
+
 def _draw_and_apply(
     keys: jax.Array, images: jax.Array, strength_of: Callable[[jax.Array], jax.Array], to: Ranges
 ) -> jax.Array:
     """Applies an operation of equal chance, in a direction of equal chance, to each image."""
     draws = jax.vmap(lambda key: jax.random.uniform(key, (3,)))(keys)
-    operations = jnp.floor(draws[:, 0] * len(OPERATIONS)).astype(jnp.int32)
+    operations = jnp.floor(draws[:, 0] * _NUM_DRAWN).astype(jnp.int32)
     signs = jnp.where(draws[:, 1] < 0.5, -1.0, 1.0)
     return apply_operations(images, operations, signs * strength_of(draws[:, 2]), to)
 
@@ -140,8 +149,7 @@ def rand_augment(
     Returns:
       Images of the same shape.
     """
-    height, width = images.shape[1:3]
-    ranges = Ranges(0.3, (150 / 331 * width, 150 / 331 * height), 30.0, 0.9, 4.0)
+    ranges = usual_ranges(images)
     for index in range(num_operations):
         own = jax.vmap(lambda key: jax.random.fold_in(key, index))(keys)  # noqa: B023
         images = _draw_and_apply(own, images, lambda draw: jnp.full_like(draw, strength), ranges)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mlpvis_jax.learning.augment import Normalization, flip_zoom, resize
+from mlpvis_jax.learning.auto_augment import auto_augment
 from mlpvis_jax.learning.colour import colour_jitter
 from mlpvis_jax.learning.crops import flip, random_crop, random_erasing, random_resized_crop
 from mlpvis_jax.learning.policies import rand_augment, trivial_augment
@@ -20,6 +21,7 @@ TRANSFORMS: Mapping[str, Callable[..., jax.Array]] = {
     "random_resized_crop": random_resized_crop,
     "rand_augment": rand_augment,
     "trivial_augment": trivial_augment,
+    "auto_augment": auto_augment,
     "colour_jitter": colour_jitter,
     "random_erasing": random_erasing,
 }

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
+from mlpvis_jax.learning import auto_augment as module
 from mlpvis_jax.learning import pixels
 from mlpvis_jax.learning.policies import (
     OPERATIONS,
@@ -45,6 +46,7 @@ def pillow(name, image, strength, to):
         "solarize": lambda: ImageOps.solarize(image, 255 * (1 - size)),
         "autocontrast": lambda: ImageOps.autocontrast(image),
         "equalize": lambda: ImageOps.equalize(image),
+        "invert": lambda: ImageOps.invert(image),
     }[name]()
 
 
@@ -109,9 +111,39 @@ def test_the_policies_draw_every_operation_and_no_strength_leaves_images_alone(p
     assert 0.78 < still.mean() < 0.93
 
 
+def test_auto_augment_applies_the_pairs_of_the_paper(photograph):
+    # Each image is what Pillow makes of it by a pair, of which each operation may be left out.
+    image = Image.fromarray(photograph)
+    outcomes, unchanged = [], 0.0
+    for pair in module._POLICY:
+        results = [image]
+        for name, _, magnitude in pair:
+            signed = [sign * magnitude / 9 for sign in (1, -1)]
+            results += [pillow(name, one, s, RAND) for one in results for s in signed]
+        outcomes.append(np.stack([np.asarray(one) for one in results]).astype(np.float32))
+        kept = [1 - chance * (name != "color" or number > 0) for name, chance, number in pair]
+        unchanged += kept[0] * kept[1] / 25
+    assert len(module._POLICY) == 25
+    keys = jax.random.split(jax.random.key(3), 1000)
+    images = jnp.broadcast_to(photograph.astype(np.float32), (1000, *photograph.shape))
+    found = np.asarray(jax.jit(module.auto_augment, static_argnums=2)(keys, images, SIZE))
+    is_still = (found == photograph).all((1, 2, 3))
+    assert is_still.mean() == pytest.approx(unchanged, abs=0.04)
+    every, of_pair = np.concatenate(outcomes), np.repeat(np.arange(25), 9)
+    seen = set()
+    for one in np.unique(found[~is_still], axis=0):
+        differences = np.abs(every - one).mean((1, 2, 3))
+        assert differences.min() < 4  # equalize makes more of a rounding before it
+        seen |= set(of_pair[differences == differences.min()])
+    assert seen == set(range(25))
+    still = module.auto_augment(keys[:50], images[:50], SIZE, strength=0.0)
+    assert not (np.asarray(still) == photograph).all()  # some have no strength
+
+
 def test_grey_images_are_taken_too():
-    images = jnp.float32(np.random.default_rng(0).integers(0, 256, (14, 9, 9, 1)))
-    strengths = np.full(14, 0.9, np.float32)
-    found = apply_operations(images, np.arange(14), strengths, RAND)
-    colour = apply_operations(jnp.repeat(images, 3, -1), np.arange(14), strengths, RAND)
+    number = len(OPERATIONS)
+    images = jnp.float32(np.random.default_rng(0).integers(0, 256, (number, 9, 9, 1)))
+    strengths = np.full(number, 0.9, np.float32)
+    found = apply_operations(images, np.arange(number), strengths, RAND)
+    colour = apply_operations(jnp.repeat(images, 3, -1), np.arange(number), strengths, RAND)
     np.testing.assert_array_equal(jnp.repeat(found, 3, -1), colour)

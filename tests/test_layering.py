@@ -68,7 +68,9 @@ ORDER = {
         "mix freezing layer_decay optimizers schedule_free plateau schedules state averaging "
         "sharpness step evaluation"
     ),
-    "files": "atomic place config_file orbax_messages checkpoint run_folder recipe weights",
+    "files": (
+        "atomic place command_line config_file orbax_messages checkpoint run_folder recipe weights"
+    ),
     "weights": (
         "stored naming architecture foreign mixer_npz timm formats fetch pretrained transfer "
         "matching initial __init__"

@@ -6,13 +6,13 @@ is not executed unasked, because a folder may come from somebody else: the comma
 
 import dataclasses
 import json
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.atomic import replacing
+from mlpvis_jax.files.command_line import command_line
 from mlpvis_jax.settings.config import RunConfig
 
 _NAME = "begun_with.py"
@@ -67,4 +67,4 @@ def command(folder: Path, config: RunConfig, *more: str) -> str | None:
     file = f"--config={path}:{variant}" if variant else f"--config={path}"
     changed = [item for item in config.flat().items() if item not in settings]
     overrides = [f"--config.{key}={value}" for key, value in changed]
-    return shlex.join(["python", "launch.py", file, *overrides, *more])
+    return command_line(file, *overrides, *more)

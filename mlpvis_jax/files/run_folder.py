@@ -6,7 +6,6 @@ import json
 import math
 import os
 import platform
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.files import config_file
 from mlpvis_jax.files.atomic import replacing, sync
+from mlpvis_jax.files.command_line import command_line
 from mlpvis_jax.files.config_file import ConfigFile
 from mlpvis_jax.files.place import check_folder, check_kinds
 from mlpvis_jax.settings.config import RunConfig
@@ -109,9 +109,7 @@ class RunFolder:
     def command(self, config: RunConfig, *more: str) -> str:
         """The command that goes on with this run of these settings; `more` are its arguments."""
         more = (f"--workdir={self.path}", *more)
-        return config_file.command(self.path, config, *more) or shlex.join(
-            ["python", "launch.py", *more]
-        )
+        return config_file.command(self.path, config, *more) or command_line(*more)
 
     def _checkpoint_steps(self) -> list[int]:
         """Those of the checkpoints, the newest first."""

@@ -3,12 +3,12 @@
 import csv
 import math
 import os
-import shlex
 import shutil
 from collections.abc import Sequence
 from typing import Any
 
 from mlpvis_jax.files.atomic import replacing
+from mlpvis_jax.files.command_line import command_line
 from mlpvis_jax.files.run_folder import write_json
 from mlpvis_jax.running.outcome import CULLED
 from mlpvis_jax.show.event_files import write_hparams
@@ -51,7 +51,7 @@ def finish(folder: SweepFolder, sweep: Sweep, rows: Sequence[Row]) -> dict[str, 
     dimensions = sweep.space.dimensions
     drawn = pictures.draw_all(folder.path, rows, best["trial"], dimensions, title, shares)
     _write_hparams(folder, rows)
-    again = shlex.join(["python", "launch.py", f"--config={folder.best_config}"])
+    again = command_line(f"--config={folder.best_config}")
     print_header(
         {
             "folder": str(folder.path),

@@ -185,3 +185,16 @@ def test_a_write_that_fails_leaves_the_file_that_was_there(tmp_path):
     with pytest.raises(TypeError):
         write_json(path, {"a": object()})
     assert read_json(path) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("begun_as", "program"),
+    [
+        ("launch.py", "python launch.py"),
+        ("/some/where/bin/mlpvis", "mlpvis"),
+    ],
+)
+def test_a_command_is_that_of_the_program_that_runs(tmp_path, monkeypatch, begun_as, program):
+    monkeypatch.setattr("sys.argv", [begun_as, "--config=mixer"])
+    command = RunFolder(tmp_path / "a run").command(CONFIG, "--mode=evaluate")
+    assert command == f"{program} '--workdir={tmp_path}/a run' --mode=evaluate"

@@ -139,7 +139,13 @@ class _Some(Examples):
     def gather(
         self, indices: Sequence[int], frames: Sequence[Frame] | None = None
     ) -> list[Example]:
-        return self._examples.gather([int(self._rows[index]) for index in indices], frames)
+        rows = [int(self._rows[index]) for index in indices]
+        if frames is None:  # which examples of one's own, of one shape, need not know of
+            return self._examples.gather(rows)
+        return self._examples.gather(rows, frames)
+
+    def framed(self, index: int, frame: Frame) -> Example:
+        return self._examples.framed(int(self._rows[index]), frame)
 
     def marks(self) -> np.ndarray | None:
         marks = self._examples.marks()

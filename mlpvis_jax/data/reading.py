@@ -157,18 +157,20 @@ class _Pieces:
         part, piece = divmod(int(index), self._pieces_of_part)
         start = piece * self.piece_images
         piece_rows = part % len(self._rows), slice(start, start + self.piece_images)
-        rows, frames = self._rows[piece_rows], None
+        rows = self._rows[piece_rows]
         # Padding, and repeated augmentation, ask for an image several times.
         distinct, places = np.unique(rows, return_inverse=True)
-        if self._crops is not None:  # each time another part of it
-            distinct, places = rows, np.arange(len(rows))
-            seeds = self._crops.seeds[piece_rows].tolist()
-            frames = [random_frame(seed, self._crops.smallest) for seed in seeds]
-        images = np.empty((len(distinct), *self._image_shape), np.uint8)
         try:
-            found = self._examples.gather(distinct.tolist(), *([frames] if frames else []))
+            if self._crops is None:
+                found = self._examples.gather(distinct.tolist())
+            else:  # each time another part of it
+                distinct, places = rows, np.arange(len(rows))
+                seeds = self._crops.seeds[piece_rows].tolist()
+                frames = [random_frame(seed, self._crops.smallest) for seed in seeds]
+                found = self._examples.gather(rows.tolist(), frames)
         except InputError as error:
             return str(error)
+        images = np.empty((len(distinct), *self._image_shape), np.uint8)
         for place, example in enumerate(found):
             if example.image.shape != self._image_shape:
                 return (

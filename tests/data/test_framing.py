@@ -1,6 +1,7 @@
 """What part of an image becomes the square that a model is given."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from mlpvis_jax.data import open_source
+from mlpvis_jax.data.examples import Example, Examples
 from mlpvis_jax.data.framing import centre, frame_seeds, random_frame, whole
 from mlpvis_jax.data.images import decode_image, resize_image
 from mlpvis_jax.data.resident import PADDING
@@ -110,3 +112,18 @@ def test_sources_of_files_are_framed(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_images_of_one_shape_are_not_framed() -> None:
     with pytest.raises(InputError, match="framing=centre is for images of any proportions"):
         open_source("digits", image_size=8, framing="centre")
+
+
+def test_examples_of_ones_own_need_not_know_of_frames() -> None:
+    class Own(Examples):
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, index: int) -> Example:
+            return Example(np.full((1, 1, 1), index, np.uint8), index)
+
+        def gather(self, indices: Sequence[int]) -> list[Example]:  # type: ignore[override]
+            return [self[index] for index in indices]
+
+    some = Own().take(np.array([2, 0]))
+    assert [example.label for example in some.gather([1, 0, 0])] == [0, 2, 2]

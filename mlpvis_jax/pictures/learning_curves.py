@@ -33,7 +33,7 @@ def draw_learning_curves(
         style = {"color": f"C{group % 6}", "linestyle": _STYLES[group // 6 % len(_STYLES)]}
         is_new = group not in named and len(named) < _NAMED
         named.add(group)
-        epochs = [record["epoch"] for record in history]
+        epochs = _ends(history)
         marks = {"marker": "o" if len(history) < 6 else "", "markersize": 3}
         for axes, key in (
             (loss_axes, "validation_loss"),
@@ -53,6 +53,14 @@ def draw_learning_curves(
         loss_axes.plot([], [], " ", label=f"and {len(set(of_run.values())) - _NAMED} more")
     figure.legend(loc="outside lower center", ncols=2)
     return figure
+
+
+def _ends(history: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Where each record's epoch ends, in epochs; the last one of a run may be a part."""
+    if not history or "step" not in history[0]:
+        return [record["epoch"] for record in history]
+    steps_per_epoch = history[0]["step"] / history[0]["epoch"]
+    return [record["step"] / steps_per_epoch for record in history]
 
 
 def _number(value: Any) -> float:

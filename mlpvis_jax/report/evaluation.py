@@ -72,7 +72,7 @@ def evaluate_and_report(
         return results
     corrupted = measure_corruptions(tested, classifier, names)
     predictions = LabelledPredictions.of(probabilities, labels)
-    measured = Measured(tested, results, predictions, corrupted)
+    measured = Measured(tested, classifier, results, predictions, corrupted)
     try:
         write_report(place, measured)
     except OSError as error:

@@ -21,12 +21,14 @@ class Measured:
 
     Attributes:
       tested: the run, its weights, the test set, and the programs.
+      classifier: of these weights.
       results: test_loss, test_accuracy, and so on, as the run itself computes them.
       predictions: of every test image.
       corrupted: accuracy at each strength, of each corruption by name; {} if none was asked for.
     """
 
     tested: Tested
+    classifier: TrainedClassifier
     results: Mapping[str, Any]
     predictions: LabelledPredictions
     corrupted: Mapping[str, Sequence[float]]

@@ -20,7 +20,7 @@ from mlpvis_jax.pictures import (
     wilson_interval,
 )
 from mlpvis_jax.pictures.learned import IMAGES, Learned
-from mlpvis_jax.report.measured import Measured, classifier_of, images_of
+from mlpvis_jax.report.measured import Measured, images_of
 from mlpvis_jax.report.page import Picture, Section, Table
 
 _PAIRS = 15  # of classes that are confused, in the table
@@ -220,7 +220,7 @@ def corruptions(measured: Measured) -> Section | None:
 
 def mixing(measured: Measured) -> Section:
     """Shows what the mixing across tokens has learned: docs/mixing.md says what is measured."""
-    learned = Learned.of(classifier_of(measured.tested), images_of(measured.tested)[:IMAGES])
+    learned = Learned.of(measured.classifier, images_of(measured.tested)[:IMAGES])
     titles, rows = learned.table()
     by_depth = (
         "How widely each token reads others, how far, and on how large a part of the image it "

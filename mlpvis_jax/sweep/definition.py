@@ -238,8 +238,6 @@ class Sweep:
                 f"sweep.num_trials is {settings.num_trials}, but the {settings.strategy} has only "
                 f"{most * seeds} trials."
             )
-        if config.duration.unit == "epochs":  # of the others it is known once there are data
-            self.check_cull_epochs(math.ceil(config.duration.number))
         # What the config refuses at either end of a range, or anywhere in a list.
         for key, dimension in self.space.dimensions.items():
             for value in dimension.extremes:
@@ -249,6 +247,11 @@ class Sweep:
                     raise InputError(f"The sweep's point {key}={value}: {error}") from None
         for seed in self.space.seeds:
             config_of(self.base, {space.SEED: seed})
+        swept = self.space.dimensions.get("duration")
+        points = [{"duration": value} for value in swept.extremes] if swept else [{}]
+        durations = [config_of(self.base, point).duration for point in points]
+        if all(one.unit == "epochs" for one in durations):  # of others it takes the data to know
+            self.check_cull_epochs(math.ceil(max(one.number for one in durations)))
 
 
 def config_of(base: Mapping[str, Any], values: Mapping[str, Any]) -> RunConfig:

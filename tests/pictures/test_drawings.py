@@ -105,6 +105,15 @@ def test_curves_of_one_group_share_a_colour_and_a_name():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "c"]
 
 
+def test_a_part_of_an_epoch_is_drawn_as_a_part():
+    history = [
+        {"epoch": epoch, "step": step, "validation_loss": 1.0, "validation_accuracy": 0.5}
+        for epoch, step in ((1, 10), (2, 20), (3, 25))
+    ]
+    loss, _ = pictures.draw_learning_curves({"a": history}).axes
+    assert loss.lines[0].get_xdata().tolist() == [1, 2, 2.5]
+
+
 def test_a_picture_is_on_the_paper_of_its_theme():
     def draw():
         return pictures.draw_corruptions(0.8, {"contrast": [0.7]})

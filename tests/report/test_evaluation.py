@@ -14,7 +14,7 @@ from mlpvis_jax.files.run_folder import RunFolder, read_json
 from mlpvis_jax.files.weights import load_weights, read_description, save_weights
 from mlpvis_jax.learning.corruptions import corrupt
 from mlpvis_jax.report import evaluation
-from mlpvis_jax.report.measured import Measured
+from mlpvis_jax.report.measured import Measured, classifier_of
 from mlpvis_jax.report.predictions import LabelledPredictions
 from mlpvis_jax.report.sections import facts, superclass_accuracy, superclass_counts
 from mlpvis_jax.running import evaluation as testing
@@ -167,7 +167,7 @@ def test_coarse_labels(reported):
         np.array([0, 0, 1, 2, 2]), np.array([0, 1, 2, 2, 1]), ones, ones
     )
     results = {"test_accuracy": 0.4, "test_loss": 1.0}
-    measured = Measured(tested, results, predictions, {})
+    measured = Measured(tested, classifier_of(tested), results, predictions, {})
     counts, correct, names = superclass_counts(measured)
     assert (counts.tolist(), correct.tolist(), names) == ([3, 2], [2, 1], ["insect", "mammal"])
     text = superclass_accuracy(measured).parts[0]

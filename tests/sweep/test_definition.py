@@ -91,6 +91,8 @@ def test_text_of_the_command_line_and_values_of_a_file_are_the_same_sweep():
     assert sweep_of(values) == sweep_of({key: str(value) for key, value in values.items()})
     assert sweep_of({RATE: [0.1], "cull_epochs": 5}).cull_epochs == (5,)
     assert sweep_of({RATE: [0.1]}).cull_epochs == ()
+    longer = sweep_of({"duration": [40, 80], "cull_epochs": 70})  # the longest trial decides
+    assert longer.cull_epochs == (70,)
 
 
 def test_what_is_written_down_reads_back():

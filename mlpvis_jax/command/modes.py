@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from mlpvis_jax.files.place import find_folder
@@ -68,14 +69,18 @@ def _train(call: Call) -> None:
 def _evaluate(call: Call) -> None:
     from mlpvis_jax.report.evaluation import evaluate_and_report
 
-    output = call.flags["output"]
     results = evaluate_and_report(
         call.config,
         call.folder,
-        output=None if output is None else find_folder(output, "--output"),
+        output=_output(call),
         corruptions=call.flags["corruptions"],
     )
     _print_results(results, call.config)
+
+
+def _output(call: Call) -> Path | None:
+    output = call.flags["output"]
+    return None if output is None else find_folder(output, "--output")
 
 
 def _compare(flags: Mapping[str, str | None]) -> None:
@@ -93,7 +98,7 @@ def _predict(call: Call) -> None:
 
     images = call.flags["images"]
     assert images is not None  # the flag is needed
-    predict_files(call.config, call.folder, images)
+    predict_files(call.config, call.folder, images, _output(call))
 
 
 def _mixing(call: Call) -> None:
@@ -158,7 +163,8 @@ MODES: Mapping[str, Mode] = {
         {
             "images": Flag(
                 "IMAGES", "files, folders or patterns, such as 'a.png photos **/*.jpg'", True
-            )
+            ),
+            "output": Flag("FOLDER", "of the table and the picture; by default the run's"),
         },
     ),
     "mixing": Mode(_mixing, "draws what the mixing across tokens has learned"),

@@ -67,6 +67,24 @@ def check_folder(path: Path, flag: str = "--workdir") -> Path:
     return existing
 
 
+def check_writable(path: Path, flag: str = "--workdir") -> None:
+    """Refuses a path where no folder can be, or one that cannot be written.
+
+    Args:
+      path: of the folder.
+      flag: that gives it; for messages.
+
+    Raises:
+      InputError: naming the folder and what stands in the way.
+    """
+    existing = check_folder(path, flag)
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(
+            f"{flag}={path} cannot be written: {existing} gives no permission, or is on a "
+            "read-only disk."
+        )
+
+
 def nearest_existing(path: Path) -> Path:
     """The path itself where something is there, or else the nearest of its parents.
 

@@ -15,7 +15,7 @@ from mlpvis_jax.files import config_file
 from mlpvis_jax.files.atomic import replacing, sync
 from mlpvis_jax.files.command_line import command_line
 from mlpvis_jax.files.config_file import ConfigFile
-from mlpvis_jax.files.place import check_folder, check_kinds
+from mlpvis_jax.files.place import check_kinds, check_writable
 from mlpvis_jax.settings.config import RunConfig
 
 # (settings before, settings now) -> sentences about those that keep a run from going on
@@ -77,17 +77,8 @@ class RunFolder:
                 )
 
     def check_place(self) -> None:
-        """Refuses a path where no folder can be, or that cannot be written.
-
-        Raises:
-          InputError: naming the folder and what stands in the way.
-        """
-        existing = check_folder(self.path)
-        if not os.access(existing, os.W_OK | os.X_OK):
-            raise InputError(
-                f"--workdir={self.path} cannot be written: {existing} gives no permission, or is "
-                "on a read-only disk."
-            )
+        """Raises InputError for a path where no folder can be, or that cannot be written."""
+        check_writable(self.path)
 
     def refuse_other(self, before: RunConfig, config: RunConfig, differences: Differences) -> None:
         """Raises InputError where a run begun with other settings cannot go on with these."""

@@ -1,6 +1,7 @@
 """The classification of image files with a run: a table, a CSV file and a contact sheet."""
 
 import sys
+from pathlib import Path
 
 from mlpvis_jax.errors import StorageError
 from mlpvis_jax.files.place import free_name
@@ -16,11 +17,13 @@ from mlpvis_jax.show.terminal import print_header
 _MOST_ROWS = 40  # of a table on a terminal
 
 
-def predict_files(config: RunConfig, folder: RunFolder, images: str) -> Predictions:
+def predict_files(
+    config: RunConfig, folder: RunFolder, images: str, output: Path | None = None
+) -> Predictions:
     """Classifies image files with the best weights of a run, and prints the likeliest classes.
 
     On a terminal they are a table; into a pipe each image is a line of its path, class and
-    probability, with tabs between. In the folder of the run are then predictions.csv, with the five
+    probability, with tabs between. In the output folder are then predictions.csv, with the five
     likeliest classes of every image, and predictions.png with the first of them. What an earlier
     call wrote is never replaced: the next files are predictions-2.csv and predictions-2.png, and so
     on.
@@ -29,18 +32,21 @@ def predict_files(config: RunConfig, folder: RunFolder, images: str) -> Predicti
       config: settings of the run.
       folder: of the run.
       images: files, folders or patterns; see `find_images`.
+      output: the folder to write to; None: the run's.
 
     Raises:
       InputError: no weights, no such images, or images that cannot be decoded.
       StorageError: the disk is full; the predictions have been printed.
     """
     paths = find_images(images)
-    classifier = load_run(config, folder)
+    classifier = load_run(config, folder, output)
     predictions = classifier.predict(paths)
     _print(predictions)
-    name = free_name(folder.path, "predictions", (".csv", ".png"))
-    table, picture = folder.path / f"{name}.csv", folder.path / f"{name}.png"
+    place = folder.path if output is None else output
+    name = free_name(place, "predictions", (".csv", ".png"))
+    table, picture = place / f"{name}.csv", place / f"{name}.png"
     try:
+        place.mkdir(parents=True, exist_ok=True)
         predictions.write_csv(table)
     except OSError as error:
         raise StorageError(f"{table} cannot be written ({error.strerror or error}).") from error

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlpvis_jax.errors import InputError, nearest
+from mlpvis_jax.files.place import check_writable
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.files.weights import load_weights, read_description
 from mlpvis_jax.inference.pixels import Image, Images, Shape, frame_of, list_images
@@ -170,15 +171,23 @@ def load(path: str | os.PathLike, *, batch_size: int = 64) -> TrainedClassifier:
     return load_file(folder.best_weights, batch_size=batch_size)
 
 
-def load_run(config: RunConfig, folder: RunFolder) -> TrainedClassifier:
-    """Loads the best weights of a run, into whose folder something is going to be written.
+def load_run(config: RunConfig, folder: RunFolder, output: Path | None = None) -> TrainedClassifier:
+    """Loads the best weights of a run, of which something is going to be written.
+
+    Args:
+      config: settings of the run.
+      folder: of the run.
+      output: the folder to be written to; None: the run's.
 
     Raises:
       InputError: as `load` does, or the folder cannot be written to.
     """
     folder.check_weights(config)
     classifier = load_file(folder.best_weights, config=config.model)
-    folder.check_place()
+    if output is None:
+        folder.check_place()
+    else:
+        check_writable(output, "--output")
     return classifier
 
 

@@ -88,6 +88,16 @@ def test_the_mode(launch_main, tiny_npz, pictures, capfd, monkeypatch):
         assert float(rows[1][2]) + float(rows[1][4]) == pytest.approx(1, abs=2e-6)
         assert Image.open(written.with_suffix(".png")).format == "PNG"
     assert len(list((pictures / "run").glob("predictions*"))) == 4
+    # The folder of a run may be another person's, to read only.
+    elsewhere = pictures / "new" / "place"
+    assert launch_main("--mode=predict", run, "--images=a.png", f"--output={elsewhere}") == 0
+    assert sorted(path.name for path in elsewhere.iterdir()) == [
+        "predictions.csv",
+        "predictions.png",
+    ]
+    assert len(list((pictures / "run").glob("predictions*"))) == 4
+    assert launch_main("--mode=predict", run, "--images=a.png", "--output=a.png") == 2
+    assert "--output=a.png cannot be a folder: " in capfd.readouterr().err
 
     def fail(*_):
         raise OSError(28, "No space left on device")

@@ -278,7 +278,7 @@ def command_of(tiny_npz, folder, url):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["grid", "random", "tpe"])
+@pytest.mark.parametrize("strategy", ["grid", "tpe"])
 def test_two_processes_as_on_two_machines(tiny_npz, url, tmp_path, strategy):
     folders = [tmp_path / machine / "rates" for machine in ("a", "b")]
     drawn = [f"--sweep.{RATE}=uniform(0.001, 0.01)", "--sweep.num_trials=5"]

@@ -136,7 +136,6 @@ def test_all_numbers_that_may_differ_do(base, every_number, solo):
     # of a single turn into its surroundings, and here is none. Side by side, by vmap, to rounding.
     [
         (1, None),
-        (1, 4),
         (3, None),
         (2, 2),
     ],

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import rich.console
 
+_COMMANDS = ("python ", "mlpvis ")  # how a command of this program begins
 _NO_BREAK = "\0"  # stands for a space where no line may end; no text of a person has it
 
 
@@ -52,7 +53,7 @@ def width_of(console: rich.console.Console) -> int | None:
 def name_and_value(rows: Mapping[str, str], width: int | None) -> list[str]:
     """Writes a name and a value a line; a value that is too long goes on below itself.
 
-    A command, which begins with "python", goes on after a backslash, so that it can be copied.
+    A command of this program goes on after a backslash, so that it can be copied.
     """
     longest = max(map(len, rows))
     lines = []
@@ -61,7 +62,7 @@ def name_and_value(rows: Mapping[str, str], width: int | None) -> list[str]:
         if width is None or len(head + value) <= width:
             lines.append(head + value)
             continue
-        is_command = value.startswith("python ")
+        is_command = value.startswith(_COMMANDS)
         wrapped = textwrap.wrap(
             _with_whole_arguments(value) if is_command else value,
             width - (2 if is_command else 0),

@@ -142,6 +142,12 @@ def test_long_values_are_broken_between_words_and_commands_after_a_backslash():
         "              --mode=evaluate",
     ]
     assert len(name_and_value(rows, None)) == 2
+    installed = {"evaluate": "mlpvis --workdir=run --mode=evaluate"}
+    assert name_and_value(installed, 30) == [
+        "evaluate  mlpvis \\",
+        "              --workdir=run \\",
+        "              --mode=evaluate",
+    ]
 
 
 def test_no_argument_of_a_command_is_broken():

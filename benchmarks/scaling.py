@@ -2,9 +2,10 @@
 
 python -m benchmarks.scaling
 
+Beside the example's models stands a Vision Transformer of FNet's shape, with heads of 64 channels.
 What is timed is what the architecture decides: forward and backward pass with dropout, and AdamW,
-over images that are ready on the device. Input and augmentation, the same for all three, are left
-to `breakdown`. Steps run in one loop on the device. Around a base of 64 tokens, width 256, 4 blocks
+over images that are ready on the device. Input and augmentation, the same for all, are left to
+`breakdown`. Steps run in one loop on the device. Around a base of 64 tokens, width 256, 4 blocks
 and a batch of 32, one size is changed at a time:
 
  - tokens, by cutting the same 96 px image into smaller patches, so that the stem's work stays;
@@ -47,6 +48,9 @@ AXES = {
 BASE = {"tokens": 64, "width": 256, "depth": 4, "batch": 32}
 IMAGE_SIZE = 96  # pixels a side; every grid above divides it
 _NUM_CLASSES = 100
+_ATTENTION = "vit"
+_PRESETS = {**{model: f"{model}_keras" for model in recipes.MODELS}, _ATTENTION: "vit_paper"}
+_HEAD = 64  # channels of a head of attention
 _HIDDEN_OVER_CHANNELS = ("channels_hidden_dim", "hidden_dim")
 
 
@@ -65,7 +69,7 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.scaling", description=__doc__)
-    parser.add_argument("--models", nargs="+", default=recipes.MODELS, choices=recipes.MODELS)
+    parser.add_argument("--models", nargs="+", default=list(_PRESETS), choices=list(_PRESETS))
     parser.add_argument("--axes", nargs="+", default=list(AXES), choices=list(AXES))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each turn, about")
@@ -80,13 +84,14 @@ def point_config(model: str, sizes: dict[str, int], changes: Sequence[str] = ())
     """The settings of a model at one point.
 
     Args:
-      model: mixer, fnet or gmlp.
+      model: mixer, fnet, gmlp or vit.
       sizes: tokens (a square), width, depth and batch.
       changes: settings as KEY=VALUE.
     """
-    preset = PRESETS[f"{model}_keras"]
+    preset = PRESETS[_PRESETS[model]]
     grid = round(sizes["tokens"] ** 0.5)
-    values = {
+    values: dict[str, Any] = {
+        "model.name": _PRESETS[model],
         "batch_size": sizes["batch"],
         "model.image_size": IMAGE_SIZE,
         "model.patch_size": IMAGE_SIZE // grid,
@@ -96,8 +101,11 @@ def point_config(model: str, sizes: dict[str, int], changes: Sequence[str] = ())
     for name in _HIDDEN_OVER_CHANNELS:
         if name in preset:
             values[f"model.{name}"] = preset[name] * sizes["width"] // preset["width"]
+    if model == _ATTENTION:
+        values["model.num_heads"] = max(1, sizes["width"] // _HEAD)
+    family = model if model in recipes.MODELS else recipes.MODELS[0]
     return recipes.run_config(
-        model, [*(f"{key}={value}" for key, value in values.items()), *changes]
+        family, [*(f"{key}={value}" for key, value in values.items()), *changes]
     )
 
 

@@ -95,8 +95,8 @@ def test_checkpointing(run):
 def test_scaling(run, monkeypatch):
     monkeypatch.setattr(scaling, "BASE", {"tokens": 16, "width": 8, "depth": 1, "batch": 2})
     monkeypatch.setitem(scaling.AXES, "tokens", (16, 36))
-    results = run(scaling, "--axes", "tokens", "--rounds", "1", "--models", "mixer", "gmlp")
-    assert set(results["tokens"]["points"]) == {"mixer", "gmlp"}
+    results = run(scaling, "--axes", "tokens", "--rounds", "1", "--models", "mixer", "gmlp", "vit")
+    assert set(results["tokens"]["points"]) == {"mixer", "gmlp", "vit"}
     for points in results["tokens"]["points"].values():
         assert [point["size"] for point in points] == [16, 36]
         assert all(point["bytes"] > 0 for point in points)
@@ -104,14 +104,15 @@ def test_scaling(run, monkeypatch):
     assert set(results["tokens"]["exponents"]["gmlp"]) == {"time", "memory"}
 
 
-@pytest.mark.parametrize("model", ["mixer", "fnet", "gmlp"])
+@pytest.mark.parametrize("model", ["mixer", "fnet", "gmlp", "vit"])
 def test_a_point_keeps_the_presets_proportions(model):
     sizes = {"tokens": 36, "width": 512, "depth": 3, "batch": 7}
     config = scaling.point_config(model, sizes, ["model.dtype=bfloat16"])
     options = config.model.options
     assert (config.model.image_size // options["patch_size"]) ** 2 == 36
     assert (options["width"], options["num_blocks"], config.batch_size) == (512, 3, 7)
-    hidden = {"mixer": 2 * 64, "fnet": 2 * 256, "gmlp": 2 * 512}[model]
+    hidden = {"mixer": 2 * 64, "fnet": 2 * 256, "gmlp": 2 * 512, "vit": 2 * 256}[model]
+    assert options.get("num_heads") == (8 if model == "vit" else None)  # of 64 channels
     assert hidden in (options.get("channels_hidden_dim"), options.get("hidden_dim"))
     assert "tokens_hidden_dim" not in model  # as the preset has it
     assert options["dtype"] == "bfloat16"

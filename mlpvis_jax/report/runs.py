@@ -148,7 +148,7 @@ def _refuse_other_test_sets(runs: Sequence[ComparedRun], patterns: str) -> None:
         differing = identity.class_differences(
             first.data.get("class_names", []), run.data.get("class_names", [])
         )
-        if not differing and run.data["test"] != first.data["test"]:
+        if not differing and not identity.is_same_set(first.data["test"], run.data["test"]):
             numbers = [f"{one.data['test']['number']:,}" for one in (first, run)]
             differing = [f"{numbers[0]} images of the one, {numbers[1]} others of the other"]
         if differing:

@@ -3,6 +3,7 @@
 import csv
 import shutil
 import statistics
+import types
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.run_folder import RunFolder, read_json
 from mlpvis_jax.pictures import mcnemar
+from mlpvis_jax.report import runs as runs_module
 from mlpvis_jax.report.paired import compare_with_best
 from mlpvis_jax.report.runs import find_runs, group_by_settings
 from tests import tiny
@@ -124,3 +126,15 @@ def test_what_holds_no_run_is_passed_over_if_a_pattern_finds_it(runs, tmp_path):
     assert RunFolder(runs / "b").holds_run()
     with pytest.raises(InputError, match="notes holds no run"):
         find_runs(f"{runs}/a/0,{runs}/a/notes")
+
+
+def test_a_run_of_an_older_version_said_less_of_its_test_set():
+    def run(name, **told):
+        return types.SimpleNamespace(name=name, config=None, data={"test": {"number": 3, **told}})
+
+    old, new = run("old", images="a", labels="b"), run("new", images="a", labels="b", marks="c")
+    runs_module._refuse_other_test_sets([old, new], "runs/*")
+    other = run("other", images="d", labels="b", marks="c")
+    other.config = old.config = types.SimpleNamespace(data=types.SimpleNamespace(source="digits"))
+    with pytest.raises(InputError, match="old and other were tested on different test sets"):
+        runs_module._refuse_other_test_sets([old, other], "runs/*")

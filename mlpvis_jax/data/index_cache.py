@@ -9,6 +9,7 @@ changed since are never found.
 """
 
 import contextlib
+import functools
 import os
 import sys
 import tempfile
@@ -39,13 +40,18 @@ def kept(name: str, make: Callable[[], Arrays]) -> Arrays:
     try:
         _write(folder / name, arrays)
     except OSError as error:
-        print(
-            f"{folder} cannot be written ({error.strerror or error}): what was read from the files "
-            "of the images is not kept, and the next start reads it again.",
-            file=sys.stderr,
-        )
+        _say_not_kept(folder, error.strerror or str(error))
         return arrays
     return _load(folder / name) or arrays
+
+
+@functools.cache  # of each reason, once
+def _say_not_kept(folder: Path, reason: str) -> None:
+    print(
+        f"{folder} cannot be written ({reason}): what was read from the files of the images is not "
+        "kept, and the next start reads it again.",
+        file=sys.stderr,
+    )
 
 
 def _folder() -> Path | None:

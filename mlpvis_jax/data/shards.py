@@ -1,6 +1,7 @@
 """`shards:PATH`: tar shards in WebDataset's layout."""
 
 import re
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,9 +44,8 @@ class ShardExamples(Examples):
         return self.framed(index, self.frame)
 
     def framed(self, index: int, frame: Frame) -> Example:
-        shard, offset, _ = self._place(index)
-        name = f"The image at byte {offset:,} of {self._shards[shard]}"
-        encoded = self._encoded(index)
+        header, encoded = self._read(index)
+        name = f"{_member_name(header)} in {self._shards[self._place(index)[0]]}"
         image = decode_image(encoded, channels=3, size=self._image_size, name=name, frame=frame)
         return Example(image, int(self.labels[index]))
 
@@ -55,13 +55,18 @@ class ShardExamples(Examples):
         return shard, offset, size
 
     def _encoded(self, index: int) -> bytes:
+        return self._read(index)[1]
+
+    def _read(self, index: int) -> tuple[bytes, bytes]:
+        """The header of an image's member, which stands before it, and its content."""
         shard, offset, size = self._place(index)
         path = self._shards[shard]
         try:
             # Opened each time: there may be more shards than a process may have open files.
             with open(path, "rb", buffering=0) as file:
-                file.seek(offset)
-                return file.read(size)
+                file.seek(offset - tarfile.BLOCKSIZE)
+                found = file.read(tarfile.BLOCKSIZE + size)
+                return found[: tarfile.BLOCKSIZE], found[tarfile.BLOCKSIZE :]
         except OSError as error:
             raise InputError(
                 f"{path} cannot be read ({error.strerror}); put it back, or take it out."
@@ -102,7 +107,7 @@ def open_shards(name: str, path: Path, image_size: int, framing: str) -> Source:
     shards = _find(path)
     train_index = index_of(shards["train"])
     test_split = "test" if "test" in shards else "validation"
-    class_names = _class_names(path, train_index.label)
+    class_names = _class_names(path, shards["train"], train_index)
     frame = FRAMES[framing]
     found = {"train": ShardExamples(shards["train"], train_index, image_size, frame)}
     for split in shards.keys() - {"train"}:
@@ -157,20 +162,46 @@ def _find(path: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _class_names(path: Path, labels: np.ndarray) -> tuple[str, ...]:
-    file = path / _CLASSES
-    try:
-        names = file.read_text().splitlines() if file.exists() else None
-    except (OSError, UnicodeError) as error:
-        raise InputError(f"{file} cannot be read ({error}); it has a name a line.") from error
-    counts = np.bincount(labels, minlength=len(names or ()))
-    if names is not None and len(counts) > len(names):
+def _class_names(path: Path, shards: Sequence[Path], index: TarIndex) -> tuple[str, ...]:
+    """The names of classes.txt, or numbers; each class has an image in these shards."""
+    names, file = _read_names(path), path / _CLASSES
+    present, largest = np.unique(index.label), int(index.label.max())
+    example = f"{index.keys()[index.label.argmax()]} in {shards[index.shard[index.label.argmax()]]}"
+    if names is not None and largest >= len(names):
         raise InputError(
-            f"{file} names {len(names)} classes, and the shards have the class {len(counts) - 1}."
+            f"{file} names {len(names)} classes, and {example} has the class {largest}."
         )
-    if not counts.all():
+    number = largest + 1 if names is None else len(names)
+    if len(present) < number:
+        absent = next(label for label in range(number) if label not in present[label : label + 1])
+        needed = (
+            f"which {file} names {names[absent]!r}"
+            if names is not None
+            else f"and {example} has the class {largest}"
+        )
         raise InputError(
-            f"The shards to train on in {path} have no image of the class {counts.argmin()}; "
+            f"The shards to train on in {path} have no image of the class {absent}, {needed}; "
             "classes are numbered from 0 on, and each needs an image to train on."
         )
-    return tuple(names) if names is not None else tuple(map(str, range(len(counts))))
+    return tuple(names) if names is not None else tuple(map(str, range(number)))
+
+
+def _read_names(path: Path) -> list[str] | None:
+    file = path / _CLASSES
+    try:
+        names = file.read_text().rstrip().splitlines() if file.exists() else None
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"{file} cannot be read ({error}); it has a name a line.") from error
+    for line, name in enumerate(names or (), 1):
+        if not name.strip() or name in names[: line - 1]:  # type: ignore[index]
+            what = f"{name!r} a second time" if name.strip() else "no name"
+            raise InputError(f"{file} has {what} in line {line}; it has a name of its own a line.")
+    return names
+
+
+def _member_name(header: bytes) -> str:
+    """The name in a member's header, of which a long one is cut."""
+    try:
+        return tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").name
+    except tarfile.TarError:
+        return "An image"

@@ -119,10 +119,15 @@ def _examples(path: Path) -> Iterator[tuple[str, _Member, int]]:
         if len(images) != 1 or not labels:
             raise InputError(
                 f"{path}: the example {key!r} has {len(images)} images and {len(labels)} labels, "
-                f"of the members {', '.join(one.extension for one in members)}; one image and a "
-                f"label, as .{_LABEL} or .{_JSON}, must follow one another."
+                f"of the members {', '.join(map(_name_of, members))}; one image and a label, as "
+                f".{_LABEL} or .{_JSON}, must follow one another."
             )
         yield key, images[0], _label_of(labels, path)
+
+
+def _name_of(member: _Member) -> str:
+    name = member.key.rpartition("/")[2]
+    return f"{name}.{member.extension}" if member.extension else name
 
 
 def _members(path: Path) -> Iterator[_Member]:

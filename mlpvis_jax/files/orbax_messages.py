@@ -1,7 +1,8 @@
-"""What Orbax and TensorStore print of a write that failed, kept off the terminal.
+"""What Orbax and TensorStore print of a write, kept off the terminal.
 
-Each array that is not written is a traceback, in the log and from threads whose event loop is gone
-by then; the error itself is raised as well.
+Of one that failed, each array is a traceback, in the log and from threads whose event loop is gone
+by then; the error itself is raised as well. Of one that waits for the one before, as in runs of
+short epochs, it is a warning.
 """
 
 import functools
@@ -18,6 +19,8 @@ def withhold() -> None:
     def is_other(record: logging.LogRecord) -> bool:
         of_orbax = record.name == "absl" and "orbax" in record.pathname
         of_its_tasks = "exception was never retrieved" in record.getMessage()
+        if of_orbax and record.getMessage().startswith("Waiting for previous save"):
+            return False
         return record.levelno < logging.ERROR or not (of_orbax or of_its_tasks)
 
     def print_other(unraisable: Any) -> None:

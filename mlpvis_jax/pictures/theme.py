@@ -6,11 +6,23 @@ lightness for grey print.
 """
 
 import contextlib
+import functools
 import io
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from mlpvis_jax.show.drawing import new_figure
+
+# Tried one after another for a sign that Matplotlib's own font lacks.
+_MORE_FONTS = (
+    *("Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans Devanagari", "WenQuanYi Zen Hei"),
+    *("Hiragino Sans", "PingFang SC", "Apple SD Gothic Neo", "Yu Gothic", "Microsoft YaHei"),
+    *("Malgun Gothic", "Nirmala UI"),
+)
+# A sign that none of them has is a box in the picture, and was six lines on the terminal. A filter
+# is process-wide, so it is set once.
+warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from")
 
 
 class Theme(NamedTuple):
@@ -64,6 +76,7 @@ def themed(theme: Theme) -> Iterator[None]:
         "axes.spines.top": False,
         "axes.axisbelow": True,
         "figure.facecolor": theme.paper,
+        "font.family": ["DejaVu Sans", *_fonts_of_more_scripts()],
         "font.size": 9,
         "grid.color": theme.faint,
         "grid.linewidth": 0.6,
@@ -77,6 +90,15 @@ def themed(theme: Theme) -> Iterator[None]:
     }
     with matplotlib.rc_context(settings):
         yield
+
+
+@functools.cache
+def _fonts_of_more_scripts() -> tuple[str, ...]:
+    """Fonts of this machine for what Matplotlib's own lacks, such as Chinese class names."""
+    from matplotlib import font_manager
+
+    installed = set(font_manager.get_font_names())
+    return tuple(name for name in _MORE_FONTS if name in installed)
 
 
 def empty_figure(width: float, height: float) -> Any:

@@ -83,6 +83,13 @@ class Tested:
         is_of_run = identity.is_same_set(told.get("data", {}).get("test", found), found)
         if not is_of_run:
             print(f"The {found['number']:,} test images are not those of the run.")
+        framing = told.get("framing", config.data.framing)
+        if framing != config.data.framing:
+            is_of_run = False
+            print(
+                f"The test images are framed as config.data.framing={config.data.framing}, and "
+                f"those of the run as {framing}."
+            )
         return cls(config, folder, task, model, params, told, placement, is_of_run)
 
     def results(self) -> dict[str, Any]:

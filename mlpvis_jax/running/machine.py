@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 from pathlib import Path
 
 import jax
@@ -16,14 +17,20 @@ def keep_compiled_programs() -> None:
     """Makes JAX find the programs that earlier processes compiled, and keep those of this one.
 
     They are in JAX_COMPILATION_CACHE_DIR, or else in mlpvis_jax/compiled under XDG_CACHE_HOME or
-    ~/.cache. A folder that cannot be written costs a warning and nothing else; a user without a
-    home, as in some containers, has none.
+    ~/.cache. A folder that cannot be written costs a line on standard error and nothing else; a
+    user without a home, as in some containers, has none.
     """
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         home = os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
         if home.startswith("~"):
             return
         folder = Path(home) / "mlpvis_jax" / "compiled"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = error.strerror or error
+            print(f"{folder} cannot be written ({reason}): programs are not kept.", file=sys.stderr)
+            return
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 

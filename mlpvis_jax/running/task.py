@@ -15,7 +15,8 @@ from mlpvis_jax.data.examples import ArrayExamples, Examples, Part
 from mlpvis_jax.data.framing import framing_mark
 from mlpvis_jax.data.index_cache import kept
 from mlpvis_jax.data.paths import read_path
-from mlpvis_jax.data.reading import count_values, refuse_without_grain
+from mlpvis_jax.data.prefetching import refuse_without_grain
+from mlpvis_jax.data.reading import count_values
 from mlpvis_jax.data.resident import ResidentSet
 from mlpvis_jax.data.streamed import StreamedSet
 from mlpvis_jax.errors import InputError

@@ -4,6 +4,7 @@ import collections
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlpvis_jax.data import Source, decode, open_source, reading
+from mlpvis_jax.data import Source, decode, open_source, prefetching, reading
 from mlpvis_jax.data.examples import ArrayExamples, Example, Examples
 from mlpvis_jax.data.resident import PADDING
 from mlpvis_jax.errors import InputError, RunError
@@ -103,7 +104,7 @@ def test_an_image_that_cannot_be_decoded_is_named(
     shard.write_bytes(content)
     rows = np.arange(30, dtype=np.int32)[None]
     stream = reading.ImageStream(source.train, rows, source.image_shape, workers)
-    with pytest.raises(InputError, match=r"at byte 512 of .*train-000001.tar cannot be decoded"):
+    with pytest.raises(InputError, match=r"000010.jpg in .*train-000001.tar cannot be decoded"):
         read(stream, 1, 30)
     stream.close()
 
@@ -142,7 +143,7 @@ def test_a_process_that_is_killed_is_told(source: Source) -> None:
 
 def test_processes_without_shared_memory_are_refused(source: Source, monkeypatch: Any) -> None:
     usage = collections.namedtuple("usage", ["free"])
-    monkeypatch.setattr(reading.shutil, "disk_usage", lambda path: usage(1_000_000))
+    monkeypatch.setattr(prefetching.shutil, "disk_usage", lambda path: usage(1_000_000))
     rows = np.tile(np.arange(30, dtype=np.int32), (1000, 1))
     monkeypatch.setattr(reading, "_PIECE_BYTES", 1 << 40)
     monkeypatch.setattr(reading, "_PIECE_IMAGES", 10_000)
@@ -153,6 +154,19 @@ def test_processes_without_shared_memory_are_refused(source: Source, monkeypatch
 
 
 def test_without_grain_a_stream_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(prefetching.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="`pip install grain`"):
-        reading.refuse_without_grain()
+        prefetching.refuse_without_grain()
+
+
+def test_a_stream_is_closed_without_a_word_where_a_process_has_ended() -> None:
+    class Iterator:
+        def close(self) -> None:
+            raise AttributeError("'NoneType' object has no attribute 'is_alive'")
+
+    before = threading.active_count()
+    prefetching.end(
+        [Iterator()]
+    )  # an exception in its thread would be a warning, which is an error
+    while threading.active_count() > before:
+        time.sleep(0.01)

@@ -1,5 +1,7 @@
 """A trained classifier says of images what its evaluation says, wherever they come from."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -58,7 +60,7 @@ def loss_and_accuracy(predictions, labels):
     return -np.log(of_labels.astype(float)).mean(), right.mean()
 
 
-def test_files_that_are_resized_when_decoded(of_folder, classifier):
+def test_files_that_are_resized_when_decoded(of_folder, classifier, capsys):
     folder, root = of_folder
     paths = [root / "test" / name / f"{n}.png" for name in NAMES for n in range(7)]
     predictions = classifier.predict(paths)
@@ -71,6 +73,13 @@ def test_files_that_are_resized_when_decoded(of_folder, classifier):
     again = classifier.predict(arrays)
     np.testing.assert_array_equal(again.probabilities, predictions.probabilities)
     assert again.names[3] == "images[3]"
+    assert "framed" not in capsys.readouterr().out
+    config = folder.read_config()
+    data = dataclasses.replace(config.data, framing="stretch")
+    evaluate(dataclasses.replace(config, data=data), folder)
+    assert "framed as config.data.framing=stretch, and those of the run as centre" in (
+        capsys.readouterr().out
+    )
 
 
 def test_images_of_one_shape(of_npz, tiny_npz, tmp_path):

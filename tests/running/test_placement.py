@@ -61,6 +61,15 @@ def test_compiled_programs_are_kept_in_the_cache_of_the_user(unset, tmp_path, mo
     assert jax.config.jax_compilation_cache_dir == expected
 
 
+def test_a_cache_that_cannot_be_written_costs_a_line(unset, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    keep_compiled_programs()
+    assert jax.config.jax_compilation_cache_dir is None
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "file/mlpvis_jax/compiled cannot be written" in err
+
+
 def test_a_user_without_a_home_keeps_no_compiled_programs(unset, monkeypatch):
     monkeypatch.setattr(jax.config, "update", None)  # which would be called
     monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as it is without HOME

@@ -39,12 +39,16 @@ class Snapshot(NamedTuple):
 class Checkpoints:
     """The checkpoints of one run, in a folder of their own; a context manager.
 
+    The processes of a run save together, of which Orbax has the first write what all have, and each
+    reads by itself.
+
     Args:
       folder: made if need be; may be relative.
       every_minutes, every_steps: when the next one is due after the last; None: never.
 
     Attributes:
       folder: an absolute path.
+      last_step: of the checkpoint that was written or read last; 0 if none was.
     """
 
     def __init__(
@@ -58,11 +62,12 @@ class Checkpoints:
             "values": ocp.JsonCheckpointHandler(),
         }
         self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
+        self._reader = self._manager if jax.process_count() == 1 else _reader(self.folder)
         self._bytes = 0  # of the newest snapshot
         self._every_seconds = math.inf if every_minutes is None else 60 * every_minutes
         self._every_steps = math.inf if every_steps is None else every_steps
         self._last_time = time.monotonic()
-        self._last_step = 0
+        self.last_step = 0
 
     def __enter__(self) -> Self:
         return self
@@ -78,7 +83,7 @@ class Checkpoints:
     def is_due(self, step: int) -> bool:
         """Whether enough steps, or enough time, have gone by since the last one."""
         return (
-            step - self._last_step >= self._every_steps
+            step - self.last_step >= self._every_steps
             or time.monotonic() - self._last_time >= self._every_seconds
         )
 
@@ -88,7 +93,7 @@ class Checkpoints:
         Raises:
           StorageError: this or the one before cannot be written.
         """
-        self._last_time, self._last_step = time.monotonic(), step
+        self._last_time, self.last_step = time.monotonic(), step
         self._bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(snapshot.arrays))
         values = {"format_version": FORMAT_VERSION, **snapshot.values}
         digest = _digest(snapshot.arrays, values)
@@ -137,10 +142,10 @@ class Checkpoints:
             except Exception as error:  # whatever damage makes the readers raise
                 damaged[step] = first_line(error)
                 continue
-            for other, reason in damaged.items():
+            for other, reason in damaged.items() if jax.process_index() == 0 else ():
                 self._put_aside(other, reason)
             self._manager.reload()
-            self._last_step = step
+            self.last_step = step
             return snapshot
         if damaged:
             reasons = "; ".join(f"that of step {step}: {why}" for step, why in damaged.items())
@@ -154,7 +159,7 @@ class Checkpoints:
         folder = self.folder / str(step)
         if not (folder / "values").is_dir() or not (folder / "arrays").is_dir():
             raise ValueError("files are missing")
-        values = self._manager.restore(step, args=ocp.args.Composite(values=ocp.args.JsonRestore()))
+        values = self._reader.restore(step, args=ocp.args.Composite(values=ocp.args.JsonRestore()))
         values = dict(values["values"])
         digest, version = values.pop("digest", None), values.get("format_version")
         values_digest = values.pop("values_digest", None)
@@ -164,14 +169,14 @@ class Checkpoints:
             raise ValueError("its values are not what was written")
         like = like(values) if callable(like) else like
         # Shapes are compared before memory is taken.
-        found = self._manager.item_metadata(step)["arrays"]
+        found = self._reader.item_metadata(step)["arrays"]
         described = jax.tree.map(lambda leaf: (tuple(leaf.shape), np.dtype(leaf.dtype)), found.tree)
         wanted = jax.tree.map(lambda leaf: (tuple(leaf.shape), np.dtype(leaf.dtype)), like)
         if described != wanted:
             raise ValueError("its arrays are not those of this run")
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), like)
         arguments = ocp.args.Composite(arrays=ocp.args.StandardRestore(shapes))
-        arrays = self._manager.restore(step, args=arguments)["arrays"]
+        arrays = self._reader.restore(step, args=arguments)["arrays"]
         arrays = jax.tree.map(np.asarray, arrays)
         if _digest(arrays, values) != digest:
             raise ValueError("its content is not what was written")
@@ -199,6 +204,20 @@ class Checkpoints:
             f"where {describe_free_space(self.folder)} "
             f"({first_line(error)}).{before}"
         )
+
+
+def _reader(folder: Path) -> ocp.CheckpointManager:
+    """Reads checkpoints of several processes in this one, which waits for none of the others."""
+    own = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(own, {own}, f"process-{own}")
+    return ocp.CheckpointManager(
+        folder,
+        options=ocp.CheckpointManagerOptions(read_only=True, multiprocessing_options=alone),
+        item_handlers={
+            "arrays": ocp.StandardCheckpointHandler(multiprocessing_options=alone),
+            "values": ocp.JsonCheckpointHandler(multiprocessing_options=alone),
+        },
+    )
 
 
 def read_values(folder: Path, step: int) -> dict[str, Any]:

@@ -57,8 +57,9 @@ def main(arguments: list[str]) -> int:
         written = _read_sweep(flags, overrides["sweep"])
         new = f"{name}-sweep" if written else name
         folder = Path(flags.workdir or _new_folder(flags, new))
-        if cluster is not None:
-            folder = Path(processes.exchange(str(folder))[0])  # by the clock of the first
+        if cluster is not None:  # a new folder has its name by the clock of the first
+            of_first = processes.exchange(str(folder))[0]
+            folder = Path(flags.workdir or of_first)
         if written:
             _run_sweep(values, written, folder, flags.storage, kept)
         elif flags.storage is not None:

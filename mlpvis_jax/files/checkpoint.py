@@ -212,7 +212,7 @@ def _reader(folder: Path) -> ocp.CheckpointManager:
     alone = ocp.options.MultiprocessingOptions(own, {own}, f"process-{own}")
     return ocp.CheckpointManager(
         folder,
-        options=ocp.CheckpointManagerOptions(read_only=True, multiprocessing_options=alone),
+        options=ocp.CheckpointManagerOptions(create=False, multiprocessing_options=alone),
         item_handlers={
             "arrays": ocp.StandardCheckpointHandler(multiprocessing_options=alone),
             "values": ocp.JsonCheckpointHandler(multiprocessing_options=alone),

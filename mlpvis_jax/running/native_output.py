@@ -20,6 +20,7 @@ _FATAL = "Terminating process because the JAX distributed service detected fatal
 _PREFIX = r"^[IWEF]\d{4} [\d:.]+ +\d+ "  # of abseil's log
 _NOISE = re.compile(
     rf"{_PREFIX}(coordination_service\w*|client|add_port)\.(cc|h):"
+    r"|^\d+$"  # the number of a process, in a list of them
     r"|^\[Gloo\] Rank \d+ is connected to|^The tasks have crashed\. Check the task logs"
     r"|^RPC: /xla\.coordination|^Additional GRPC error information|^:UNKNOWN:Error received"
 )

@@ -28,6 +28,7 @@ _SECONDS_WITHOUT_A_SIGN = 20  # after which a process is taken for dead
 # What is likely to be told by the death of another is told so much later, when that is known.
 _SECONDS_OF_DOUBT = _SECONDS_WITHOUT_A_SIGN + 10
 _SECONDS_TO_END = 5  # by itself, once another one has failed
+_SECONDS_TO_HEAR = 3 * _SECONDS_TO_END  # of the end of others, and for them to have ended
 _SECONDS_FOR_A_DISK = 30  # to show one machine what another has written
 _FOREVER = 7 * 24 * 3600 * 1000  # milliseconds; a death ends every wait before
 _FAILED = "mlpvis_jax/failed"
@@ -93,7 +94,7 @@ def join(cluster: Cluster, program: str) -> None:
     )
     if not is_first():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-    threading.Thread(target=_watch, daemon=True).start()
+    _watcher.start()
 
 
 def _refuse_other_number(cluster: Cluster) -> None:
@@ -216,6 +217,9 @@ def end(program: str, error: Exception | None = None, message: str = "", status:
     if error is None:
         _client().wait_at_barrier("mlpvis_jax/end", _FOREVER)
         native_output.tell("")
+        if is_first():
+            _client().key_value_set(_FAILED, "null")
+        _watcher.join()  # in native code it would not outlive the interpreter in peace
         jax.distributed.shutdown()
         return status
     _publish(error, message, status)
@@ -242,7 +246,9 @@ def _watch() -> None:
     """Ends this process soon after any has failed, whatever this one is waiting for."""
     try:
         said = json.loads(_client().blocking_key_value_get(_FAILED, _FOREVER))
-    except Exception:  # the processes have parted, or one has died: JAX ends this one then
+    except Exception:  # one has died: JAX ends this one then
+        return
+    if said is None:  # nothing has failed, and all is done
         return
     time.sleep(_SECONDS_TO_END)
     of = f"process {said['process']} of {jax.process_count()}"
@@ -253,7 +259,7 @@ def _watch() -> None:
 def _leave(message: str, status: int) -> None:
     """Ends this process. Process 0 prints the message, and waits until the others have heard."""
     _ending.acquire()
-    client, milliseconds = _client(), 1000 * _SECONDS_TO_END
+    client, milliseconds = _client(), 1000 * _SECONDS_TO_HEAR
     native_output.tell("")
     with contextlib.suppress(Exception):
         if is_first():
@@ -264,7 +270,7 @@ def _leave(message: str, status: int) -> None:
                     client.blocking_key_value_get(f"{_ENDED}/{index}", milliseconds)
         else:
             try:
-                client.blocking_key_value_get(_HEARD, 3 * milliseconds)
+                client.blocking_key_value_get(_HEARD, milliseconds)
             except Exception:
                 _print(message)
             client.key_value_set(f"{_ENDED}/{jax.process_index()}", "")
@@ -274,3 +280,6 @@ def _leave(message: str, status: int) -> None:
 
 def _print(message: str) -> None:
     print(f"{_program}: {message}", file=sys.stderr, flush=True)
+
+
+_watcher = threading.Thread(target=_watch, daemon=True)

@@ -28,12 +28,11 @@ _SECONDS_WITHOUT_A_SIGN = 20  # after which a process is taken for dead
 # What is likely to be told by the death of another is told so much later, when that is known.
 _SECONDS_OF_DOUBT = _SECONDS_WITHOUT_A_SIGN + 10
 _SECONDS_TO_END = 5  # by itself, once another one has failed
-_SECONDS_TO_HEAR = 3 * _SECONDS_TO_END  # of the end of others, and for them to have ended
+_SECONDS_TO_HEAR = 3 * _SECONDS_TO_END  # of it, and to part
 _SECONDS_FOR_A_DISK = 30  # to show one machine what another has written
 _FOREVER = 7 * 24 * 3600 * 1000  # milliseconds; a death ends every wait before
 _FAILED = "mlpvis_jax/failed"
 _HEARD = "mlpvis_jax/heard"
-_ENDED = "mlpvis_jax/ended"
 
 _program = "mlpvis"
 _exchanges = itertools.count()
@@ -257,23 +256,23 @@ def _watch() -> None:
 
 
 def _leave(message: str, status: int) -> None:
-    """Ends this process. Process 0 prints the message, and waits until the others have heard."""
+    """Ends this process together with the others; process 0 prints the message."""
     _ending.acquire()
-    client, milliseconds = _client(), 1000 * _SECONDS_TO_HEAR
     native_output.tell("")
-    with contextlib.suppress(Exception):
+    client = _client()
+    try:
         if is_first():
             _print(message)
             client.key_value_set(_HEARD, "")
-            for index in range(1, jax.process_count()):
-                with contextlib.suppress(Exception):
-                    client.blocking_key_value_get(f"{_ENDED}/{index}", milliseconds)
         else:
-            try:
-                client.blocking_key_value_get(_HEARD, milliseconds)
-            except Exception:
-                _print(message)
-            client.key_value_set(f"{_ENDED}/{jax.process_index()}", "")
+            client.blocking_key_value_get(_HEARD, 1000 * _SECONDS_TO_HEAR)
+    except Exception:  # the first one has died, or cannot say it
+        if not is_first():
+            _print(message)
+    # All part before any ends, for JAX takes one that is gone for dead, and aborts the others.
+    parting = threading.Thread(target=client.shutdown, daemon=True)
+    parting.start()
+    parting.join(_SECONDS_TO_HEAR)
     sys.stdout.flush()
     os._exit(status)
 

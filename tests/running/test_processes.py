@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from mlpvis_jax.errors import InputError
 from mlpvis_jax.running import processes
 from mlpvis_jax.running.cluster import Cluster, find_cluster
 from mlpvis_jax.running.native_output import passed_on
-from tests import soak, tiny
+from tests import soak, tiny, together
 
 ROOT = Path(__file__).parents[2]
 NO_FLAGS = {"coordinator": None, "processes": None, "process": None}
@@ -32,21 +31,8 @@ def start(tiny_npz, compiled_quickly):
     def call(folder, number, *more, devices=1):
         environment = {**os.environ, **compiled_quickly, "JAX_PLATFORMS": "cpu"}
         environment["JAX_NUM_CPU_DEVICES"] = str(devices)
-        with socket.create_server(("localhost", 0)) as free:
-            place = f"localhost:{free.getsockname()[1]}"
         arguments = [f"--workdir={folder}", *soak.settings(tiny_npz), *more]
-        group = []
-        for index in range(number):
-            flags = [f"--coordinator={place}", f"--processes={number}", f"--process={index}"]
-            process = subprocess.Popen(
-                [sys.executable, "launch.py", *arguments, *(flags if number > 1 else [])],
-                cwd=ROOT,
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            group.append(process)
+        group = together.start(arguments, number, environment)
         started.extend(group)
         return group
 

@@ -39,8 +39,7 @@ class Snapshot(NamedTuple):
 class Checkpoints:
     """The checkpoints of one run, in a folder of their own; a context manager.
 
-    The processes of a run save together, of which Orbax has the first write what all have, and each
-    reads by itself.
+    Of the processes of a run the first writes what all have, and each reads it by itself.
 
     Args:
       folder: made if need be; may be relative.
@@ -56,13 +55,8 @@ class Checkpoints:
     ) -> None:
         orbax_messages.withhold()
         self.folder = folder.absolute()  # Orbax takes no relative paths
-        options = ocp.CheckpointManagerOptions(max_to_keep=_KEPT, cleanup_tmp_directories=True)
-        handlers = {
-            "arrays": ocp.StandardCheckpointHandler(),
-            "values": ocp.JsonCheckpointHandler(),
-        }
-        self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
-        self._reader = self._manager if jax.process_count() == 1 else _reader(self.folder)
+        self._writes = jax.process_index() == 0
+        self._manager = _manager(self.folder, self._writes)
         self._bytes = 0  # of the newest snapshot
         self._every_seconds = math.inf if every_minutes is None else 60 * every_minutes
         self._every_steps = math.inf if every_steps is None else every_steps
@@ -94,6 +88,8 @@ class Checkpoints:
           StorageError: this or the one before cannot be written.
         """
         self._last_time, self.last_step = time.monotonic(), step
+        if not self._writes:
+            return
         self._bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(snapshot.arrays))
         values = {"format_version": FORMAT_VERSION, **snapshot.values}
         digest = _digest(snapshot.arrays, values)
@@ -142,7 +138,7 @@ class Checkpoints:
             except Exception as error:  # whatever damage makes the readers raise
                 damaged[step] = first_line(error)
                 continue
-            for other, reason in damaged.items() if jax.process_index() == 0 else ():
+            for other, reason in damaged.items() if self._writes else ():
                 self._put_aside(other, reason)
             self._manager.reload()
             self.last_step = step
@@ -159,7 +155,7 @@ class Checkpoints:
         folder = self.folder / str(step)
         if not (folder / "values").is_dir() or not (folder / "arrays").is_dir():
             raise ValueError("files are missing")
-        values = self._reader.restore(step, args=ocp.args.Composite(values=ocp.args.JsonRestore()))
+        values = self._manager.restore(step, args=ocp.args.Composite(values=ocp.args.JsonRestore()))
         values = dict(values["values"])
         digest, version = values.pop("digest", None), values.get("format_version")
         values_digest = values.pop("values_digest", None)
@@ -169,14 +165,14 @@ class Checkpoints:
             raise ValueError("its values are not what was written")
         like = like(values) if callable(like) else like
         # Shapes are compared before memory is taken.
-        found = self._reader.item_metadata(step)["arrays"]
+        found = self._manager.item_metadata(step)["arrays"]
         described = jax.tree.map(lambda leaf: (tuple(leaf.shape), np.dtype(leaf.dtype)), found.tree)
         wanted = jax.tree.map(lambda leaf: (tuple(leaf.shape), np.dtype(leaf.dtype)), like)
         if described != wanted:
             raise ValueError("its arrays are not those of this run")
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), like)
         arguments = ocp.args.Composite(arrays=ocp.args.StandardRestore(shapes))
-        arrays = self._reader.restore(step, args=arguments)["arrays"]
+        arrays = self._manager.restore(step, args=arguments)["arrays"]
         arrays = jax.tree.map(np.asarray, arrays)
         if _digest(arrays, values) != digest:
             raise ValueError("its content is not what was written")
@@ -206,16 +202,29 @@ class Checkpoints:
         )
 
 
-def _reader(folder: Path) -> ocp.CheckpointManager:
-    """Reads checkpoints of several processes in this one, which waits for none of the others."""
-    own = jax.process_index()
-    alone = ocp.options.MultiprocessingOptions(own, {own}, f"process-{own}")
+def _manager(folder: Path, writes: bool) -> ocp.CheckpointManager:
+    """Makes Orbax's manager of a folder.
+
+    Of several processes each has one that waits for none of the others: what they save is the same
+    in all of them. Where all take part and one fails to write, Orbax's barriers hold the others for
+    ten minutes.
+    """
+    of_process = ocp.options.MultiprocessingOptions()
+    if jax.process_count() > 1:
+        own = jax.process_index()
+        of_process = ocp.options.MultiprocessingOptions(own, {own}, f"process-{own}")
+    folder.mkdir(parents=True, exist_ok=True)
     return ocp.CheckpointManager(
         folder,
-        options=ocp.CheckpointManagerOptions(create=False, multiprocessing_options=alone),
+        options=ocp.CheckpointManagerOptions(
+            max_to_keep=_KEPT,
+            cleanup_tmp_directories=writes,
+            create=False,
+            multiprocessing_options=of_process,
+        ),
         item_handlers={
-            "arrays": ocp.StandardCheckpointHandler(multiprocessing_options=alone),
-            "values": ocp.JsonCheckpointHandler(multiprocessing_options=alone),
+            "arrays": ocp.StandardCheckpointHandler(multiprocessing_options=of_process),
+            "values": ocp.JsonCheckpointHandler(multiprocessing_options=of_process),
         },
     )
 

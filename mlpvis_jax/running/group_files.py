@@ -1,6 +1,6 @@
 """What a group of runs has on the disk: the group's checkpoints, and the files of each run.
 
-Of several processes the first writes the files; checkpoints are written by all together.
+Of several processes the first writes.
 """
 
 from collections.abc import Callable, Sequence

@@ -232,4 +232,5 @@ class SoloObserver(Observer):
             )
 
     def interrupted(self, signal_number: int, step: int) -> None:
+        processes.exchange("")  # so that none ends before all is on the disk of the first
         raise interrupted(signal_number, step, self._run.config, self._run.folder)

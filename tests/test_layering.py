@@ -79,9 +79,9 @@ ORDER = {
         "drawing output fitting table terminal curves writer event_files weights_and_biases writers"
     ),
     "running": (
-        "machine interruption room length task placement trials feed stream frozen choices start "
-        "plan evaluation_program programs progress failures outcome run points group_files restore "
-        "testing trainer evaluation solo manual"
+        "machine cluster native_output processes interruption room length task placement trials "
+        "feed stream frozen choices start plan evaluation_program programs progress failures "
+        "outcome run points group_files restore testing trainer evaluation solo manual"
     ),
     "inference": (
         "pixels paths predictions contact_sheet trained files runners exporters exported agreement "

@@ -148,7 +148,19 @@ _CORRUPTIONS = Flag(
 )
 
 MODES: Mapping[str, Mode] = {
-    "train": Mode(_train, "trains a run, or goes on with it"),
+    "train": Mode(
+        _train,
+        "trains a run, or goes on with it",
+        {
+            "coordinator": Flag(
+                "HOST:PORT",
+                "where the processes of one run meet: the machine of process 0, and a port of it "
+                "that is free; not needed under Slurm and on a TPU pod, see docs/scale.md",
+            ),
+            "processes": Flag("N", "so many processes train one run; 1: this one alone"),
+            "process": Flag("I", "which of them this is, from 0"),
+        },
+    ),
     "evaluate": Mode(
         _evaluate,
         "tests the best weights of a run, and writes a report",

@@ -19,6 +19,7 @@ from mlpvis_jax.errors import InputError, RunError, one_line
 from mlpvis_jax.files.config_file import ConfigFile, command
 from mlpvis_jax.files.recipe import find_file, read_config, read_sweep, split_variant
 from mlpvis_jax.files.run_folder import RunFolder
+from mlpvis_jax.running.cluster import Cluster, find_cluster
 from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.settings.override import override_all
 from mlpvis_jax.show.output import print_while_somebody_reads
@@ -30,7 +31,7 @@ def main(arguments: list[str]) -> int:
     Args:
       arguments: as sys.argv: the program's name comes first.
     """
-    program, folder = Path(arguments[0]).name, None
+    program, folder, end = Path(arguments[0]).name, None, _end_alone
     try:
         flags, overrides = parse(arguments[1:])
         if flags.help:
@@ -42,6 +43,11 @@ def main(arguments: list[str]) -> int:
         if not MODES[flags.mode].needs_run:
             MODES[flags.mode].run(own_flags(flags))
             return 0
+        if (cluster := _find_cluster(flags, overrides["sweep"])) is not None:
+            from mlpvis_jax.running import processes
+
+            end = processes.end
+            processes.join(cluster, program)
         values, name = _read_settings(flags)
         override_all(values, overrides["config"])
         if flags.print_config:
@@ -49,7 +55,11 @@ def main(arguments: list[str]) -> int:
             return 0
         kept = _config_to_keep(flags, values, overrides["config"])
         written = _read_sweep(flags, overrides["sweep"])
-        folder = Path(flags.workdir or _new_folder(flags, f"{name}-sweep" if written else name))
+        new = f"{name}-sweep" if written else name
+        folder = Path(flags.workdir or _new_folder(flags, new))
+        if cluster is not None:  # a new folder has its name by the clock of the first
+            of_first = processes.exchange(str(folder))[0]
+            folder = Path(flags.workdir or of_first)
         if written:
             _run_sweep(values, written, folder, flags.storage, kept)
         elif flags.storage is not None:
@@ -57,14 +67,21 @@ def main(arguments: list[str]) -> int:
         else:
             _run(flags, RunConfig.from_mapping(values), folder, kept)
     except RunError as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return error.exit_status
+        return end(program, error, str(error), error.exit_status)
     except KeyboardInterrupt:  # before there is something to save
         return 128 + signal.SIGINT
     except Exception as error:
-        print(f"{program}: {one_line(error)}. {_keep_traceback(folder)}", file=sys.stderr)
-        return 1
-    return 0
+        return end(program, error, f"{one_line(error)}. {_keep_traceback(folder)}", 1)
+    return end(program)
+
+
+def _end_alone(
+    program: str, error: Exception | None = None, message: str = "", status: int = 0
+) -> int:
+    """Ends a process that is the only one of its run; `processes.end` is for several."""
+    if error is not None:
+        print(f"{program}: {message}", file=sys.stderr)
+    return status
 
 
 def run_as_program() -> NoReturn:
@@ -100,6 +117,28 @@ def _print_config(values: dict[str, Any], written: dict[str, Any]) -> None:
     config = completed(RunConfig.from_mapping(values))
     shown = Sweep.read(values, written).to_json() if written else config.to_dict()
     print(json.dumps(shown, indent=2))
+
+
+def _find_cluster(flags: argparse.Namespace, overrides: dict[str, str]) -> Cluster | None:
+    """The processes of the run, if this is one of several; a sweep has workers instead.
+
+    Raises:
+      InputError: flags of several processes that do not go together, or with a sweep.
+    """
+    from mlpvis_jax.sweep.folder import SweepFolder
+
+    if flags.mode != "train" or flags.print_config:
+        return None
+    given = own_flags(flags)
+    is_of_sweep = flags.workdir and SweepFolder(flags.workdir).definition.exists()
+    if not (is_of_sweep or overrides or flags.sweep is not None):
+        return find_cluster(given)
+    if any(given.values()):
+        raise InputError(
+            "--coordinator, --processes and --process are of one run. Several processes work on a "
+            "sweep where each is given the same --workdir, or the same --storage: docs/sweeps.md."
+        )
+    return None
 
 
 def _read_settings(flags: argparse.Namespace) -> tuple[dict[str, Any], str]:

@@ -39,12 +39,15 @@ class Snapshot(NamedTuple):
 class Checkpoints:
     """The checkpoints of one run, in a folder of their own; a context manager.
 
+    Of the processes of a run the first writes what all have, and each reads it by itself.
+
     Args:
       folder: made if need be; may be relative.
       every_minutes, every_steps: when the next one is due after the last; None: never.
 
     Attributes:
       folder: an absolute path.
+      last_step: of the checkpoint that was written or read last; 0 if none was.
     """
 
     def __init__(
@@ -52,17 +55,13 @@ class Checkpoints:
     ) -> None:
         orbax_messages.withhold()
         self.folder = folder.absolute()  # Orbax takes no relative paths
-        options = ocp.CheckpointManagerOptions(max_to_keep=_KEPT, cleanup_tmp_directories=True)
-        handlers = {
-            "arrays": ocp.StandardCheckpointHandler(),
-            "values": ocp.JsonCheckpointHandler(),
-        }
-        self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
+        self._writes = jax.process_index() == 0
+        self._manager = _manager(self.folder, self._writes)
         self._bytes = 0  # of the newest snapshot
         self._every_seconds = math.inf if every_minutes is None else 60 * every_minutes
         self._every_steps = math.inf if every_steps is None else every_steps
         self._last_time = time.monotonic()
-        self._last_step = 0
+        self.last_step = 0
 
     def __enter__(self) -> Self:
         return self
@@ -78,7 +77,7 @@ class Checkpoints:
     def is_due(self, step: int) -> bool:
         """Whether enough steps, or enough time, have gone by since the last one."""
         return (
-            step - self._last_step >= self._every_steps
+            step - self.last_step >= self._every_steps
             or time.monotonic() - self._last_time >= self._every_seconds
         )
 
@@ -88,7 +87,9 @@ class Checkpoints:
         Raises:
           StorageError: this or the one before cannot be written.
         """
-        self._last_time, self._last_step = time.monotonic(), step
+        self._last_time, self.last_step = time.monotonic(), step
+        if not self._writes:
+            return
         self._bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(snapshot.arrays))
         values = {"format_version": FORMAT_VERSION, **snapshot.values}
         digest = _digest(snapshot.arrays, values)
@@ -137,10 +138,10 @@ class Checkpoints:
             except Exception as error:  # whatever damage makes the readers raise
                 damaged[step] = first_line(error)
                 continue
-            for other, reason in damaged.items():
+            for other, reason in damaged.items() if self._writes else ():
                 self._put_aside(other, reason)
             self._manager.reload()
-            self._last_step = step
+            self.last_step = step
             return snapshot
         if damaged:
             reasons = "; ".join(f"that of step {step}: {why}" for step, why in damaged.items())
@@ -199,6 +200,33 @@ class Checkpoints:
             f"where {describe_free_space(self.folder)} "
             f"({first_line(error)}).{before}"
         )
+
+
+def _manager(folder: Path, writes: bool) -> ocp.CheckpointManager:
+    """Makes Orbax's manager of a folder.
+
+    Of several processes each has one that waits for none of the others: what they save is the same
+    in all of them. Where all take part and one fails to write, Orbax's barriers hold the others for
+    ten minutes.
+    """
+    of_process = ocp.options.MultiprocessingOptions()
+    if jax.process_count() > 1:
+        own = jax.process_index()
+        of_process = ocp.options.MultiprocessingOptions(own, {own}, f"process-{own}")
+    folder.mkdir(parents=True, exist_ok=True)
+    return ocp.CheckpointManager(
+        folder,
+        options=ocp.CheckpointManagerOptions(
+            max_to_keep=_KEPT,
+            cleanup_tmp_directories=writes,
+            create=False,
+            multiprocessing_options=of_process,
+        ),
+        item_handlers={
+            "arrays": ocp.StandardCheckpointHandler(multiprocessing_options=of_process),
+            "values": ocp.JsonCheckpointHandler(multiprocessing_options=of_process),
+        },
+    )
 
 
 def read_values(folder: Path, step: int) -> dict[str, Any]:

@@ -131,6 +131,13 @@ class RunFolder:
             file.flush()
             yield
 
+    def holder(self) -> str:
+        """Says which process holds the lock, or held it last; empty where none did."""
+        try:
+            return self._lock.read_text().strip()
+        except OSError:
+            return ""
+
     def finished(self, config: RunConfig) -> dict[str, Any] | None:
         """The results of a run that has nothing left to do under these settings, or None.
 

@@ -63,9 +63,11 @@ def interrupted(
     number: int, step: int, config: RunConfig, folder: RunFolder
 ) -> InterruptedRunError:
     """Makes the answer to a signal, once all is on disk."""
+    count = jax.process_count()
+    everywhere = f", in all {count} processes, with the flags that they had" if count > 1 else ""
     return InterruptedRunError(
         f"{signal.Signals(number).name}: stopped after step {step:,}, and saved. To go on: "
-        f"{folder.command(config)}",
+        f"{folder.command(config)}{everywhere}",
         number,
     )
 

@@ -1,4 +1,7 @@
-"""What a group of runs has on the disk: the group's checkpoints, and the files of each run."""
+"""What a group of runs has on the disk: the group's checkpoints, and the files of each run.
+
+Of several processes the first writes.
+"""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -8,6 +11,7 @@ from mlpvis_jax.files.checkpoint import Checkpoints
 from mlpvis_jax.files.weights import save_weights
 from mlpvis_jax.learning.schedule_free import evaluated
 from mlpvis_jax.learning.state import TrainState
+from mlpvis_jax.running import processes
 from mlpvis_jax.running.outcome import Outcome, describe_weights
 from mlpvis_jax.running.plan import Plan
 from mlpvis_jax.running.points import Points
@@ -26,6 +30,7 @@ class GroupFiles:
     def __init__(self, checkpoints: Checkpoints, plan: Plan) -> None:
         self.checkpoints = checkpoints
         self._plan = plan
+        self._writes = processes.is_first()
         self._writers: dict[int, list[Writer]] = {}
         self._points: dict[int, Points] = {}
 
@@ -33,13 +38,16 @@ class GroupFiles:
         """Makes the writers of the runs; leaving the stack closes them."""
         metrics = self._plan.learner.metrics
         for run in runs:
-            writers = [stack.enter_context(closing(writer)) for writer in run.writers(run)]
+            made = run.writers(run) if self._writes else []
+            writers = [stack.enter_context(closing(writer)) for writer in made]
             every_steps = run.config.writers_every_steps
             self._writers[run.number] = writers
             self._points[run.number] = Points(every_steps, metrics, writers, run.progress)
 
     def begin_run(self, run: Run) -> None:
         """Makes the folder of a run tell what the checkpoint tells, no more and no less."""
+        if not self._writes:
+            return
         run.folder.write_config(run.config)
         run.folder.write_metrics(run.progress.history)
         if run.progress.stopping.best_epoch:
@@ -51,6 +59,8 @@ class GroupFiles:
 
     def write_epoch(self, run: Run) -> None:
         """Writes the last record of a run's history down."""
+        if not self._writes:
+            return
         record = run.progress.history[-1]
         run.folder.append_metrics(record)
         for writer in self._writers[run.number]:
@@ -94,6 +104,8 @@ class GroupFiles:
 
     def write_best(self, run: Run) -> None:
         """Writes the best weights of a run, and the best averaged ones where there are some."""
+        if not self._writes:
+            return
         description = self._describe(run)
         save_weights(run.folder.best_weights, run.progress.best_params, description)
         if self._plan.is_averaged:
@@ -113,12 +125,12 @@ class GroupFiles:
           is_culled: whether the run could have gone on.
           results: what results.json is to hold; {} of a run that was not tested.
         """
-        if run.divergence is None:
+        if run.divergence is None and self._writes:
             description = self._describe(run)
             params = evaluated(state.params, state.opt_state)
             save_weights(run.folder.last_weights, params, description)
             self._save_alone(run, state)
-        if results:
+        if results and self._writes:
             run.folder.write_results(results)
             for writer in self._writers[run.number]:
                 writer.finish(run.progress.history, results)

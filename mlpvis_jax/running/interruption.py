@@ -1,5 +1,7 @@
 """Signals taken as a wish to end: the first is noted, a second Ctrl-C ends at once.
 
+A signal to any process of a run is one to all of them.
+
 SIGHUP comes when a terminal is closed, SIGUSR1 from schedulers before they take a machine.
 """
 
@@ -10,6 +12,10 @@ import sys
 import threading
 from types import FrameType
 from typing import Self
+
+import jax
+
+from mlpvis_jax.running import processes
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _UNLESS_IGNORED = (signal.SIGHUP, signal.SIGUSR1)  # as nohup ignores SIGHUP for its command
@@ -22,11 +28,24 @@ class Interruption:
     thread only, which may be waiting for a device then.
 
     Attributes:
-      received: the number of the first signal, or None.
+      received: the number of the first signal, or None. Of several processes, it is what they last
+        agreed on.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self._noted: int | None = None  # by this process
+        self._is_alone = jax.process_count() == 1
+
+    def agree(self, is_due: bool = False) -> bool:
+        """Says whether a signal has come to any process, or any finds that something is due.
+
+        All processes of a run have to ask, after the same step.
+        """
+        if not self._is_alone:
+            number, due = processes.largest(self._noted or 0, is_due)
+            self.received, is_due = self.received or number or None, bool(due)
+        return self.received is not None or is_due
 
     def __enter__(self) -> Self:
         self._is_main = threading.current_thread() is threading.main_thread()
@@ -55,7 +74,9 @@ class Interruption:
         self._sending.close()  # which ends the thread
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = self.received or number
+        self._noted = self._noted or number
+        if self._is_alone:
+            self.received = self._noted
 
     def _watch(self) -> None:
         """Reads a byte a signal: its number."""

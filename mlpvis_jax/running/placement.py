@@ -112,16 +112,17 @@ def num_microbatches(placement: Placement, batch_size: int, largest: int | None)
 
 def describe_devices(devices: Sequence[jax.Device]) -> str:
     """Describes devices in words, such as "4 x NVIDIA H100 80GB HBM3 (gpu)"."""
-    return f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"
+    each = f" in each of {jax.process_count()} processes" if jax.process_count() > 1 else ""
+    return f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform}){each}"
 
 
 @dataclasses.dataclass(frozen=True)
 class DataParallel:
-    """One run over all devices: jit on one, pmap on several; see `Placement`.
+    """One run over all devices of all its processes: jit on one, pmap on several; see `Placement`.
 
-    On several devices every argument and result carries a leading axis, a slice for each device of
-    this process. The function itself is the same in both cases; it reduces over `axis_names`, which
-    is empty on one device, where such a reduction is the identity.
+    On several devices every argument and result carries a leading axis, a slice for each device, of
+    which a process has those of its own. The function itself is the same in both cases; it reduces
+    over `axis_names`, which is empty on one device, where such a reduction is the identity.
     """
 
     devices: tuple[jax.Device, ...]
@@ -130,7 +131,7 @@ class DataParallel:
 
     @classmethod
     def all(cls) -> "DataParallel":
-        """Takes all devices of this process; see `machine.local_devices`."""
+        """Takes all devices of this process, and of each; see `machine.local_devices`."""
         return cls(local_devices())
 
     @property
@@ -154,7 +155,7 @@ class DataParallel:
         else:
             axes = tuple(None if layout is Layout.SCALAR else 0 for layout in layouts)
             wrapped = jax.pmap(
-                function, _AXIS, in_axes=axes, devices=self.devices, donate_argnums=donated
+                function, _AXIS, in_axes=axes, devices=_of_all(self.devices), donate_argnums=donated
             )
         program = wrapped.lower(*arguments).compile()
 
@@ -189,7 +190,7 @@ class DataParallel:
 
 
 def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
-    """Puts a copy of each array on every device."""
+    """Puts a copy of each array on every device; those of other processes put theirs."""
     copies = (len(devices),)
     return put_on_devices(
         jax.tree.map(lambda leaf: np.broadcast_to(leaf, copies + np.shape(leaf)), tree), devices
@@ -197,8 +198,26 @@ def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
 
 
 def put_on_devices(tree: Any, devices: Sequence[jax.Device]) -> Any:
-    """Puts slice i of each array [devices, ...] on device i; a single device gets no axis."""
+    """Puts slice i of each array [devices, ...] on device i; a single device gets no axis.
+
+    Args:
+      tree: of arrays, with the slices of this process.
+      devices: of this process. The others have as many, and put theirs.
+    """
     if len(devices) == 1 and jax.process_count() == 1:
         return jax.device_put(jax.tree.map(lambda leaf: leaf[0], tree), devices[0])
-    mesh = jax.sharding.Mesh(np.array(devices), (_AXIS,))
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(_AXIS)))
+    mesh = jax.sharding.Mesh(np.array(_of_all(devices)), (_AXIS,))
+    sharding = NamedSharding(mesh, PartitionSpec(_AXIS))
+    if jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
+    return jax.tree.map(
+        lambda leaf: jax.make_array_from_process_local_data(sharding, np.asarray(leaf)), tree
+    )
+
+
+def _of_all(devices: Sequence[jax.Device]) -> tuple[jax.Device, ...]:
+    """The devices of all processes, process by process; `devices` are those of this one."""
+    if jax.process_count() == 1:
+        return tuple(devices)
+    numbers = range(jax.process_count())
+    return tuple(device for number in numbers for device in jax.local_devices(number))

@@ -9,6 +9,7 @@ from mlpvis_jax.files.checkpoint import Checkpoints
 from mlpvis_jax.learning.metrics import no_sums
 from mlpvis_jax.learning.state import TrainState
 from mlpvis_jax.running.length import Length
+from mlpvis_jax.running.processes import in_turn, refuse_different
 from mlpvis_jax.running.programs import Programs
 from mlpvis_jax.running.progress import RunProgress
 from mlpvis_jax.running.run import Observer, Run
@@ -45,7 +46,10 @@ def restore_or_start(
 
     for run in runs:
         run.length = Length.of(run.config, len(programs.task.training))
-    saved = checkpoints.newest(stacked)
+    with in_turn():  # the first puts damaged ones aside
+        saved = checkpoints.newest(stacked)
+    step = None if saved is None else checkpoints.last_step
+    refuse_different(lambda: {f"newest checkpoint in {checkpoints.folder}": step})
     if saved is None:
         states = [
             plan.initial_state(run.config, given_params(run.config, run.initial)) for run in runs

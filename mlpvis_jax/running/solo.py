@@ -1,20 +1,23 @@
 """A run of its own, from its settings to its test accuracy, or on from where it was."""
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from mlpvis_jax.data.streamed import StreamedSet
 from mlpvis_jax.errors import DivergenceError, InputError
 from mlpvis_jax.files.checkpoint import Checkpoints
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.files.weights import count_parameters
 from mlpvis_jax.learning import metrics
 from mlpvis_jax.learning.state import EpochTotals
+from mlpvis_jax.running import processes
 from mlpvis_jax.running.choices import completed, differences
 from mlpvis_jax.running.failures import explain_resource_errors, interrupted
 from mlpvis_jax.running.interruption import Interruption
 from mlpvis_jax.running.length import Length
-from mlpvis_jax.running.outcome import Outcome
+from mlpvis_jax.running.outcome import Outcome, versions
 from mlpvis_jax.running.placement import DataParallel, Placement, describe_devices
 from mlpvis_jax.running.programs import Programs
 from mlpvis_jax.running.run import Observer, Run
@@ -24,6 +27,7 @@ from mlpvis_jax.running.trainer import GroupTrainer
 from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.show import writers
 from mlpvis_jax.show.terminal import Progress, print_header
+from mlpvis_jax.weights.initial import InitialWeights
 
 
 def train(
@@ -49,26 +53,15 @@ def train(
     """
     placement = DataParallel.all() if placement is None else placement
     config = completed(config)
-    folder.check(config, differences)
-    results = folder.finished(config)
+    with processes.in_turn():  # what the first decodes, downloads or finds out is kept
+        results = _results(config, folder)
+        if results is None:
+            task, initial = _read(config, folder)
+    processes.refuse_different(lambda: _facts(config, placement, None if results else task))
     if results is not None:
         print(f"The run in {folder.path} is finished; nothing is changed.")
         return results
-    if folder.results.exists() and not folder.has_checkpoint():
-        raise InputError(
-            f"--workdir={folder.path} holds the results of a run, but no checkpoint to go on from; "
-            "choose another folder."
-        )
-    initial = None
-    if config.init_from is not None:  # before images are decoded
-        initial = find_initial_weights(config, open_data(config), folder.has_checkpoint())
-    task = Task.read(config, folder.path)
-    task.training.refuse_larger_batch(config.batch_size)
-    Length.of(config, len(task.training))  # which refuses too many steps
-    with explain_resource_errors(config, folder), folder.locked():
-        folder.check(config, differences)  # again: another process may have begun a run meanwhile
-        if not folder.holds_run():
-            folder.write_config(config)  # first: files without it are nobody's, and are refused
+    with explain_resource_errors(config, folder), _begun(config, folder), processes.telling():
         programs = Programs([config], task, placement)
         run = Run(0, config, folder, lambda run: _writers(run, task), initial)
         observer = SoloObserver(run, programs)
@@ -80,6 +73,64 @@ def train(
                 trainer.train()
     assert observer.results is not None
     return observer.results
+
+
+def _results(config: RunConfig, folder: RunFolder) -> dict[str, Any] | None:
+    """The results of a run that is finished; None of one that is to be trained, and can be."""
+    folder.check(config, differences)
+    results = folder.finished(config)
+    if results is None and folder.results.exists() and not folder.has_checkpoint():
+        raise InputError(
+            f"--workdir={folder.path} holds the results of a run, but no checkpoint to go on from; "
+            "choose another folder."
+        )
+    return results
+
+
+def _read(config: RunConfig, folder: RunFolder) -> tuple[Task, InitialWeights | None]:
+    """Reads the data of a run, and the weights that it starts from if its settings name some."""
+    initial = None
+    if config.init_from is not None:  # before images are decoded
+        initial = find_initial_weights(config, open_data(config), folder.has_checkpoint())
+    task = Task.read(config, folder.path)
+    task.training.refuse_larger_batch(config.batch_size)
+    Length.of(config, len(task.training))  # which refuses too many steps
+    return task, initial
+
+
+def _facts(config: RunConfig, placement: Placement, task: Task | None) -> dict[str, Any]:
+    """What all processes of a run have to have in common; no task if the run is finished."""
+    read: dict[str, Any] = {"state of the run, to train or not": task is not None}
+    if task is not None:
+        read |= {f"data, {name}": value for name, value in task.identity.items()}
+        is_streamed = isinstance(task.training, StreamedSet)
+        read["config.data.feed"] = "stream" if is_streamed else "resident"
+    return {
+        **{f"version of {name}": version for name, version in versions().items()},
+        **{f"config.{key}": value for key, value in config.flat().items()},
+        "number and kind of devices": describe_devices(placement.devices),
+        **read,
+    }
+
+
+@contextlib.contextmanager
+def _begun(config: RunConfig, folder: RunFolder) -> Iterator[None]:
+    """Holds the lock of a run's folder, in which the settings are by then.
+
+    Of several processes the first holds it, and the others prove that they see the same folder.
+    """
+    with contextlib.ExitStack() as stack:
+        if processes.is_first():
+            stack.enter_context(folder.locked())
+            folder.check(config, differences)  # again: another may have begun a run meanwhile
+            if not folder.holds_run():
+                folder.write_config(config)  # first: files without it are nobody's, and are refused
+        processes.refuse_unseen(
+            folder.holder,
+            f"--workdir={folder.path} must be one folder that all processes of the run see, such "
+            "as on a network file system",
+        )
+        yield
 
 
 def _header(run: Run, programs: Programs) -> dict[str, str]:
@@ -181,4 +232,5 @@ class SoloObserver(Observer):
             )
 
     def interrupted(self, signal_number: int, step: int) -> None:
+        processes.exchange("")  # so that none ends before all is on the disk of the first
         raise interrupted(signal_number, step, self._run.config, self._run.folder)

@@ -66,6 +66,7 @@ class GroupTrainer:
                 epoch = self._runs[0].progress.epoch
                 self._train_epoch()
                 self._validate_epoch()
+                self._interruption.agree()
                 self._save()
                 self._end_runs()
                 if all(run.progress.is_between_epochs for run in self._runs):
@@ -106,7 +107,7 @@ class GroupTrainer:
                 run.progress.seconds = seconds + (time.perf_counter() - start) / len(runs)
             if step == end or all(run.divergence for run in runs):
                 break  # what follows at once, validation, saves
-            if self._interruption.received or self._files.checkpoints.is_due(step):
+            if self._interruption.agree(self._files.checkpoints.is_due(step)):
                 self._note_totals(programs.placement.fetch(totals, len(runs)))
                 self._save()
         self._note_totals(programs.placement.fetch(totals, len(runs)))

@@ -42,7 +42,18 @@ NESTED_LIST = ("config.json", "[" * 100_000)
 NESTED_GROUP = ("config.json", '{"seed":' * 100_000)
 MINE = "--config={here}/mine.py"
 JSON = "--config={here}/config.json"
+TOGETHER = "--coordinator=localhost:1 --processes=2"
+
 ROWS = [
+    bad("--processes=2", "belong together", "--coordinator and --process are missing"),
+    bad(TOGETHER, "belong together", "--process is missing"),
+    bad("--coordinator=localhost --processes=2 --process=1", "must be HOST:PORT of process 0"),
+    bad("--coordinator=localhost:65536 --processes=2 --process=1", "must be HOST:PORT"),
+    bad(f"{TOGETHER} --process=2", "--process=2 must be below --processes=2"),
+    bad(f"{TOGETHER} --process=-1", "--process=-1 must be a whole number from 0"),
+    bad("--processes=0", "--processes=0 must be a whole number from 1"),
+    bad(f"{TOGETHER} --process=0 --sweep=lr_wd", "are of one run", "docs/sweeps.md"),
+    bad("--mode=evaluate --process=1", "--process is a flag of --mode=train"),
     bare("--mode=train --workdir=", "--mode=train needs --config=FILE", "configs/mixer.py"),
     bare("--workdir={here}/none", "--mode=train needs --config=FILE", "--workdir that holds a run"),
     bare("--workdir={here}/empty", "needs --config=FILE", folder("empty")),

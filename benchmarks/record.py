@@ -13,10 +13,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from mlpvis_jax.files.atomic import replacing
+
 RESULTS = Path(__file__).parent / "results"
 _PACKAGES = (
     *("mlpvis_jax", "jax", "jaxlib", "flax", "optax", "numpy"),
     *("keras", "tensorflow", "tensorflow-cpu", "torch"),
+    *("libtpu", "jax-cuda13-plugin", "nvidia-cuda-nvcc", "nvidia-cudnn-cu13"),
 )
 
 
@@ -42,7 +45,7 @@ def write(
       The file.
     """
     now = datetime.datetime.now(datetime.UTC)
-    path = Path(settings.out or RESULTS / f"{benchmark}-{now:%Y%m%d-%H%M%S}.json")
+    path = Path(settings.out or new_path(benchmark))
     record = {
         "benchmark": benchmark,
         "date": now.isoformat(timespec="seconds"),
@@ -55,8 +58,15 @@ def write(
         "results": results,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=1) + "\n")
+    with replacing(path) as partial:  # a benchmark that writes again and again may be stopped
+        partial.write_text(json.dumps(record, indent=1) + "\n")
     return path
+
+
+def new_path(benchmark: str) -> Path:
+    """The name of a new file in results/, by the time."""
+    now = datetime.datetime.now(datetime.UTC)
+    return RESULTS / f"{benchmark}-{now:%Y%m%d-%H%M%S}.json"
 
 
 def hardware() -> dict[str, Any]:

@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
-# From how many seconds to measure to what was measured.
-Measure = Callable[[float], dict[str, Any]]
+# From how many seconds to measure, or what, to what was measured.
+Measure = Callable[[Any], dict[str, Any]]
 _STARTED = "BENCHMARK_WORKER_STARTED"  # environment variable: when, in seconds of the epoch
 
 
@@ -35,12 +35,12 @@ class Worker:
         self._process, self._errors = process, errors
         self.ready = self._receive()
 
-    def measure(self, seconds: float) -> dict[str, Any]:
-        """Lets it compute for about so long; returns its answer."""
+    def measure(self, request: Any) -> dict[str, Any]:
+        """Lets it compute for about so many seconds, or what JSON asks for; returns its answer."""
         assert self._process.stdin is not None
         # If it has ended, why stands in what it printed, which _receive tells.
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(f"{json.dumps(seconds)}\n".encode())
+            self._process.stdin.write(f"{json.dumps(request)}\n".encode())
         return self._receive()
 
     def _receive(self) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from mlpvis_jax.models.fields import (
     Epsilon,
     HeadBias,
     ParamDtype,
+    Remat,
+    RematKeepsProducts,
     StochasticDepthRate,
 )
 from mlpvis_jax.models.layers import Dropout, Initializer, LayerNorm, is_zero
@@ -38,7 +40,6 @@ class Classifier(Layered):
         so it takes `Dropout` and `StochasticDepth` from `mlpvis_jax.models.layers`; the Dropout of
         Flax needs a Python number.
       block_options: the block's other fields.
-      width: channels of a token.
       dropout_rate: in every block, and before the head where `dropout_before_head` is set.
       stochastic_depth_rate: of the last block; it rises linearly from 0 at the first.
       attention_blocks: last blocks, whose `mixing` is "attention"; see FNetBlock, which has it.
@@ -47,7 +48,7 @@ class Classifier(Layered):
         stem's rows are patches, whose name goes to the first axis of its four.
       head_bias: initial value of the head's biases.
       final_norm: LayerNorm before the mean over tokens, or what `norm` has in its place.
-      remat: recompute each block's activations in the backward pass instead of keeping them.
+      remat, remat_keeps_products: the backward pass computes blocks again, or all but products.
       scan: compile one block and loop over it, instead of all of them. The stored parameters, and
         without dropout the results, are the same; with dropout the masks are other draws. Captured
         intermediates, and what else a block stores, have the names that they have in the loop.
@@ -70,9 +71,8 @@ class Classifier(Layered):
     head_kernel_init: Initializer = nn.initializers.zeros
     head_bias: HeadBias = 0.0
     epsilon: Epsilon = 1e-6
-    remat: Annotated[
-        bool, Role.MACHINE, "Compute activations again in the backward pass, to save memory."
-    ] = False
+    remat: Remat = False
+    remat_keeps_products: RematKeepsProducts = False
     scan: Annotated[bool, Role.SHAPE, "Compile one block, and loop over it."] = False
     dtype: ComputeDtype = jnp.float32
     param_dtype: ParamDtype = jnp.float32
@@ -127,7 +127,8 @@ class Classifier(Layered):
     def _new_block(self, **options: Any) -> nn.Module:
         block = self.block
         if self.remat:
-            block = nn.remat(block, static_argnums=(2,))  # (self, inputs, deterministic)
+            keep = jax.checkpoint_policies.dots_saveable if self.remat_keeps_products else None
+            block = nn.remat(block, static_argnums=(2,), policy=keep)  # (..., deterministic)
         return block(
             dropout_rate=self.dropout_rate,
             dtype=self.dtype,

@@ -21,6 +21,12 @@ AttentionBlocks = Annotated[
 HeadBias = Annotated[
     float, Role.SHAPE, "Initial value of the head's biases, such as -6.9 for sigmoid losses."
 ]
+Remat = Annotated[
+    bool, Role.MACHINE, "Compute activations again in the backward pass, to save memory."
+]
+RematKeepsProducts = Annotated[
+    bool, Role.MACHINE, "With remat, keep results of products; what is computed again is cheap."
+]
 Epsilon = Annotated[NotNegative, Role.SHAPE, "Added to variances by every LayerNorm."]
 ComputeDtype = Annotated[_Dtype, Role.SHAPE, "What is computed in; logits and loss stay float32."]
 ParamDtype = Annotated[_Dtype, Role.SHAPE, "What parameters are stored in."]

@@ -102,7 +102,8 @@ def explain_resource_errors(
             f"Out of memory ({(str(error) or 'of the host').splitlines()[0]}). Lower {fewer}"
             f"config.microbatch_size ({config.microbatch_size or 'the whole batch'}), which sums "
             "the gradients of smaller parts and changes no result; or set config.model.remat=True, "
-            "which computes activations twice instead of keeping them, or "
+            "which computes activations twice instead of keeping them (with "
+            "config.model.remat_keeps_products=True only those that are cheap), or "
             "config.model.dtype=bfloat16; or lower config.batch_size "
             f"({config.batch_size}) or config.model.image_size ({model.image_size})."
         ) from error

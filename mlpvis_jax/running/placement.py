@@ -149,21 +149,34 @@ class DataParallel:
         arguments: Sequence[Any],
         donate: int | None = None,
     ) -> Callable:
-        donated = () if donate is None else (donate,)
-        if self.num_shards == 1:
-            wrapped = jax.jit(function, donate_argnums=donated)
-        else:
-            axes = tuple(None if layout is Layout.SCALAR else 0 for layout in layouts)
-            wrapped = jax.pmap(
-                function, _AXIS, in_axes=axes, devices=_of_all(self.devices), donate_argnums=donated
-            )
-        program = wrapped.lower(*arguments).compile()
+        program = self.lower(function, layouts, arguments, donate).compile()
 
         def call(num_runs: int, *arguments: Any) -> Any:
             assert num_runs == self.capacity, f"one run at a time, not {num_runs}"
             return program(*arguments)
 
         return call
+
+    def lower(
+        self,
+        function: Callable,
+        layouts: Sequence[Layout],
+        arguments: Sequence[Any],
+        donate: int | None = None,
+    ) -> jax.stages.Lowered:
+        """Makes the program that `compile` compiles; devices that are only described can have it.
+
+        Args:
+          function, layouts, arguments, donate: as those of `compile`; arguments may be shapes.
+        """
+        donated = () if donate is None else (donate,)
+        if self.num_shards == 1:
+            return jax.jit(function, donate_argnums=donated).lower(*arguments)
+        axes = tuple(None if layout is Layout.SCALAR else 0 for layout in layouts)
+        mapped = jax.pmap(
+            function, _AXIS, in_axes=axes, devices=_of_all(self.devices), donate_argnums=donated
+        )
+        return mapped.lower(*arguments)
 
     def place(self, trees: Sequence[Any]) -> Any:
         (tree,) = trees

@@ -71,6 +71,17 @@ class TrialParallel:
         arguments: Sequence[Any],
         donate: int | None = None,
     ) -> Callable:
+        program = self.lower(function, layouts, arguments, donate).compile()
+        return lambda num_runs, *arguments: program(self._blocks_in_use(num_runs), *arguments)
+
+    def lower(
+        self,
+        function: Callable,
+        layouts: Sequence[Layout],
+        arguments: Sequence[Any],
+        donate: int | None = None,
+    ) -> jax.stages.Lowered:
+        """Makes the program that `compile` compiles; see `placement.DataParallel.lower`."""
         per_run = [index for index, layout in enumerate(layouts) if layout is Layout.PER_RUN]
         axes = [0 if index in per_run else None for index in range(len(layouts))]
         several = self.vmapped_trials > 1
@@ -89,8 +100,7 @@ class TrialParallel:
                 devices=self.devices,
                 donate_argnums=donated,
             )
-        program = wrapped.lower(self._blocks_in_use(self.capacity), *arguments).compile()
-        return lambda num_runs, *arguments: program(self._blocks_in_use(num_runs), *arguments)
+        return wrapped.lower(self._blocks_in_use(self.capacity), *arguments)
 
     def _over_blocks(self, block: Callable, per_run: Sequence[int], donate: int | None) -> Callable:
         """Builds the program of one device: the block's function for each block in use."""

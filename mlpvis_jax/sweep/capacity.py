@@ -46,7 +46,7 @@ def trials_that_fit(
     one = TrialParallel.with_capacity(devices[:1], 1)
     parts = num_microbatches(one, config.batch_size, config.microbatch_size)
     images = -(-config.batch_size // parts)
-    state, kept = _bytes_of(config, model, images, task.channels)
+    state, kept = bytes_of(config, model, images, task.channels)
     together = vmapped_trials or (1 if on_cpu else None)
     if together is None:
         most = free / (6 * state + 2 * kept)
@@ -56,7 +56,7 @@ def trials_that_fit(
     return len(devices) * max(1, min(limit, math.floor(most)))
 
 
-def _bytes_of(
+def bytes_of(
     config: RunConfig, model: Classifier, batch_size: int, channels: int
 ) -> tuple[int, int]:
     """Bytes of the parameters, and of what a batch's forward pass keeps for the backward pass."""

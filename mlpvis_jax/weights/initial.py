@@ -24,7 +24,7 @@ from mlpvis_jax.weights.transfer import Arrays
 # What training does, and how a model is computed: another value leaves a trained model what it is.
 _OF_TRAINING = {
     *("dropout_rate", "stochastic_depth_rate", "dropout_before_head", "dropout_after_gelu"),
-    *("remat", "scan", "layer_scale", "head_bias"),
+    *("remat", "remat_keeps_products", "scan", "layer_scale", "head_bias"),
 }
 # Numbers that no parameter's shape tells.
 _WITHOUT_PARAMETERS = {"num_heads"}

@@ -57,6 +57,16 @@ def test_what_is_kept_where_blocks_are_computed_again():
     assert arithmetic.kept_bytes(model, images) == 3 * kept
 
 
+def test_what_is_kept_where_all_but_products_is_computed_again():
+    options = {"dropout_rate": 0.0, "remat": True, "remat_keeps_products": True}
+    model = create_model("mixer_keras", 100, **options)
+    # Beside what stands above: in each block, of 64 tokens, 256 channels and hidden widths of 64,
+    # both products over tokens and the first one over channels; the second gives the next input.
+    block = 256 * 64 + 64 * 256 + 64 * 64
+    kept = 4 * (64 * 192 + 4 * (64 * 256 + block) + 256)
+    assert arithmetic.cost_of(model, 64).activation_bytes == kept
+
+
 def test_deep_models_keep_what_all_their_blocks_keep():
     model = create_model("gmlp_keras", 10, width=16, hidden_dim=32, num_blocks=5)
     images = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)

@@ -119,6 +119,7 @@ def loss_and_gradients(model, images, variables, **call):
         {"scan": True},
         {"remat": True},
         {"scan": True, "remat": True},
+        {"remat": True, "remat_keeps_products": True},
     ],
 )
 def test_scan_and_remat_change_no_result(name, option):
@@ -131,11 +132,13 @@ def test_scan_and_remat_change_no_result(name, option):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 2e-4, 1e-5), expected, found)
 
 
-def test_remat_draws_the_same_masks():
+@pytest.mark.parametrize("keeps_products", [False, True])
+def test_remat_draws_the_same_masks(keeps_products):
     call = {"train": True, "rngs": {"dropout": jax.random.key(2)}}
     options = {"dropout_rate": 0.3, "stochastic_depth_rate": 0.4}
     model, images, variables = small_model("gmlp_keras", **options)
-    remat = create_model("gmlp_keras", 7, **SMALL, **options, remat=True)
+    options.update(remat=True, remat_keeps_products=keeps_products)
+    remat = create_model("gmlp_keras", 7, **SMALL, **options)
     expected = loss_and_gradients(model, images, variables, **call)
     found = loss_and_gradients(remat, images, variables, **call)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 2e-4, 1e-5), expected, found)

@@ -169,3 +169,13 @@ def test_the_recipes_of_imagenet_are_the_papers(name):
     assert (config.data.framing, config.data.random_crop < 0.1) == ("centre", True)
     assert "random_resized_crop" not in config.augment
     assert config.model.options.get("head_bias") == (-6.9 if "mixer" in name else None)
+
+
+def test_none_is_a_value_where_a_setting_can_be_none_and_else_the_presets():
+    values = read("gmlp").to_dict()
+    values["model"] = {"name": "amlp_paper", "image_size": 64, "num_blocks": None}
+    assert build_model(RunConfig.from_mapping(values).model, 10).block_options["attention_dim"] == 64
+    values["model"]["attention_dim"] = None
+    model = build_model(RunConfig.from_mapping(values).model, 10)
+    assert model.block_options["attention_dim"] is None
+    assert model.num_blocks == 4

@@ -154,17 +154,30 @@ def _members(path: Path) -> Iterator[_Member]:
 
 
 def _label_of(members: Sequence[_Member], path: Path) -> int:
-    """The class number; that of a .cls member, if there is one."""
-    member = next((one for one in members if one.extension == _LABEL), members[0])
-    try:
-        value = json.loads(member.content)
-        if isinstance(value, dict):
-            value = next(value[key] for key in _LABEL_KEYS if key in value)
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31:
-            return value
-    except (ValueError, StopIteration, RecursionError):
-        pass
+    """The class number, of which all that say one say the same."""
+    said = {value: member for member in members for value in _labels_in(member)}
+    first, *others = said or {None: members[0]}
+    member = said.get(first, members[0])
+    if others:
+        raise InputError(
+            f"{path}: the example {member.key!r} is said to be of the classes {first} and "
+            f"{others[0]}; write the shard anew."
+        )
+    if first is not None and 0 <= first < 2**31:
+        return first
     raise InputError(
         f"{path}: {member.key}.{member.extension} gives no class: it must be a whole number from 0 "
         f"on, or in JSON have one as {', '.join(map(repr, _LABEL_KEYS))}."
     )
+
+
+def _labels_in(member: _Member) -> list[int]:
+    """The whole numbers that a member gives as the class."""
+    try:
+        value = json.loads(member.content)
+    except (ValueError, RecursionError):
+        return []
+    found = (
+        [value[key] for key in _LABEL_KEYS if key in value] if isinstance(value, dict) else [value]
+    )
+    return [one for one in found if isinstance(one, int) and not isinstance(one, bool)]

@@ -36,8 +36,13 @@ def build_model(config: ModelConfig, num_classes: int) -> Classifier:
       InputError: an unknown preset, a setting that it lacks, a patch that does not divide, more
         parameters than there is room for.
     """
-    overrides = {key: value for key, value in config.options.items() if value is not None}
     declared = model_settings(config.name)
+    # None is the preset's own value, but where a setting can be None.
+    overrides = {
+        key: value
+        for key, value in config.options.items()
+        if value is not None or (key in declared and declared[key].is_optional)
+    }
     for key, value in overrides.items():
         if key not in declared:
             known = [*keys_of(ModelConfig), *declared]

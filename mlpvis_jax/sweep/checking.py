@@ -42,7 +42,8 @@ def check_trials(sweep: Sweep, folder: SweepFolder) -> list[str]:
             initial = find_weights(config, sources[key], sweep, folder, goes_on)
         except InputError as error:
             values = ", ".join(f"{key}={value}" for key, value in point.items())
-            raise InputError(f"The sweep's point {values}: {error}") from None
+            named = f"The sweep's point {values}" if values else "The sweep"
+            raise InputError(f"{named}: {error}") from None
         if initial is not None:
             begins[initial.described] = None
     return list(begins)

@@ -116,6 +116,14 @@ BAD = {
     "apart": ([("1.jpg", IMAGE), ("2.jpg", IMAGE), ("1.cls", b"0")], "must follow one another"),
     "a word": ([("1.jpg", IMAGE), ("1.cls", b"cat")], "1.cls gives no class: it must be a whole"),
     "negative": ([("1.jpg", IMAGE), ("1.cls", b"-1")], "1.cls gives no class"),
+    "two": (
+        [("1.jpg", IMAGE), ("1.cls", b"1"), ("1.json", b'{"label": 3}')],
+        "the example '1' is said to be of the classes 1 and 3",
+    ),
+    "two in one": (
+        [("1.jpg", IMAGE), ("1.json", b'{"label": 0, "cls": 2}')],
+        "is said to be of the classes 0 and 2",
+    ),
     "no key": ([("1.jpg", IMAGE), ("1.json", b'{"name": 1}')], "1.json gives no class"),
     "other kind": ([("1.tif", IMAGE), ("1.cls", b"0")], "of a kind of images that is not decoded"),
     "no extension": (

@@ -174,7 +174,9 @@ def test_the_recipes_of_imagenet_are_the_papers(name):
 def test_none_is_a_value_where_a_setting_can_be_none_and_else_the_presets():
     values = read("gmlp").to_dict()
     values["model"] = {"name": "amlp_paper", "image_size": 64, "num_blocks": None}
-    assert build_model(RunConfig.from_mapping(values).model, 10).block_options["attention_dim"] == 64
+    assert (
+        build_model(RunConfig.from_mapping(values).model, 10).block_options["attention_dim"] == 64
+    )
     values["model"]["attention_dim"] = None
     model = build_model(RunConfig.from_mapping(values).model, 10)
     assert model.block_options["attention_dim"] is None

@@ -156,15 +156,16 @@ def _members(path: Path) -> Iterator[_Member]:
 def _label_of(members: Sequence[_Member], path: Path) -> int:
     """The class number, of which all that say one say the same."""
     said = {value: member for member in members for value in _labels_in(member)}
-    first, *others = said or {None: members[0]}
-    member = said.get(first, members[0])
-    if others:
+    if len(said) > 1:
+        first, second, *_ = said
         raise InputError(
-            f"{path}: the example {member.key!r} is said to be of the classes {first} and "
-            f"{others[0]}; write the shard anew."
+            f"{path}: the example {members[0].key!r} is said to be of the classes {first} and "
+            f"{second}; write the shard anew."
         )
-    if first is not None and 0 <= first < 2**31:
-        return first
+    for value in said:
+        if 0 <= value < 2**31:
+            return value
+    member = next(iter(said.values()), members[0])
     raise InputError(
         f"{path}: {member.key}.{member.extension} gives no class: it must be a whole number from 0 "
         f"on, or in JSON have one as {', '.join(map(repr, _LABEL_KEYS))}."

@@ -77,7 +77,9 @@ class Soak:
         number = self._draw.choice([signal.SIGKILL, signal.SIGTERM])
         if self._processes > 1:  # those that have not met wait for minutes
             lock = self._folder / name / "lock"
-            while not (lock.exists() and f"process {group[0].pid} " in lock.read_text()):
+            while victim.poll() is None:  # a finished run takes no lock
+                if lock.exists() and f"process {group[0].pid} " in lock.read_text():
+                    break
                 time.sleep(0.01)
         try:
             victim.wait(timeout=wait)

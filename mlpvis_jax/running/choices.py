@@ -48,7 +48,7 @@ def build_model(config: ModelConfig, num_classes: int) -> Classifier:
             known = [*keys_of(ModelConfig), *declared]
             hint = unknown_key(f"config.model.{key}", known)
             raise InputError(f"Model {config.name!r} has no setting {key!r}. {hint}")
-        declared[key].check(value, f"config.model.{key}")
+        overrides[key] = declared[key].check(value, f"config.model.{key}")
     model = create_model(config.name, num_classes, **overrides)
     if config.image_size % model.patch_size:
         raise InputError(

@@ -70,8 +70,8 @@ ROWS = [
     bad("--mode=predict --images=*.png --sweep.seed=[0,1]", "--mode=predict is of one run"),
     bad("--corruptions=all", "--corruptions is a flag of --mode=evaluate, and the mode is train"),
     bad(
-        "--mode=predict --images=a.png --output=x",
-        "--output is a flag of --mode=evaluate and --mode=compare, and the mode is predict",
+        "--mode=mixing --output=x",
+        "--output is a flag of --mode=evaluate and --mode=predict and --mode=compare, and the mode",
     ),
     bare("--mode=compare", "--mode=compare needs --workdirs=PATTERNS"),
     bare("--mode=compare --workdirs={here}/* --workdir={here}/run", "--workdir is of one run"),

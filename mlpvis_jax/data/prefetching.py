@@ -108,14 +108,14 @@ def end(held: list[Any]) -> None:
     iterator = held.pop()
 
     def close() -> None:
-        # Grain forgets a process that has ended by itself, and then asks whether it is alive.
+        # Where two threads close an iterator, one forgets the process while the other looks at it.
         with contextlib.suppress(AttributeError):
             iterator.close()
 
-    try:
+    if threading.main_thread().is_alive():
         # A process looks up from its work twice a second: nobody is to wait for that.
         threading.Thread(target=close).start()
-    except RuntimeError:  # the interpreter ends, and begins no more threads
+    else:  # the interpreter ends, when Grain closes what is still open
         close()
 
 

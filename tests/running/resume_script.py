@@ -15,6 +15,7 @@ class StopAfter:
 
     def __init__(self, looks: int) -> None:
         self.looks = looks
+        self.received: int | None = None
 
     def __enter__(self) -> "StopAfter":
         return self
@@ -22,10 +23,11 @@ class StopAfter:
     def __exit__(self, *_: object) -> None:
         pass
 
-    @property
-    def received(self) -> int | None:
+    def agree(self, is_due: bool = False) -> bool:
         self.looks -= 1
-        return signal.SIGTERM if self.looks < 0 else None
+        if self.looks < 0:
+            self.received = signal.SIGTERM
+        return self.received is not None or is_due
 
 
 if __name__ == "__main__":

@@ -165,20 +165,19 @@ def _find(path: Path) -> dict[str, list[Path]]:
 def _class_names(path: Path, shards: Sequence[Path], index: TarIndex) -> tuple[str, ...]:
     """The names of classes.txt, or numbers; each class has an image in these shards."""
     names, file = _read_names(path), path / _CLASSES
-    present, largest = np.unique(index.label), int(index.label.max())
-    example = f"{index.keys()[index.label.argmax()]} in {shards[index.shard[index.label.argmax()]]}"
+    largest = int(index.label.max(initial=-1))
+
+    def example() -> str:
+        row = index.label.argmax()
+        return f"{index.keys()[row]} in {shards[index.shard[row]]} has the class {largest}"
+
     if names is not None and largest >= len(names):
-        raise InputError(
-            f"{file} names {len(names)} classes, and {example} has the class {largest}."
-        )
+        raise InputError(f"{file} names {len(names)} classes, and {example()}.")
     number = largest + 1 if names is None else len(names)
-    if len(present) < number:
+    present = np.unique(index.label)
+    if 0 < len(present) < number:  # where there is no image at all, that is said later
         absent = next(label for label in range(number) if label not in present[label : label + 1])
-        needed = (
-            f"which {file} names {names[absent]!r}"
-            if names is not None
-            else f"and {example} has the class {largest}"
-        )
+        needed = f"and {example()}" if names is None else f"which {file} names {names[absent]!r}"
         raise InputError(
             f"The shards to train on in {path} have no image of the class {absent}, {needed}; "
             "classes are numbered from 0 on, and each needs an image to train on."

@@ -200,3 +200,11 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     train = open_source(f"shards:{tmp_path}", image_size=8).train
     with pytest.raises(InputError, match="a/2.jpg in .*train-0.tar cannot be decoded"):
         train.gather([0, 1])
+
+
+def test_shards_without_an_image_are_refused(tmp_path: Path) -> None:
+    write_tar(tmp_path / "train-0.tar", [])
+    write_tar(tmp_path / "test-0.tar", [])
+    source = open_source(f"shards:{tmp_path}", image_size=8)
+    with pytest.raises(InputError, match="The train part of .* is empty"):
+        decode(source, "train", cache_dir=None)

@@ -18,8 +18,8 @@ python launch.py --config=configs/fnet.py:digits
     about a second each.
 
 python launch.py --config=configs/fnet.py:fast
-    Five epochs of Muon, with the Mixer's settings: 47.06 / 76.63, 1 seed, where the example's
-    page has 46.63 / 76.47 after 50 epochs.
+    Five epochs of Muon, with the Mixer's settings: 46.55 ± 0.57 / 76.57 ± 0.26, 3 seeds,
+    where the example's page has 46.63 / 76.47 after 50 epochs.
 """
 
 from ml_collections import ConfigDict

@@ -130,7 +130,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--out", help="JSON file, gone on with if it is there; by default a new one in results/"
     )
     settings = parser.parse_args(arguments)
-    pythons = {"tpu": settings.tpu_python, "cuda": settings.cuda_python, "cpu": sys.executable}
+    pythons = _pythons(settings)
     if settings.accelerators is None:
         settings.accelerators = [
             name
@@ -144,6 +144,11 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     if not settings.accelerators:
         parser.error("--tpu-python or --cuda-python says what compiles; give one of them, or both.")
     return settings
+
+
+def _pythons(settings: argparse.Namespace) -> dict[str, Any]:
+    """The Python that compiles for each platform; None where none was given."""
+    return {"tpu": settings.tpu_python, "cuda": settings.cuda_python, "cpu": sys.executable}
 
 
 def _programs(settings: argparse.Namespace) -> Iterator[Cell]:
@@ -200,11 +205,7 @@ class _Compilers:
     """The workers, one for each accelerator, started when they are needed; a context."""
 
     def __init__(self, settings: argparse.Namespace) -> None:
-        self._pythons = {
-            "tpu": settings.tpu_python,
-            "cuda": settings.cuda_python,
-            "cpu": sys.executable,
-        }
+        self._pythons = _pythons(settings)
         self._running: dict[str, tuple[Any, Worker]] = {}
 
     def __enter__(self) -> "_Compilers":

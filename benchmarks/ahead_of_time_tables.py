@@ -5,9 +5,8 @@ from typing import Any
 
 from benchmarks import tables
 from benchmarks.accelerators import ACCELERATORS
+from mlpvis_jax.sweep.capacity import KEPT_COPIES, STATE_COPIES
 
-_STATE_COPIES = 6  # what a sweep's estimate counts of a trial's parameters
-_KEPT_COPIES = 2  # and of what its forward pass keeps
 _REASON = 200  # characters
 
 
@@ -26,7 +25,7 @@ def show(results: dict[str, dict[str, Any]]) -> None:
 
 def estimated_bytes(cell: dict[str, Any]) -> int:
     """What a sweep counts for the trials of a population; see `sweep.capacity.trials_that_fit`."""
-    each = _STATE_COPIES * cell["parameter_bytes"] + _KEPT_COPIES * cell["kept_bytes"]
+    each = STATE_COPIES * cell["parameter_bytes"] + KEPT_COPIES * cell["kept_bytes"]
     return cell["trials"] * each
 
 

@@ -38,13 +38,39 @@ def shapes_on(tree: Any, devices: Sequence[jax.Device], leading: tuple[int, ...]
     return jax.tree.map(describe, tree)
 
 
-@dataclasses.dataclass(frozen=True)
-class DescribedRun(DataParallel):
-    """One run over described devices.
+class _Described:
+    """What the placements on described devices have in common.
 
     Attributes:
+      devices: those that are described.
+      lower: makes a program, as the placement on real devices does.
       lowered: the programs, by the names of their functions, such as "dispatch".
     """
+
+    devices: tuple[jax.Device, ...]
+    lower: Callable[..., jax.stages.Lowered]
+    lowered: dict[str, jax.stages.Lowered]
+
+    def compile(
+        self,
+        function: Callable,
+        layouts: Sequence[Layout],
+        arguments: Sequence[Any],
+        donate: int | None = None,
+    ) -> Callable:
+        """Lowers the function; the returned one gives the shapes of its results."""
+        lowered = self.lower(function, layouts, arguments, donate)
+        self.lowered[function.__name__] = lowered
+        return lambda num_runs, *arguments: shapes_on(lowered.out_info, self.devices)
+
+    def share(self, tree: Any) -> Any:
+        several = len(self.devices) > 1
+        return shapes_on(tree, self.devices, (len(self.devices),) if several else ())
+
+
+@dataclasses.dataclass(frozen=True)
+class DescribedRun(_Described, DataParallel):
+    """One run over described devices; see `_Described`."""
 
     lowered: dict[str, jax.stages.Lowered] = dataclasses.field(default_factory=dict)
 
@@ -56,22 +82,6 @@ class DescribedRun(DataParallel):
     def own_shards(self) -> slice:
         return slice(0, len(self.devices))  # a pod's, too: what is made is the program of all
 
-    def compile(
-        self,
-        function: Callable,
-        layouts: Sequence[Layout],
-        arguments: Sequence[Any],
-        donate: int | None = None,
-    ) -> Callable:
-        """Lowers the function; the returned one gives the shapes of its results."""
-        lowered = self.lower(function, layouts, arguments, donate)
-        self.lowered[function.__name__] = lowered
-        return lambda num_runs, *arguments: shapes_on(lowered.out_info, self.devices)
-
-    def share(self, tree: Any) -> Any:
-        several = len(self.devices) > 1
-        return shapes_on(tree, self.devices, (len(self.devices),) if several else ())
-
     def put_shards(self, tree: Any) -> Any:
         if len(self.devices) == 1:
             tree = jax.tree.map(lambda leaf: leaf[0], tree)
@@ -79,32 +89,12 @@ class DescribedRun(DataParallel):
 
 
 @dataclasses.dataclass(frozen=True)
-class DescribedTrials(TrialParallel):
-    """Many runs on one described device, or over several.
-
-    Attributes:
-      lowered: the programs, by the names of their functions, such as "dispatch".
-    """
+class DescribedTrials(_Described, TrialParallel):
+    """Many runs on one described device, or over several; see `_Described`."""
 
     lowered: dict[str, jax.stages.Lowered] = dataclasses.field(default_factory=dict)
-
-    def compile(
-        self,
-        function: Callable,
-        layouts: Sequence[Layout],
-        arguments: Sequence[Any],
-        donate: int | None = None,
-    ) -> Callable:
-        """Lowers the function; the returned one gives the shapes of its results."""
-        lowered = self.lower(function, layouts, arguments, donate)
-        self.lowered[function.__name__] = lowered
-        return lambda num_runs, *arguments: shapes_on(lowered.out_info, self.devices)
 
     def place(self, trees: Sequence[Any]) -> Any:
         number = len(self.devices)
         slots = (number, self.slots) if number > 1 else (self.slots,)
         return shapes_on(trees[0], self.devices, slots)
-
-    def share(self, tree: Any) -> Any:
-        several = len(self.devices) > 1
-        return shapes_on(tree, self.devices, (len(self.devices),) if several else ())

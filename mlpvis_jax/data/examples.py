@@ -62,7 +62,7 @@ class Examples(abc.ABC):
         return [self.framed(index, frame) for index, frame in zip(indices, frames, strict=True)]
 
     def framed(self, index: int, frame: Frame) -> Example:
-        """What `frame` takes of the image at `index`."""
+        """Gives what `frame` takes of the image at `index`; only those can that have a `frame`."""
         raise NotImplementedError(f"{type(self).__name__} has images of one shape")
 
     def read_labels(self) -> np.ndarray:

@@ -74,6 +74,9 @@ class TfdsExamples(Examples):
         found = zip(indices, self._parse(indices), frames, strict=True)
         return [self._decode(index, example, frame) for index, example, frame in found]
 
+    def framed(self, index: int, frame: Frame) -> Example:
+        return self.gather([index], [frame])[0]
+
     def read_labels(self) -> np.ndarray:
         """Reads the records, and decodes no image."""
         labels = np.empty(len(self), np.int32)

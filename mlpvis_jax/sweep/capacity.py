@@ -19,6 +19,10 @@ from mlpvis_jax.settings.config import RunConfig
 # Trials on a device, unless a sweep says otherwise.
 MAX_TRIALS = 64
 MAX_TRIALS_ON_CPU = 4  # one after another: more would only end later
+# Copies that a trial has of its parameters: with AdamW's two moments, the gradients, and the new
+# ones of both; and of what its forward pass keeps for the backward pass, where it is computed.
+STATE_COPIES = 6
+KEPT_COPIES = 2
 _SHARE_OF_MEMORY = 0.8
 
 
@@ -35,10 +39,9 @@ def trials_that_fit(
 ) -> int:
     """Estimates how many trials with settings like these there is memory for.
 
-    Each needs its parameters six times (with AdamW's two moments, the gradients, and the new ones
-    of both), and where it is computed, what the forward pass keeps for the backward pass, twice.
-    That is counted, not measured: from the shapes in the traced program, of which XLA may save
-    some. Four fifths of the memory that is free are taken.
+    Each needs STATE_COPIES of its parameters, and where it is computed, KEPT_COPIES of what the
+    forward pass keeps. That is counted, not measured: from the shapes in the traced program, of
+    which XLA may save some. Four fifths of the memory that is free are taken.
     """
     on_cpu = devices[0].platform == "cpu"
     free = _free_bytes(devices)
@@ -49,9 +52,9 @@ def trials_that_fit(
     state, kept = bytes_of(config, model, images, task.channels)
     together = vmapped_trials or (1 if on_cpu else None)
     if together is None:
-        most = free / (6 * state + 2 * kept)
+        most = free / (STATE_COPIES * state + KEPT_COPIES * kept)
     else:
-        most = (free - 2 * kept * together) / (6 * state)
+        most = (free - KEPT_COPIES * kept * together) / (STATE_COPIES * state)
     limit = MAX_TRIALS_ON_CPU if on_cpu else MAX_TRIALS
     return len(devices) * max(1, min(limit, math.floor(most)))
 

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from mlpvis_jax.data import Source, decode, open_source, tfds_source
+from mlpvis_jax.data.framing import Box, centre
 from mlpvis_jax.errors import InputError
 
 tfds = pytest.importorskip("tensorflow_datasets")
@@ -134,6 +135,24 @@ def test_images_of_many_shapes_are_resized(prepare_set: Callable[..., Path]) -> 
     assert sorted(images.mean(axis=(1, 2, 3))) == [0, 1, 2]
     other = open_source("tfds:tiny", image_size=9, data_dir=folder.parent.parent)
     assert other.fingerprint != source.fingerprint
+
+
+def test_images_of_many_shapes_are_framed(prepare_set: Callable[..., Path]) -> None:
+    folder = prepare_set(
+        features((None, None, 3)),
+        {split: [example(n, (5 + n, 9, 3)) for n in range(3)] for split in ("train", "validation")},
+    )
+    source = open_source("tfds:tiny", image_size=8, data_dir=folder.parent.parent, framing="centre")
+    assert source.train.frame is centre and source.fingerprint != open_tiny(folder).fingerprint
+    asked = []
+
+    def frame(width: int, height: int) -> Box:
+        asked.append((width, height))
+        return centre(width, height)
+
+    one, two = source.train.framed(1, frame), source.train.gather([2], [frame])[0]
+    assert one.image.shape == two.image.shape == (8, 8, 3)
+    assert sorted(asked) == sorted((9, 5 + int(found.image.mean())) for found in (one, two))
 
 
 def test_a_split_that_validates(prepare_set: Callable[..., Path]) -> None:

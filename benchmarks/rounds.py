@@ -6,17 +6,19 @@ contestants compare within a round, so ratios are formed there and the median is
 
 import statistics
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
+
+Contestant = TypeVar("Contestant")
 
 
-def interleaved(names: Sequence[str], rounds: int) -> Iterator[tuple[int, str]]:
-    """Pairs of round (from 0) and name; every second round runs backwards.
+def interleaved(contestants: Sequence[Contestant], rounds: int) -> Iterator[tuple[int, Contestant]]:
+    """Pairs of round (from 0) and contestant; every second round runs backwards.
 
-    A machine that slows down steadily would otherwise always be slowest for the last name.
+    A machine that slows down steadily would otherwise always be slowest for the last one.
     """
     for number in range(rounds):
-        order = names if number % 2 == 0 else reversed(names)
-        yield from ((number, name) for name in order)
+        order = contestants if number % 2 == 0 else reversed(contestants)
+        yield from ((number, contestant) for contestant in order)
 
 
 def summarize(values: Sequence[float]) -> dict[str, Any]:

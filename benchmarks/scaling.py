@@ -13,10 +13,11 @@ and a batch of 32, one size is changed at a time:
  - depth, the number of blocks;
  - batch.
 
-The Mixer's hidden width over tokens stays the preset's, as in its paper. At each point the models
-take turns. An exponent is that of a power law fitted to all points of an axis, or of the one
-through its two largest sizes, where constant parts weigh least. Memory is what the compiled program
-says it holds: parameters, optimiser, images, and all that is kept for the backward pass.
+The Mixer's hidden width over tokens stays the preset's, as in its paper. In every round all models
+at all sizes of an axis take turns. An exponent is that of a power law fitted to all points of an
+axis in a round, or of the one through its two largest sizes, where constant parts weigh least; its
+median is taken over rounds. Memory is what the compiled program says it holds: parameters,
+optimiser, images, and all that is kept for the backward pass.
 """
 
 import argparse
@@ -138,46 +139,39 @@ def compile_steps(config: RunConfig) -> DeviceLoop:
 
 
 def _measure_axis(axis: str, settings: argparse.Namespace) -> dict[str, Any]:
-    points: dict[str, list[dict[str, Any]]] = {model: [] for model in settings.models}
-    for size in AXES[axis]:
-        record.say(f"{axis} {size}")
-        for model, point in _measure_point({**BASE, axis: size}, settings).items():
-            points[model].append({"size": size, **point})
-    fits = {}
-    for model, measured in points.items():
+    """Step times and memory of all models at all sizes; every round has all of them."""
+    loops: dict[tuple[str, int], DeviceLoop] = {}
+    for size, model in itertools.product(AXES[axis], settings.models):
+        record.say(f"{axis} {size}: compiling {model}")
+        config = point_config(model, {**BASE, axis: size}, settings.set)
+        loops[model, size] = compile_steps(config)
+        loops[model, size].seconds_per_iteration(settings.seconds)  # finds how many fill a turn
+    seconds: dict[tuple[str, int], list[float]] = {place: [] for place in loops}
+    for number, (model, size) in interleaved(list(loops), settings.rounds):
+        record.say(f"{axis} {size}, round {number + 1} of {settings.rounds}: {model}")
+        seconds[model, size].append(loops[model, size].seconds_per_iteration(settings.seconds))
+    points, fits = {}, {}
+    for model in settings.models:
+        times = [seconds[model, size] for size in AXES[axis]]
+        memory = [loops[model, size].bytes for size in AXES[axis]]
+        points[model] = [
+            {"size": size, "step_seconds": summarize(of_size), "bytes": held}
+            for size, of_size, held in zip(AXES[axis], times, memory, strict=True)
+        ]
+        # An exponent is of one round, in which the sizes took turns.
+        rounds = [_exponents(AXES[axis], of_round) for of_round in zip(*times, strict=True)]
         fits[model] = {
-            name: _exponents([(point["size"], value(point)) for point in measured])
-            for name, value in (
-                ("time", lambda point: point["step_seconds"]["median"]),
-                ("memory", lambda point: point["bytes"]),
-            )
+            "time": {kind: summarize([one[kind] for one in rounds]) for kind in rounds[0]},
+            "memory": _exponents(AXES[axis], memory),
         }
     return {"points": points, "exponents": fits, "crossings": _crossings(points)}
 
 
-def _measure_point(
-    sizes: dict[str, int], settings: argparse.Namespace
-) -> dict[str, dict[str, Any]]:
-    """Step times of all models at one point, in interleaved rounds, and their memory."""
-    loops = {
-        model: compile_steps(point_config(model, sizes, settings.set)) for model in settings.models
-    }
-    seconds: dict[str, list[float]] = {model: [] for model in settings.models}
-    for loop in loops.values():
-        loop.seconds_per_iteration(settings.seconds)  # finds how many fill a turn
-    for _, model in interleaved(settings.models, settings.rounds):
-        seconds[model].append(loops[model].seconds_per_iteration(settings.seconds))
+def _exponents(sizes: Sequence[float], values: Sequence[float]) -> dict[str, float]:
+    """Of values at rising sizes."""
     return {
-        model: {"step_seconds": summarize(seconds[model]), "bytes": loops[model].bytes}
-        for model in settings.models
-    }
-
-
-def _exponents(pairs: Sequence[tuple[float, float]]) -> dict[str, float]:
-    """Of pairs of size and value, in rising order."""
-    return {
-        "all": fit_exponent(*zip(*pairs, strict=True)),
-        "largest_two": fit_exponent(*zip(*pairs[-2:], strict=True)),
+        "all": fit_exponent(sizes, values),
+        "largest_two": fit_exponent(sizes[-2:], values[-2:]),
     }
 
 
@@ -202,10 +196,10 @@ def _print_axis(axis: str, result: dict[str, Any], device: str) -> None:
         times = [f"{1e3 * point['step_seconds']['median']:.3g}" for point in measured]
         sizes = [f"{point['bytes'] / 1e6:,.0f}" for point in measured]
         rows.append([str(measured[0]["size"]), *times, *sizes])
+    fits = [result["exponents"][model] for model in models]
     for kind, name in (("all", "exponent"), ("largest_two", "of the largest two")):
-        fits = [result["exponents"][model] for model in models]
-        exponents = [f"{fit[measure][kind]:.2f}" for measure in ("time", "memory") for fit in fits]
-        rows.append([name, *exponents])
+        times = [f"{fit['time'][kind]['median']:.2f}" for fit in fits]
+        rows.append([name, *times, *(f"{fit['memory'][kind]:.2f}" for fit in fits)])
     columns = [axis, *(f"{model}, ms" for model in models), *(f"{model}, MB" for model in models)]
     tables.show(f"A step by {axis}, on {device}", columns, rows)
     for crossing in result["crossings"]:

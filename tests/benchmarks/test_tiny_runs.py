@@ -101,7 +101,9 @@ def test_scaling(run, monkeypatch):
         assert [point["size"] for point in points] == [16, 36]
         assert all(point["bytes"] > 0 for point in points)
         assert all(set(point["step_seconds"]) == SUMMARY for point in points)
-    assert set(results["tokens"]["exponents"]["gmlp"]) == {"time", "memory"}
+    exponents = results["tokens"]["exponents"]["gmlp"]
+    assert set(exponents) == {"time", "memory"}
+    assert set(exponents["time"]["all"]) == SUMMARY and exponents["memory"]["all"] > 0
 
 
 @pytest.mark.parametrize("model", ["mixer", "fnet", "gmlp", "vit"])

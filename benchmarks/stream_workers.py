@@ -24,12 +24,12 @@ _WARM_UP = 4  # batches before the clock runs: threads and processes have begun 
 Batches = tuple[Iterator[Any], Callable[[], object]]
 
 
-def ours(folder: Path, size: int, workers: int) -> Batches:
+def ours(folder: Path, size: int, workers: int, reduced_jpeg: bool = False) -> Batches:
     """The project's stream, in the order of a random permutation."""
     from mlpvis_jax.data import open_source
     from mlpvis_jax.data.reading import ImageStream
 
-    source = open_source(f"folder:{folder}", image_size=size)
+    source = open_source(f"folder:{folder}", image_size=size, reduced_jpeg=reduced_jpeg)
     whole = len(source.train) // _BATCH * _BATCH
     rows = np.random.default_rng(0).permutation(whole).astype(np.int32).reshape(-1, _BATCH)
     stream = ImageStream(source.train, rows, source.image_shape, workers, repeats=True)
@@ -99,6 +99,7 @@ def tf_data(folder: Path, size: int, cores: int, antialias: bool) -> Batches:
 CONTESTANTS: dict[str, Callable[[Path, int, int], Batches]] = {
     "mlpvis_jax, threads": lambda folder, size, cores: ours(folder, size, 0),
     "mlpvis_jax, processes": ours,
+    "mlpvis_jax, reduced_jpeg": lambda folder, size, cores: ours(folder, size, 0, True),
     "torch DataLoader, Pillow": torch_loader,
     "tf.data": lambda folder, size, cores: tf_data(folder, size, cores, antialias=False),
     "tf.data, antialiased": lambda folder, size, cores: tf_data(folder, size, cores, True),

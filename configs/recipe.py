@@ -25,6 +25,7 @@ def keras_example(model: str, learning_rate: float) -> ConfigDict:
                 "workers": 0,
                 "framing": "stretch",
                 "random_crop": None,
+                "reduced_jpeg": False,
             },
             "augment": {"flip_zoom": {"flip_probability": 0.5, "zoom": 0.2}},
             "mix": {},

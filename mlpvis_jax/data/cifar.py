@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from mlpvis_jax.data.cifar_superclasses import superclasses_of
+from mlpvis_jax.data.decoding import Decoding
 from mlpvis_jax.data.download import Checksum, UnreachableError, download
 from mlpvis_jax.data.examples import Source
 from mlpvis_jax.data.tfds_source import find_prepared, source_of, tfds_folder
@@ -108,7 +109,7 @@ def open_cifar(name: str, tfds_name: str, image_size: int, data_dir: str | Path 
         builder = find_prepared(archive.tfds_name, folder)
     if builder is None:
         raise InputError(f"{name} was prepared, but {folder} does not hold it.")
-    source = source_of(name, builder, image_size)
+    source = source_of(name, builder, Decoding(image_size))
     return dataclasses.replace(
         source,
         default_validation="last:0.1",  # as in the Keras example; TFDS has shuffled the images

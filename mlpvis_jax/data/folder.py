@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mlpvis_jax.data.decoding import Decoding
 from mlpvis_jax.data.examples import (
     Example,
     Examples,
@@ -17,8 +18,8 @@ from mlpvis_jax.data.examples import (
     fingerprint_of,
     mark_of,
 )
-from mlpvis_jax.data.framing import FRAMES, Frame, framing_mark
-from mlpvis_jax.data.images import EXTENSIONS, NOT_DECODED, decode_image
+from mlpvis_jax.data.framing import Frame
+from mlpvis_jax.data.images import EXTENSIONS, NOT_DECODED
 from mlpvis_jax.errors import InputError
 
 _VALIDATION = ("validation", "val")
@@ -37,19 +38,19 @@ class _File(NamedTuple):
 
 
 class FolderExamples(Examples):
-    """Image files, each read and decoded when asked for: uint8 [image_size, image_size, 3]."""
+    """Image files, each read and decoded when asked for: uint8 [size, size, 3]."""
 
     decode_in_threads = True
     labels: np.ndarray
     frame: Frame
 
-    def __init__(self, root: Path, files: list[_File], image_size: int, frame: Frame):
+    def __init__(self, root: Path, files: list[_File], decoding: Decoding):
         self._root = str(root)
         # Processes that decode are sent these paths: a word each, and no more.
         self._relative = [file.relative for file in files]
         self._sizes = np.array([file.size for file in files], np.int64)
-        self._image_size = image_size
-        self.frame = frame
+        self._decoding = decoding
+        self.frame = decoding.frame
         self.labels = np.array([file.label for file in files], np.int32)
 
     def __len__(self) -> int:
@@ -60,8 +61,7 @@ class FolderExamples(Examples):
 
     def framed(self, index: int, frame: Frame) -> Example:
         name, encoded = str(Path(self._root, self._relative[index])), self._encoded(index)
-        image = decode_image(encoded, channels=3, size=self._image_size, name=name, frame=frame)
-        return Example(image, int(self.labels[index]))
+        return Example(self._decoding.decode(encoded, name, frame), int(self.labels[index]))
 
     def _encoded(self, index: int) -> bytes:
         path = Path(self._root, self._relative[index])
@@ -86,7 +86,7 @@ class FolderExamples(Examples):
         return copies_of_files(self._sizes, self.labels, self._encoded)
 
 
-def open_folder(name: str, path: Path, image_size: int, framing: str) -> Source:
+def open_folder(name: str, path: Path, decoding: Decoding) -> Source:
     """Image files (PNG, JPEG, WebP, GIF, BMP) in a folder for each class, named after the class.
 
     The class folders are in PATH/train and PATH/test, and those of images that validate in
@@ -95,9 +95,8 @@ def open_folder(name: str, path: Path, image_size: int, framing: str) -> Source:
     divisible by 5: about one in five, and always the same ones, whatever is added or taken out
     beside them.
 
-    Images may have any size and mode; each is turned upright and converted to RGB, and what
-    `framing` takes of it (see `framing.FRAMES`) is resized to `image_size` x `image_size`; of an
-    animation the first picture is taken. Class folders may have
+    Images may have any size and mode; each is turned upright, converted to RGB and brought to one
+    size as `decoding` says; of an animation the first picture is taken. Class folders may have
     folders in them. Hidden files and folders are ignored, and so are files that are no images.
     Classes and files are in the order of their names.
 
@@ -107,14 +106,14 @@ def open_folder(name: str, path: Path, image_size: int, framing: str) -> Source:
     """
     try:
         if path.is_dir():
-            return _open(name, path, image_size, framing)
+            return _open(name, path, decoding)
         what = f"{path} is not a folder" if path.exists() else f"There is no folder {path}"
     except OSError as error:
         raise InputError(f"{error.filename or path} cannot be read: {error.strerror}.") from error
     raise InputError(f"{what}; folder:PATH takes the path of a folder.")
 
 
-def _open(name: str, path: Path, image_size: int, framing: str) -> Source:
+def _open(name: str, path: Path, decoding: Decoding) -> Source:
     found = _split_folders(path)
     validation: list[_File] = []
     if found:
@@ -134,21 +133,20 @@ def _open(name: str, path: Path, image_size: int, framing: str) -> Source:
                     f"{path / class_name} has so few images that the split by hash leaves none "
                     "to train on; add some, or split into train and test folders yourself."
                 )
-    frame = FRAMES[framing]
     return Source(
         name=name,
         class_names=class_names,
-        image_shape=(image_size, image_size, 3),
-        train=FolderExamples(path, train, image_size, frame),
-        test=FolderExamples(path, test, image_size, frame),
-        validation=FolderExamples(path, validation, image_size, frame) if validation else None,
+        image_shape=(decoding.size, decoding.size, 3),
+        train=FolderExamples(path, train, decoding),
+        test=FolderExamples(path, test, decoding.exact),
+        validation=FolderExamples(path, validation, decoding.exact) if validation else None,
         split_names=found,
         fingerprint=fingerprint_of(
             "folder",
             str(path.resolve()),
             [(file.relative, file.size, file.modified) for file in (*train, *validation, *test)],
-            image_size,
-            *framing_mark(framing),
+            decoding.size,
+            *decoding.mark,
         ),
     )
 

@@ -31,11 +31,6 @@ def centre(width: int, height: int) -> Box:
 FRAMES: dict[str, Frame] = {"stretch": whole, "centre": centre}
 
 
-def framing_mark(framing: str) -> tuple[str, ...]:
-    """Gives what a framing adds to a fingerprint: of "stretch" nothing, which older ones lack."""
-    return () if framing == "stretch" else (framing,)
-
-
 def random_frame(seed: int, smallest: float) -> Frame:
     """Draws a box of random area, shape and place (Szegedy et al., 2015).
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from mlpvis_jax.data.decoding import Decoding
 from mlpvis_jax.data.examples import Example, Examples, Source, copies_of_files, fingerprint_of
-from mlpvis_jax.data.framing import FRAMES, Frame, framing_mark
-from mlpvis_jax.data.images import decode_image
+from mlpvis_jax.data.framing import Frame
 from mlpvis_jax.data.tar_index import TarIndex, index_of
 from mlpvis_jax.errors import InputError
 
@@ -25,12 +25,12 @@ class ShardExamples(Examples):
     labels: np.ndarray
     frame: Frame
 
-    def __init__(self, shards: Sequence[Path], index: TarIndex, image_size: int, frame: Frame):
+    def __init__(self, shards: Sequence[Path], index: TarIndex, decoding: Decoding):
         self._shards = [str(path) for path in shards]
         self._index: TarIndex | None = index
         self._places = index.shard, index.offset, index.size
-        self._image_size = image_size
-        self.frame = frame
+        self._decoding = decoding
+        self.frame = decoding.frame
         self.labels = index.label
 
     def __getstate__(self) -> dict[str, Any]:
@@ -46,8 +46,7 @@ class ShardExamples(Examples):
     def framed(self, index: int, frame: Frame) -> Example:
         header, encoded = self._read(index)
         name = f"{_member_name(header)} in {self._shards[self._place(index)[0]]}"
-        image = decode_image(encoded, channels=3, size=self._image_size, name=name, frame=frame)
-        return Example(image, int(self.labels[index]))
+        return Example(self._decoding.decode(encoded, name, frame), int(self.labels[index]))
 
     def _place(self, index: int) -> tuple[int, int, int]:
         """Its shard, and where it begins and how long it is, in bytes."""
@@ -89,15 +88,14 @@ class ShardExamples(Examples):
         return copies_of_files(self._places[2], self.labels, self._encoded)
 
 
-def open_shards(name: str, path: Path, image_size: int, framing: str) -> Source:
+def open_shards(name: str, path: Path, decoding: Decoding) -> Source:
     """Tar files in a folder, whose names say which split they are of: `train-000012.tar`.
 
     A part of the name between hyphens, dots or underscores is train, test, validation or val.
     Without shards to test, those that validate are tested on. An example has an image (PNG, JPEG,
     WebP, GIF, BMP) and its class: a member `.cls` with a whole number, or a member `.json` with one
     as "label", "cls" or "class". `classes.txt`, a name a line, is optional; without it the classes
-    are "0", "1", ... Images are brought to RGB, and what `framing` takes of them (see
-    `framing.FRAMES`) is resized to `image_size` x `image_size`.
+    are "0", "1", ... Images are brought to RGB and to one size as `decoding` says.
 
     The first time the headers of all members are read; the index is kept between processes.
 
@@ -108,8 +106,7 @@ def open_shards(name: str, path: Path, image_size: int, framing: str) -> Source:
     train_index = index_of(shards["train"])
     test_split = "test" if "test" in shards else "validation"
     class_names = _class_names(path, shards["train"], train_index)
-    frame = FRAMES[framing]
-    found = {"train": ShardExamples(shards["train"], train_index, image_size, frame)}
+    found = {"train": ShardExamples(shards["train"], train_index, decoding)}
     for split in shards.keys() - {"train"}:
         index = index_of(shards[split])
         if len(index.label) and index.label.max() >= len(class_names):
@@ -117,7 +114,7 @@ def open_shards(name: str, path: Path, image_size: int, framing: str) -> Source:
                 f"The shards of {split} in {path} have the class {index.label.max()}, and those to "
                 f"train on only the classes 0 to {len(class_names) - 1}."
             )
-        found[split] = ShardExamples(shards[split], index, image_size, frame)
+        found[split] = ShardExamples(shards[split], index, decoding.exact)
     split_names = {"train": "train", "test": test_split}
     if test_split == "test" and "validation" in found:
         split_names["validation"] = "validation"
@@ -129,13 +126,13 @@ def open_shards(name: str, path: Path, image_size: int, framing: str) -> Source:
     return Source(
         name=name,
         class_names=class_names,
-        image_shape=(image_size, image_size, 3),
+        image_shape=(decoding.size, decoding.size, 3),
         train=found["train"],
         test=found[test_split],
         validation=found["validation"] if "validation" in split_names else None,
         split_names=split_names,
         fingerprint=fingerprint_of(
-            "shards", str(path.resolve()), listed, image_size, *framing_mark(framing)
+            "shards", str(path.resolve()), listed, decoding.size, *decoding.mark
         ),
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mlpvis_jax.data.cifar import ARCHIVES, open_cifar
+from mlpvis_jax.data.decoding import Decoding
 from mlpvis_jax.data.digits import open_digits
 from mlpvis_jax.data.examples import Source
 from mlpvis_jax.data.folder import open_folder
@@ -27,21 +28,23 @@ class Request(NamedTuple):
     image_size: int
     data_dir: str | Path | None
     framing: str = "stretch"  # a name of `framing.FRAMES`
+    reduced_jpeg: bool = False  # of images to train on
+
+    @property
+    def decoding(self) -> Decoding:
+        """How images that differ in size are decoded."""
+        return Decoding(self.image_size, self.framing, self.reduced_jpeg)
 
 
 def _open_tfds(asked: Request, tfds_name: str) -> Source:
     # CIFAR has a way of its own to be prepared, whichever way it is asked for.
     if tfds_name in ARCHIVES:
         return open_cifar(asked.name, tfds_name, asked.image_size, asked.data_dir)
-    return open_tfds(asked.name, tfds_name, asked.image_size, asked.data_dir, asked.framing)
+    return open_tfds(asked.name, tfds_name, asked.data_dir, asked.decoding)
 
 
 def _path(asked: Request) -> Path:
     return read_path(asked.rest, "The path in config.data.source")
-
-
-def _open_files(open_it: Callable[[str, Path, int, str], Source], asked: Request) -> Source:
-    return open_it(asked.name, _path(asked), asked.image_size, asked.framing)
 
 
 SOURCES: dict[str, Callable[[Request], Source]] = {
@@ -49,9 +52,9 @@ SOURCES: dict[str, Callable[[Request], Source]] = {
     "cifar10": lambda asked: _open_tfds(asked, "cifar10"),
     "cifar100": lambda asked: _open_tfds(asked, "cifar100"),
     "tfds": lambda asked: _open_tfds(asked, asked.rest),
-    "folder": lambda asked: _open_files(open_folder, asked),
+    "folder": lambda asked: open_folder(asked.name, _path(asked), asked.decoding),
     "npz": lambda asked: open_npz(asked.name, _path(asked)),
-    "shards": lambda asked: _open_files(open_shards, asked),
+    "shards": lambda asked: open_shards(asked.name, _path(asked), asked.decoding),
 }
 # What follows the colon, for those that need it; the others have no colon.
 _RESTS = {"tfds": "NAME", "folder": "PATH", "npz": "PATH", "shards": "PATH"}
@@ -64,6 +67,7 @@ def open_source(
     image_size: int,
     data_dir: str | Path | None = None,
     framing: str = "stretch",
+    reduced_jpeg: bool = False,
 ) -> Source:
     """The images that `name` stands for.
 
@@ -72,7 +76,8 @@ def open_source(
     `image_size` is the side, in pixels, to which images are brought that differ in size; where
     all have one shape they keep it. `data_dir` is where tfds and cifar sets are; without it that
     is the environment variable TFDS_DATA_DIR, else TFDS's default. `framing`, a name of
-    `framing.FRAMES`, is what is taken of an image that is brought to a size.
+    `framing.FRAMES`, is what is taken of an image that is brought to a size; with `reduced_jpeg`,
+    JPEGs to train on that are much larger are decoded at a reduced scale.
 
     Raises InputError for a name of none of these forms, and as the function of each form says.
     """
@@ -82,24 +87,30 @@ def open_source(
     if prefix not in SOURCES and _is_import_path(prefix, rest):
         attribute, _, rest = rest.partition(":")
         opener = find(SOURCES, f"{prefix}:{attribute}", "config.data.source")
-        source = opener(Request(name, rest, image_size, data_dir, framing))
+        source = opener(Request(name, rest, image_size, data_dir, framing, reduced_jpeg))
         if not isinstance(source, Source):
             raise InputError(f"config.data.source={name} returns no Source.")
-        return _framed(source, framing)
+        return _of_any_shape(source, framing, reduced_jpeg)
     if prefix not in SOURCES or (prefix in _RESTS) != bool(rest) or (colon and not rest):
         raise InputError(
             f"There is no data source {name!r}{_hint(name, prefix, colon + rest)}; give one of "
             f"{', '.join(_FORMS)}."
         )
-    return _framed(SOURCES[prefix](Request(name, rest, image_size, data_dir, framing)), framing)
+    asked = Request(name, rest, image_size, data_dir, framing, reduced_jpeg)
+    return _of_any_shape(SOURCES[prefix](asked), framing, reduced_jpeg)
 
 
-def _framed(source: Source, framing: str) -> Source:
-    if framing != "stretch" and source.train.frame is None:
-        raise InputError(
-            f"config.data.framing={framing} is for images of any proportions; those of "
-            f"{source.name} have one shape, {list(source.image_shape)}. Set it to stretch."
-        )
+def _of_any_shape(source: Source, framing: str, reduced_jpeg: bool) -> Source:
+    """`source`, where it has images that these settings can be meant for."""
+    for setting, value, default in (
+        ("framing", framing, "stretch"),
+        ("reduced_jpeg", reduced_jpeg, False),
+    ):
+        if value != default and source.train.frame is None:
+            raise InputError(
+                f"config.data.{setting}={value} is for images of any proportions; those of "
+                f"{source.name} have one shape, {list(source.image_shape)}. Set it to {default}."
+            )
     return source
 
 

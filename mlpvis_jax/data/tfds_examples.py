@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from mlpvis_jax.data.decoding import Decoding
 from mlpvis_jax.data.examples import Example, Examples, mark_of
-from mlpvis_jax.data.framing import Frame, whole
+from mlpvis_jax.data.framing import Frame
 from mlpvis_jax.data.images import decode_image
 from mlpvis_jax.errors import InputError
 
@@ -27,13 +28,11 @@ class TfdsExamples(Examples):
         *,
         keys: tuple[str, str],
         image_shape: tuple[int, int, int],
-        image_size: int | None,
-        frame: Frame | None,
+        decoding: Decoding | None,
     ):
         """`builder` is a tfds.core.DatasetBuilder; `keys` those of its image and its label.
 
-        With `image_size` and `frame`, what it takes of an image is resized to that size; without,
-        all must have `image_shape`.
+        Images are decoded to one size as `decoding` says; without it all must have `image_shape`.
         """
         import tensorflow_datasets as tfds
         from tensorflow_datasets.core.decode import DeserializeMethod
@@ -44,10 +43,10 @@ class TfdsExamples(Examples):
         self._files = [(Path(path).name, Path(path).stat().st_size) for path in paths]
         self._image_key, self._label_key = keys
         self._image_shape = image_shape
-        self._image_size = image_size
-        self.frame = frame
+        self._decoding = decoding
+        self.frame = None if decoding is None else decoding.frame
         is_large = image_shape[0] * image_shape[1] >= _PIXELS_FOR_THREADS
-        self.decode_in_threads = image_size is not None or is_large
+        self.decode_in_threads = decoding is not None or is_large
         # Only the two features are parsed (a set may have masks or boxes besides), and the
         # image stays encoded: TFDS would decode it with OpenCV, where that is installed.
         features = builder.info.features
@@ -70,8 +69,8 @@ class TfdsExamples(Examples):
     def gather(
         self, indices: Sequence[int], frames: Sequence[Frame] | None = None
     ) -> list[Example]:
-        frames = [self.frame or whole] * len(indices) if frames is None else frames
-        found = zip(indices, self._parse(indices), frames, strict=True)
+        of_each = [None] * len(indices) if frames is None else frames
+        found = zip(indices, self._parse(indices), of_each, strict=True)
         return [self._decode(index, example, frame) for index, example, frame in found]
 
     def framed(self, index: int, frame: Frame) -> Example:
@@ -108,15 +107,13 @@ class TfdsExamples(Examples):
                 "set again, or copy it again."
             ) from error
 
-    def _decode(self, index: int, example: dict[str, Any], frame: Frame) -> Example:
+    def _decode(self, index: int, example: dict[str, Any], frame: Frame | None) -> Example:
         name = f"Image {index} of {self._split} in {self._folder}"
-        image = decode_image(
-            example[self._image_key],
-            channels=self._image_shape[2],
-            size=self._image_size,
-            name=name,
-            frame=frame,
-        )
+        encoded, channels = example[self._image_key], self._image_shape[2]
+        if self._decoding is None:
+            image = decode_image(encoded, channels=channels, size=None, name=name)
+        else:
+            image = self._decoding.decode(encoded, name, frame, channels)
         if image.shape != self._image_shape:
             raise InputError(
                 f"{name} has shape {list(image.shape)}, where the set declares "

@@ -11,8 +11,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from mlpvis_jax.data.decoding import Decoding
 from mlpvis_jax.data.examples import Source, fingerprint_of
-from mlpvis_jax.data.framing import FRAMES, framing_mark
 from mlpvis_jax.data.paths import read_path
 from mlpvis_jax.data.tfds_examples import TfdsExamples
 from mlpvis_jax.data.tfds_features import only_own_features
@@ -26,15 +26,13 @@ def tfds_folder(data_dir: str | Path | None) -> Path:
     return read_path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets", "TFDS_DATA_DIR")
 
 
-def open_tfds(
-    name: str, tfds_name: str, image_size: int, data_dir: str | Path | None, framing: str
-) -> Source:
+def open_tfds(name: str, tfds_name: str, data_dir: str | Path | None, decoding: Decoding) -> Source:
     """The set that TFDS calls `tfds_name` (a name, or name/config, or name:version).
 
     It is read from the folder that `tfds_folder` gives, and prepared there first where it is
     missing and TensorFlow can be imported. Tested is on the split "test", else "validation".
-    Images keep their shape where the set has one for all; otherwise what `framing` takes of them
-    (see `framing.FRAMES`) is resized to `image_size` x `image_size`.
+    Images keep their shape where the set has one for all; otherwise they are brought to one size
+    as `decoding` says.
 
     Raises InputError for a name TFDS does not know, a set that is not prepared and cannot be,
     one that is no image classification, and files that are missing or damaged.
@@ -46,7 +44,7 @@ def open_tfds(
         builder = find_prepared(tfds_name, folder)
     if builder is None:
         raise InputError(f"TFDS prepared {tfds_name!r}, but {folder} does not hold it.")
-    return source_of(name, builder, image_size, framing)
+    return source_of(name, builder, decoding)
 
 
 def find_prepared(tfds_name: str, folder: Path) -> Any:
@@ -84,7 +82,7 @@ def find_prepared(tfds_name: str, folder: Path) -> Any:
         ) from error
 
 
-def source_of(name: str, builder: Any, image_size: int, framing: str = "stretch") -> Source:
+def source_of(name: str, builder: Any, decoding: Decoding) -> Source:
     """What the prepared copy behind `builder`, a tfds.core.DatasetBuilder, holds."""
     image_key, label_key, declared_shape = _find_features(builder)
     test_split = "test" if "test" in builder.info.splits else "validation"
@@ -94,11 +92,11 @@ def source_of(name: str, builder: Any, image_size: int, framing: str = "stretch"
     _check_files(builder, tuple(splits.values()))
     height, width, channels = declared_shape
     if height is None or width is None:
-        resize_to: int | None = image_size
-        image_shape = (image_size, image_size, channels or 3)
+        image_shape = (decoding.size, decoding.size, channels or 3)
+        asked: Decoding | None = decoding
     else:
-        resize_to, framing = None, "stretch"
         image_shape = (height, width, channels or 3)
+        asked = None
 
     def examples(split: str) -> TfdsExamples:
         return TfdsExamples(
@@ -106,8 +104,7 @@ def source_of(name: str, builder: Any, image_size: int, framing: str = "stretch"
             split,
             keys=(image_key, label_key),
             image_shape=image_shape,
-            image_size=resize_to,
-            frame=None if resize_to is None else FRAMES[framing],
+            decoding=asked if asked is None or split == "train" else asked.exact,
         )
 
     return Source(
@@ -119,7 +116,9 @@ def source_of(name: str, builder: Any, image_size: int, framing: str = "stretch"
         validation=examples("validation") if "validation" in splits else None,
         split_names=splits,
         fingerprint=_fingerprint(
-            builder, tuple(splits.values()), resize_to, *framing_mark(framing)
+            builder,
+            tuple(splits.values()),
+            *((None,) if asked is None else (asked.size, *asked.mark)),
         ),
     )
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from mlpvis_jax.data import Source, decode, identity, open_source, split
+from mlpvis_jax.data.decoding import Decoding
 from mlpvis_jax.data.examples import ArrayExamples, Examples, Part
-from mlpvis_jax.data.framing import framing_mark
 from mlpvis_jax.data.index_cache import kept
 from mlpvis_jax.data.paths import read_path
 from mlpvis_jax.data.prefetching import refuse_without_grain
@@ -155,6 +155,7 @@ def open_data(config: RunConfig) -> Source:
         image_size=config.model.image_size,
         data_dir=config.data.data_dir,
         framing=config.data.framing,
+        reduced_jpeg=config.data.reduced_jpeg,
     )
     if source.num_classes < 2:
         raise InputError(
@@ -208,7 +209,8 @@ def _normalization(
         def count() -> dict[str, np.ndarray]:
             return {"counts": count_values(training.examples, shape, workers)}
 
-        name = identity.name_of_set(described, *shape, *framing_mark(config.data.framing))
+        decoding = Decoding(shape[0], config.data.framing, config.data.reduced_jpeg)
+        name = identity.name_of_set(described, *shape, *decoding.mark)
         counts = count() if training.images is not None else kept(f"pixels-{name}", count)
         return augment.normalization_of(np.asarray(counts["counts"]))
     return augment.channel_statistics(

@@ -79,6 +79,12 @@ class DataConfig:
         "Least share of the area of a random part of each training image that a stream decodes, "
         "anew each epoch (Szegedy et al., 2015), such as 0.08; None: as framing says.",
     ] = None
+    reduced_jpeg: Annotated[
+        bool,
+        Role.SHAPE,
+        "Decode JPEGs to train on at a half, a quarter or an eighth of their size where they are "
+        "that much larger than is needed; faster, and slightly other pixels.",
+    ] = False
 
 
 @dataclasses.dataclass(frozen=True)

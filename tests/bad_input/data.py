@@ -48,6 +48,7 @@ ROWS = [
     bad("--config.data.feed=disk", "config.data.feed must be one of resident, stream, not 'disk'"),
     bad("--config.data.framing=center", "config.data.framing must be one of stretch, centre"),
     bad("--config.data.framing=centre", "for images of any proportions; those of digits have one"),
+    bad("--config.data.reduced_jpeg=True", "reduced_jpeg=True is for images of any proportions"),
     bad("--config.data.random_crop=0", "config.data.random_crop must be above 0 and at most 1"),
     bad("--config.data.random_crop=0.1", "those of digits have one shape", "random_resized_crop"),
     bad(

@@ -109,9 +109,34 @@ def test_sources_of_files_are_framed(tmp_path: Path, monkeypatch: pytest.MonkeyP
             assert found.label == framed.train[row].label
 
 
+def test_images_to_train_on_are_decoded_at_a_reduced_scale_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    splits = {"train": made(6), "test": made(3, seed=1), "validation": made(3, seed=2)}
+    write_folder(tmp_path / "folder", splits)
+    write_shards(tmp_path / "shards", splits)
+    for name in (f"folder:{tmp_path / 'folder'}", f"shards:{tmp_path / 'shards'}"):
+        exact = open_source(name, image_size=4)
+        reduced = open_source(name, image_size=4, reduced_jpeg=True)
+        assert exact.fingerprint != reduced.fingerprint
+        assert not np.array_equal(exact.train[0].image, reduced.train[0].image)
+        some = reduced.train.take(np.array([3]))
+        np.testing.assert_array_equal(some[0].image, reduced.train[3].image)
+        for part in ("test", "validation"):
+            for found, expected in zip(
+                reduced.examples(part),
+                exact.examples(part),
+                strict=True,  # type: ignore[arg-type]
+            ):
+                np.testing.assert_array_equal(found.image, expected.image)
+
+
 def test_images_of_one_shape_are_not_framed() -> None:
     with pytest.raises(InputError, match="framing=centre is for images of any proportions"):
         open_source("digits", image_size=8, framing="centre")
+    with pytest.raises(InputError, match="reduced_jpeg=True is for images of any proportions"):
+        open_source("digits", image_size=8, reduced_jpeg=True)
 
 
 def test_examples_of_ones_own_need_not_know_of_frames() -> None:

@@ -2,8 +2,9 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
+from mlpvis_jax.data.framing import Box
 from mlpvis_jax.data.images import decode_image
 from mlpvis_jax.errors import InputError
 
@@ -84,3 +85,81 @@ def test_a_decompression_bomb_is_refused(monkeypatch: pytest.MonkeyPatch, factor
 def test_formats_that_no_image_set_uses_are_not_tried() -> None:
     with pytest.raises(InputError, match="it cannot be decoded"):
         decode_image(encode(np.zeros((4, 4, 3), np.uint8), "TIFF"), channels=3, size=8, name="it")
+
+
+def jpeg(width: int, height: int, orientation: int = 1) -> bytes:
+    """A smooth photograph, as it were: a JPEG with an EXIF orientation."""
+    waves = np.sin(np.linspace(0, 9, height))[:, None] * np.cos(np.linspace(0, 7, width))
+    pixels = np.stack([waves, -waves, waves**2], axis=-1) * 100 + 128
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(file, "JPEG", quality=95, exif=exif)
+    return file.getvalue()
+
+
+def at_scale(encoded: bytes, scale: int, size: int) -> np.ndarray:
+    """What Pillow gives of a JPEG that its decoder reads at 1/scale, resized."""
+    with Image.open(io.BytesIO(encoded)) as image:
+        image.draft(None, (image.width // scale, image.height // scale))
+        upright = ImageOps.exif_transpose(image)
+        return np.array(upright.resize((size, size), Image.Resampling.BILINEAR))
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "orientation", "scale"),
+    [(127, 400, 1, 1), (400, 128, 1, 2), (300, 257, 1, 4), (513, 700, 6, 8), (1100, 1000, 1, 8)],
+)
+def test_a_large_jpeg_is_decoded_at_a_reduced_scale(
+    width: int, height: int, orientation: int, scale: int
+) -> None:
+    encoded = jpeg(width, height, orientation)
+    reduced = decode_image(encoded, channels=3, size=64, name="it", reduced=True)
+    np.testing.assert_array_equal(reduced, at_scale(encoded, scale, 64))
+    whole = decode_image(encoded, channels=3, size=64, name="it").astype(int)
+    assert np.abs(reduced - whole).mean() < 4  # about the same picture, turned the same way
+    assert (scale == 1) == np.array_equal(reduced, whole)
+
+
+def test_what_a_frame_takes_is_never_decoded_below_the_size() -> None:
+    def left_third(width: int, height: int) -> Box:
+        return 0.0, 0.0, width / 3, float(height)
+
+    def upper_third(width: int, height: int) -> Box:
+        return 0.0, 0.0, float(width), height / 3
+
+    encoded = jpeg(600, 400)
+    for frame, size, scale in ((left_third, 64, 2), (upper_third, 64, 2), (left_third, 128, 1)):
+        reduced = decode_image(encoded, channels=3, size=size, name="it", frame=frame, reduced=True)
+        with Image.open(io.BytesIO(encoded)) as image:
+            image.draft(None, (600 // scale, 400 // scale))
+            assert image.size == (600 // scale, 400 // scale)
+            box = frame(*image.size)
+            expected = image.resize((size, size), Image.Resampling.BILINEAR, box)
+        np.testing.assert_array_equal(reduced, np.array(expected))
+    # A camera that was held upright: what is left in the picture is above in the file.
+    turned = jpeg(400, 600, orientation=6)
+    reduced = decode_image(
+        turned, channels=3, size=64, name="it", frame=left_third, reduced=True
+    ).astype(int)
+    whole = decode_image(turned, channels=3, size=64, name="it", frame=left_third)
+    assert 0 < np.abs(reduced - whole).mean() < 4
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_every_jpeg_can_be_reduced(mode: str) -> None:
+    file = io.BytesIO()
+    Image.open(io.BytesIO(jpeg(200, 200))).convert(mode).save(file, "JPEG", quality=95)
+    for channels in (1, 3):
+        reduced = decode_image(file.getvalue(), channels=channels, size=50, name="", reduced=True)
+        whole = decode_image(file.getvalue(), channels=channels, size=50, name="").astype(int)
+        assert np.abs(reduced - whole).mean() < 4
+    with pytest.raises(InputError, match="truncated"):
+        decode_image(file.getvalue()[:-500], channels=3, size=50, name="it", reduced=True)
+
+
+def test_only_a_jpeg_is_reduced(random: np.random.Generator) -> None:
+    encoded = encode(random.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    whole = decode_image(encoded, channels=3, size=8, name="it")
+    reduced = decode_image(encoded, channels=3, size=8, name="it", reduced=True)
+    np.testing.assert_array_equal(reduced, whole)

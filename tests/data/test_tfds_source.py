@@ -153,6 +153,10 @@ def test_images_of_many_shapes_are_framed(prepare_set: Callable[..., Path]) -> N
     one, two = source.train.framed(1, frame), source.train.gather([2], [frame])[0]
     assert one.image.shape == two.image.shape == (8, 8, 3)
     assert sorted(asked) == sorted((9, 5 + int(found.image.mean())) for found in (one, two))
+    reduced = open_source(
+        "tfds:tiny", image_size=8, data_dir=folder.parent.parent, reduced_jpeg=True
+    )
+    assert reduced.fingerprint != open_tiny(folder).fingerprint
 
 
 def test_a_split_that_validates(prepare_set: Callable[..., Path]) -> None:

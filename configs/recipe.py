@@ -139,42 +139,14 @@ def fast(config: ConfigDict) -> ConfigDict:
     return config
 
 
-def best(config: ConfigDict) -> ConfigDict:
-    """As many epochs as the example's, and more variety of images: `fast` against overfitting."""
-    config = fast(config)
-    config.duration = "50 epochs"
-    config.schedule.warmup = "2 epochs"
-    # Before the image is resized: pixels are those of the data set, 32 a side.
-    config.augment = ConfigDict(
-        {
-            "trivial_augment": {"strength": 0.5},
-            "random_crop": {"padding": 4.0, "reflect": False},
-            "flip": {"probability": 0.5},
-        }
-    )
-    config.mix = ConfigDict(
-        {
-            "mixup_or_cutmix": {
-                "mixup_alpha": 0.2,
-                "cutmix_alpha": 1.0,
-                "probability": 0.3,
-                "switch_probability": 0.5,
-                "per": "image",
-            }
-        }
-    )
-    return config
-
-
-_VARIANTS = {"digits": digits, "fast": fast, "best": best}
-
-
 def variant(config: ConfigDict, name: str) -> ConfigDict:
-    """The config as its variant has it: "" (as it is), "paper", "digits", "fast" or "best"."""
-    if name in _VARIANTS:
-        return _VARIANTS[name](config)
+    """The config as its variant has it: "" (as it is), "paper", "digits" or "fast"."""
+    if name == "digits":
+        return digits(config)
+    if name == "fast":
+        return fast(config)
     if name == "paper":
         config.model.name = config.model.name.replace("keras", "paper")
     elif name:
-        raise ValueError(f"there is no variant {name!r}; there are paper, digits, fast and best.")
+        raise ValueError(f"there is no variant {name!r}; there are paper, digits and fast.")
     return config

@@ -1,5 +1,6 @@
 """The learning curves of several runs in one picture."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,14 +11,17 @@ _STYLES = ("-", "--", ":", "-.")
 
 
 def draw_learning_curves(
-    histories: Mapping[str, Sequence[Mapping[str, Any]]], groups: Mapping[str, int] | None = None
+    histories: Mapping[str, Sequence[Mapping[str, Any]]],
+    groups: Mapping[str, int] | None = None,
+    by_time: bool = False,
 ) -> Any:
-    """Draws the validation loss and the validation accuracy of every run by epoch.
+    """Draws the validation loss and the validation accuracy of every run by epoch, or by time.
 
     Args:
       histories: of each run by name, the lines of its metrics.jsonl.
       groups: the number of each run's group from 0, which chooses its colour; runs of a group,
         such as those that differ in the seed alone, look the same. By default each is its own.
+      by_time: by the minutes that the training of the epochs took.
 
     Returns:
       A Matplotlib Figure.
@@ -33,7 +37,7 @@ def draw_learning_curves(
         style = {"color": f"C{group % 6}", "linestyle": _STYLES[group // 6 % len(_STYLES)]}
         is_new = group not in named and len(named) < _NAMED
         named.add(group)
-        epochs = _ends(history)
+        places = _minutes(history) if by_time else _ends(history)
         marks = {"marker": "o" if len(history) < 6 else "", "markersize": 3}
         for axes, key in (
             (loss_axes, "validation_loss"),
@@ -41,10 +45,10 @@ def draw_learning_curves(
         ):
             values = [_number(record.get(key)) for record in history]
             label = name if is_new and axes is loss_axes else "_"
-            axes.plot(epochs, values, linewidth=1.3, label=label, **style, **marks)
+            axes.plot(places, values, linewidth=1.3, label=label, **style, **marks)
     for axes in (loss_axes, accuracy_axes):
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("minutes of training" if by_time else "epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=not by_time))
         axes.grid(axis="y")
     loss_axes.set_ylabel("validation loss (nats)")
     accuracy_axes.set_ylabel("validation accuracy")
@@ -61,6 +65,12 @@ def _ends(history: Sequence[Mapping[str, Any]]) -> list[float]:
         return [record["epoch"] for record in history]
     steps_per_epoch = history[0]["step"] / history[0]["epoch"]
     return [record["step"] / steps_per_epoch for record in history]
+
+
+def _minutes(history: Sequence[Mapping[str, Any]]) -> list[float]:
+    """How long the run had trained at the end of each record's epoch; NaN from where none says."""
+    seconds = (_number(record.get("seconds")) for record in history)
+    return [passed / 60 for passed in itertools.accumulate(seconds)]
 
 
 def _number(value: Any) -> float:

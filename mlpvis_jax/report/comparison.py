@@ -140,7 +140,7 @@ def _files(
     )
     sections = [
         Section("Runs", [overview, each]),
-        Section("Learning curves", [_curves(groups)]),
+        Section("Learning curves", _curves(groups)),
     ]
     if tests:
         sections.append(section_of_tests(tests))
@@ -168,18 +168,24 @@ def _row_of_run(run: ComparedRun) -> list[str]:
     ]
 
 
-def _curves(groups: Sequence[Group]) -> Picture:
+def _curves(groups: Sequence[Group]) -> list[Picture]:
     histories, numbers = {}, {}
     for number, group in enumerate(groups):
         for run in group.runs:
             name = group.name if run is group.runs[0] else run.name
             histories[name], numbers[name] = run.history, number
-    return Picture(
+    by_epoch = Picture(
         "learning_curves",
         lambda: draw_learning_curves(histories, numbers),
         "Loss and accuracy on the validation set by epoch. Runs that differ in the seed alone have "
         "one colour.",
     )
+    by_time = Picture(
+        "learning_curves_by_time",
+        lambda: draw_learning_curves(histories, numbers, by_time=True),
+        "The same by the minutes that training took, on the devices of each run.",
+    )
+    return [by_epoch, by_time]
 
 
 def _csv(runs: Sequence[ComparedRun], keys: Sequence[str]) -> bytes:

@@ -114,6 +114,22 @@ def test_a_part_of_an_epoch_is_drawn_as_a_part():
     assert loss.lines[0].get_xdata().tolist() == [1, 2, 2.5]
 
 
+def test_curves_are_drawn_by_the_minutes_that_training_took():
+    def epochs(*seconds):
+        return [
+            {"epoch": n, "seconds": of, "validation_loss": 1.0, "validation_accuracy": 0.5}
+            for n, of in enumerate(seconds, 1)
+        ]
+
+    histories = {"a": epochs(60, 30, 90), "b": epochs(6, None, 6)}
+    loss, accuracy = pictures.draw_learning_curves(histories, by_time=True).axes
+    for axes in (loss, accuracy):
+        assert axes.get_xlabel() == "minutes of training"
+        assert axes.lines[0].get_xdata().tolist() == [1, 1.5, 3]
+        places = axes.lines[1].get_xdata()
+        assert places[0] == 0.1 and np.isnan(places[1:]).all()
+
+
 def test_a_picture_is_on_the_paper_of_its_theme():
     def draw():
         return pictures.draw_corruptions(0.8, {"contrast": [0.7]})

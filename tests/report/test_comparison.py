@@ -56,7 +56,8 @@ def test_the_comparison(runs, launch_main, capsys, tmp_path):
     # The predictions of b are in its report.
     assert "Predicting with a/0 ..." in out and "Predicting with b ..." not in out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        *("comparison.csv", "learning_curves.png", "report.html", "report.json")
+        *("comparison.csv", "learning_curves.png", "learning_curves_by_time.png"),
+        *("report.html", "report.json"),
     ]
     results = {name: read_json(runs / name / "results.json") for name in RUNS}
     rows = list(csv.DictReader((tmp_path / "out" / "comparison.csv").open(newline="")))

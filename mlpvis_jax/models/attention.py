@@ -55,7 +55,10 @@ class SelfAttention(nn.Module):
         width = self.num_heads * head_dim
         joint = dense(3 * width, "query_key_value")(inputs)  # refuses other channels first
         if self.head_dim is None and channels % self.num_heads:
-            raise InputError(f"num_heads {self.num_heads} does not divide {channels} channels.")
+            raise InputError(
+                f"num_heads {self.num_heads} does not divide {channels} channels; set num_heads, or "
+                "the width, so that it does."
+            )
         query, key, value = (
             part.reshape(tokens, batch, self.num_heads, head_dim).swapaxes(0, 1)
             for part in jnp.split(joint, 3, axis=-1)

@@ -56,7 +56,7 @@ class SelfAttention(nn.Module):
         joint = dense(3 * width, "query_key_value")(inputs)  # refuses other channels first
         if self.head_dim is None and channels % self.num_heads:
             raise InputError(
-                f"num_heads {self.num_heads} does not divide {channels} channels; set num_heads, or "
+                f"num_heads {self.num_heads} does not divide {channels} channels; set num_heads or "
                 "the width, so that it does."
             )
         query, key, value = (

@@ -214,7 +214,11 @@ def end(program: str, error: Exception | None = None, message: str = "", status:
             print(f"{program}: {message}", file=sys.stderr)
         return status
     if error is None:
-        _client().wait_at_barrier("mlpvis_jax/end", _FOREVER)
+        try:
+            _client().wait_at_barrier("mlpvis_jax/end", _FOREVER)
+        except Exception as of_a_death:  # JAX is about to abort this one, with the message for it
+            error, message, status = of_a_death, one_line(of_a_death), 1
+    if error is None:
         native_output.tell("")
         if is_first():
             _client().key_value_set(_FAILED, "null")

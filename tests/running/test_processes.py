@@ -141,6 +141,22 @@ def test_settings_that_differ_are_refused_once(start, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_death_at_the_very_end_is_no_traceback(monkeypatch):
+    """JAX aborts a process when another has died; until it does, a wait for that one fails."""
+
+    class Client:
+        def wait_at_barrier(self, *_):
+            raise RuntimeError("UNAVAILABLE: Failed to send RPC\nSocket closed")
+
+    told = []
+    monkeypatch.setattr(processes.jax.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(processes, "_client", Client)
+    monkeypatch.setattr(processes, "_publish", lambda *failure: told.append(failure[1:]))
+    monkeypatch.setattr(processes, "_leave", lambda *failure: told.append(failure))
+    assert processes.end("launch.py") == 1
+    assert told == [("RuntimeError: UNAVAILABLE: Failed to send RPC Socket closed", 1)] * 2
+
+
 def test_one_process_exchanges_with_itself():
     assert processes.exchange("words") == ["words"]
     assert processes.largest(3, False) == [3, 0]

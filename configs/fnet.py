@@ -19,7 +19,9 @@ python launch.py --config=configs/fnet.py:digits
 
 python launch.py --config=configs/fnet.py:fast
     Five epochs of Muon, with the Mixer's settings: 46.55 ± 0.57 / 76.57 ± 0.26, 3 seeds,
-    where the example's page has 46.63 / 76.47 after 50 epochs.
+    where the example's page has 46.63 / 76.47 after 50 epochs. A learning rate of 0.03 with a zoom
+    of 0.05 was the best of four settings after two epochs, but not after five: validation accuracy
+    44.4 and 45.1 for seeds 0 and 1, where these settings have 44.9 and 44.5.
 """
 
 from ml_collections import ConfigDict

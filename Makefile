@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: digits test test-all soak lint docs clean
+.PHONY: digits test test-slow test-all soak lint docs clean
 TEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 digits: $(VENV)/installed  ## Trains a Mixer on scikit-learn's digits and draws its curves.
@@ -11,6 +11,9 @@ digits: $(VENV)/installed  ## Trains a Mixer on scikit-learn's digits and draws 
 
 test: lint  ## Checks style and types, then runs the tests, but for the slow ones.
 	$(TEST) -m 'not slow'
+
+test-slow: $(VENV)/installed-test  ## The slow ones alone.
+	$(TEST) -m slow -rs
 
 test-all: lint  ## The slow ones, too: many processes, and programs that are fully optimised.
 	$(TEST)

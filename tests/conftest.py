@@ -4,6 +4,7 @@ import os
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,14 @@ jax.jit(lambda: 0)()  # XLA reads its flags now, and never again
 os.environ.pop("XLA_FLAGS", None)
 if _FLAGS is not None:
     os.environ["XLA_FLAGS"] = _FLAGS
+
+
+@pytest.hookimpl(tryfirst=True)  # before any fixture
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips slow tests from a time on, where there is one, in seconds since 1970."""
+    until = os.environ.get("SLOW_TESTS_UNTIL")
+    if until and item.get_closest_marker("slow") and time.time() > float(until):
+        pytest.skip("slow, and the time for slow tests is over (SLOW_TESTS_UNTIL)")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

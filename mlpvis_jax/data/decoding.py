@@ -9,7 +9,7 @@ from mlpvis_jax.data.images import decode_image
 
 
 class Decoding(NamedTuple):
-    """What a user asked for of images that differ in size.
+    """Says how images that differ in size are decoded to one size.
 
     Attributes:
       size: height and width of an image once it is decoded, pixels.
@@ -23,17 +23,17 @@ class Decoding(NamedTuple):
 
     @property
     def frame(self) -> Frame:
-        """What is taken of an image."""
+        """Gives the frame, which says what part of an image is decoded."""
         return FRAMES[self.framing]
 
     @property
     def exact(self) -> "Decoding":
-        """The same of images that validate or test, every pixel of which counts."""
+        """Gives the decoding of images that validate or test: every pixel of a file is read."""
         return self._replace(reduced_jpeg=False)
 
     @property
     def mark(self) -> tuple[str, ...]:
-        """What it adds to a fingerprint: nothing by default, which older fingerprints lack."""
+        """Gives what the decoding adds to a fingerprint: nothing by default, as in older ones."""
         framed = () if self.framing == "stretch" else (self.framing,)
         return (*framed, "reduced_jpeg") if self.reduced_jpeg else framed
 

@@ -93,7 +93,7 @@ def _read(
 
 
 def _reduce(image: JpegImageFile, size: tuple[int, int], frame: Frame) -> None:
-    """Has a JPEG decoded at the least scale at which what `frame` takes is not below `size`."""
+    """Asks a JPEG's decoder for its smallest scale at which what `frame` takes fills `size`."""
     is_turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= _FIRST_QUARTER_TURN
     left, top, right, bottom = frame(*(image.size[::-1] if is_turned else image.size))
     larger = min((right - left) / size[1], (bottom - top) / size[0])

@@ -32,7 +32,7 @@ class Request(NamedTuple):
 
     @property
     def decoding(self) -> Decoding:
-        """How images that differ in size are decoded."""
+        """Says how images that differ in size are decoded."""
         return Decoding(self.image_size, self.framing, self.reduced_jpeg)
 
 
@@ -84,28 +84,26 @@ def open_source(
     if image_size < 1:
         raise InputError(f"image_size is {image_size}; it must be 1 or more.")
     prefix, colon, rest = name.partition(":")
+    asked = Request(name, rest, image_size, data_dir, framing, reduced_jpeg)
     if prefix not in SOURCES and _is_import_path(prefix, rest):
         attribute, _, rest = rest.partition(":")
         opener = find(SOURCES, f"{prefix}:{attribute}", "config.data.source")
-        source = opener(Request(name, rest, image_size, data_dir, framing, reduced_jpeg))
+        source = opener(asked._replace(rest=rest))
         if not isinstance(source, Source):
             raise InputError(f"config.data.source={name} returns no Source.")
-        return _of_any_shape(source, framing, reduced_jpeg)
+        return _meant(source, asked)
     if prefix not in SOURCES or (prefix in _RESTS) != bool(rest) or (colon and not rest):
         raise InputError(
             f"There is no data source {name!r}{_hint(name, prefix, colon + rest)}; give one of "
             f"{', '.join(_FORMS)}."
         )
-    asked = Request(name, rest, image_size, data_dir, framing, reduced_jpeg)
-    return _of_any_shape(SOURCES[prefix](asked), framing, reduced_jpeg)
+    return _meant(SOURCES[prefix](asked), asked)
 
 
-def _of_any_shape(source: Source, framing: str, reduced_jpeg: bool) -> Source:
-    """`source`, where it has images that these settings can be meant for."""
-    for setting, value, default in (
-        ("framing", framing, "stretch"),
-        ("reduced_jpeg", reduced_jpeg, False),
-    ):
+def _meant(source: Source, asked: Request) -> Source:
+    """Returns the source, or refuses what was asked for of images that do not have one shape."""
+    for setting in ("framing", "reduced_jpeg"):
+        value, default = getattr(asked, setting), Request._field_defaults[setting]
         if value != default and source.train.frame is None:
             raise InputError(
                 f"config.data.{setting}={value} is for images of any proportions; those of "

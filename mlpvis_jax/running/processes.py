@@ -218,13 +218,13 @@ def end(program: str, error: Exception | None = None, message: str = "", status:
             _client().wait_at_barrier("mlpvis_jax/end", _FOREVER)
         except Exception as of_a_death:  # JAX is about to abort this one, with the message for it
             error, message, status = of_a_death, one_line(of_a_death), 1
-    if error is None:
-        native_output.tell("")
-        if is_first():
-            _client().key_value_set(_FAILED, "null")
-        _watcher.join()  # in native code it would not outlive the interpreter in peace
-        jax.distributed.shutdown()
-        return status
+        else:
+            native_output.tell("")
+            if is_first():
+                _client().key_value_set(_FAILED, "null")
+            _watcher.join()  # in native code it would not outlive the interpreter in peace
+            jax.distributed.shutdown()
+            return status
     _publish(error, message, status)
     _leave(message, status)
     return status

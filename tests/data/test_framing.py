@@ -123,13 +123,12 @@ def test_images_to_train_on_are_decoded_at_a_reduced_scale_alone(
         assert not np.array_equal(exact.train[0].image, reduced.train[0].image)
         some = reduced.train.take(np.array([3]))
         np.testing.assert_array_equal(some[0].image, reduced.train[3].image)
-        for part in ("test", "validation"):
-            for found, expected in zip(
-                reduced.examples(part),
-                exact.examples(part),
-                strict=True,  # type: ignore[arg-type]
-            ):
-                np.testing.assert_array_equal(found.image, expected.image)
+        assert reduced.validation is not None and exact.validation is not None
+        for found, expected in (
+            *zip(reduced.test, exact.test, strict=True),
+            *zip(reduced.validation, exact.validation, strict=True),
+        ):
+            np.testing.assert_array_equal(found.image, expected.image)
 
 
 def test_images_of_one_shape_are_not_framed() -> None:

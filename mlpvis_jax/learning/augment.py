@@ -18,24 +18,25 @@ from flax import struct
 from mlpvis_jax.settings.declared import Rate, Role, Share
 
 # Pixels keep their eight bits where the hardware's default product would round to fewer.
-_PRECISION = jax.lax.Precision.HIGHEST
+PRECISION = jax.lax.Precision.HIGHEST
 SMALLEST_DEVIATION = 1e-7
 
 
 @struct.dataclass
 class Normalization:
-    """Per-channel statistics of the training images, in units of pixel values (0 to 255).
+    """What pixels are scaled by: by default the statistics of the training images, per channel.
 
     Attributes:
-      mean: float32 [channels].
-      deviation: float32 [channels], population standard deviation, at least 1e-7.
+      mean: float32 [channels], what is subtracted, in units of pixel values (0 to 255).
+      deviation: float32 [channels], what is divided by; of the training images it is the population
+        standard deviation, and at least 1e-7.
     """
 
     mean: jax.Array | np.ndarray
     deviation: jax.Array | np.ndarray
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Maps pixels [..., channels] to float32 of zero mean and unit variance."""
+        """Subtracts the mean from pixels [..., channels] and divides by the deviation; float32."""
         return (images.astype(jnp.float32) - self.mean) / self.deviation
 
 
@@ -106,8 +107,14 @@ def resize_flip_zoom(
     Returns:
       float32 [batch, image_size, image_size, channels].
     """
-    rows = zoom_matrix(factors[:, 0], image_size) @ resize_matrix(image_size, images.shape[1])
-    columns = zoom_matrix(factors[:, 1], image_size) @ resize_matrix(image_size, images.shape[2])
+    rows, columns = (
+        jnp.matmul(
+            zoom_matrix(factors[:, axis], image_size),
+            resize_matrix(image_size, images.shape[1 + axis]),
+            precision=PRECISION,
+        )
+        for axis in (0, 1)
+    )
     # Zooming about the centre commutes with mirroring, so the flip may come last.
     columns = jnp.where(flips[:, None, None], columns[:, ::-1], columns)
     return interpolate(images, rows, columns)
@@ -138,8 +145,8 @@ def zoom_matrix(factors: jax.Array, size: int) -> jax.Array:
 
 def interpolate(images: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
     """Multiplies images [batch, h, w, c] by [batch or 1, H, h] and [batch or 1, W, w]."""
-    images = jnp.einsum("bxw,bhwc->bhxc", *_same_batch(columns, images), precision=_PRECISION)
-    return jnp.einsum("byh,bhxc->byxc", *_same_batch(rows, images), precision=_PRECISION)
+    images = jnp.einsum("bxw,bhwc->bhxc", *_same_batch(columns, images), precision=PRECISION)
+    return jnp.einsum("byh,bhxc->byxc", *_same_batch(rows, images), precision=PRECISION)
 
 
 def _same_batch(matrices: jax.Array, images: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -41,10 +41,11 @@ def colour_jitter(
     Returns:
       Images of the same shape, no longer whole numbers.
     """
-    draws = 2 * jax.vmap(lambda key: jax.random.uniform(key, (4,)))(keys) - 1
+    draws = jax.vmap(lambda key: jax.random.uniform(key, (4,)))(keys)
 
     def factors(index: int, width: jax.Array | float) -> jax.Array:
-        return jnp.maximum(0, 1 + width * draws[:, index])[:, None, None, None]
+        least = jnp.maximum(0, 1 - width)
+        return (least + (1 + width - least) * draws[:, index])[:, None, None, None]
 
     images = _mix(0.0, images, factors(0, brightness))
     mean = luminance(images).mean(axis=(1, 2, 3), keepdims=True)
@@ -52,7 +53,7 @@ def colour_jitter(
     images = _mix(luminance(images), images, factors(2, saturation))
     if images.shape[-1] != 3:
         return images
-    return turn_hue(images, hue * draws[:, 3])
+    return turn_hue(images, hue * (2 * draws[:, 3] - 1))
 
 
 def _mix(degenerate: jax.Array | float, images: jax.Array, factors: jax.Array) -> jax.Array:

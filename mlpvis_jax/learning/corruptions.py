@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mlpvis_jax.learning.augment import PRECISION
+
 STRENGTHS = (1, 2, 3, 4, 5)
 _SIDE = 32  # pixels of the images that lengths are meant for
 _PIXELS_AT_A_TIME = 1 << 24  # in float32, of all images and channels
@@ -126,7 +128,9 @@ def mapped(keys: jax.Array, images: jax.Array, maps: Any) -> jax.Array:
 
     def add(total: jax.Array, one: Any) -> tuple[jax.Array, None]:
         rows, columns = one
-        return total + jnp.einsum("ij,bjkc,lk->bilc", rows, images, columns), None
+        return total + jnp.einsum(
+            "ij,bjkc,lk->bilc", rows, images, columns, precision=PRECISION
+        ), None
 
     total, _ = jax.lax.scan(add, jnp.zeros_like(images), maps)
     return total / len(maps[0])
@@ -141,7 +145,7 @@ def defocus_blur(keys: jax.Array, images: jax.Array, kernel: Any) -> jax.Array:
     kernels = jnp.broadcast_to(kernel[:, :, None, None], (*kernel.shape, 1, channels))
     return jax.lax.conv_general_dilated(
         padded, kernels, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=channels,
+        feature_group_count=channels, precision=PRECISION,
     )  # fmt: skip
 
 

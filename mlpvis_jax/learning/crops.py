@@ -47,8 +47,8 @@ def random_crop(
 ) -> jax.Array:
     """Pads each side and crops the old size at a random place: a shift by whole pixels.
 
-    Zeros are the mean of the training images, for images are normalised here. Arguments and result
-    are those of `flip`.
+    Images are normalised here, so that zeros are the mean of the training images, or a middle grey
+    with config.data.normalization=half_range. Arguments and result are those of `flip`.
     """
     draws = jax.vmap(lambda key: jax.random.uniform(key, (2,)))(keys)
     most = jnp.floor(padding)
@@ -128,7 +128,7 @@ def random_erasing(
     largest: _Largest = 1 / 3,
     ratio: _Ratio = 10 / 3,
 ) -> jax.Array:
-    """Replaces a random rectangle by the mean of the training images (Zhong et al., 2017).
+    """Replaces a random rectangle by zeros (Zhong et al., 2017); see `random_crop`.
 
     A rectangle that would be longer than the image is cut, rather than drawn again. Arguments and
     result are those of `flip`, and `smallest`, `largest` and `ratio` bound the rectangle.

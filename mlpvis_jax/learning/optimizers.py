@@ -94,8 +94,12 @@ def muon(
     b1: Annotated[Rate, Role.SHAPE, "Of Adam, for all but matrices."] = 0.9,
     b2: Annotated[Rate, Role.SHAPE, "Of Adam, for all but matrices."] = 0.999,
 ) -> optax.GradientTransformation:
-    """Muon (Jordan et al., 2024) for matrices and AdamW for the rest, as Optax has it."""
-    return optax.contrib.muon(
+    """Muon (Jordan et al., 2024) for matrices and NAdamW for the rest, as Optax has it.
+
+    Matrices are the parameters of two dimensions, so the position table and the head's kernel are
+    among them, and the stem's kernel, which has four, is not.
+    """
+    chosen = optax.contrib.muon(
         learning_rate,
         beta=momentum,
         weight_decay=weight_decay,
@@ -105,6 +109,16 @@ def muon(
         adam_weight_decay=weight_decay if mask is None else 0.0,
         adam_learning_rate=learning_rate * adam_share,
     )
+    if mask is None:
+        return chosen
+    # Optax's form has no mask for the parameters that are not matrices.
+    decay_of_rest = optax.add_decayed_weights(
+        -learning_rate * adam_share * weight_decay,
+        lambda params: jax.tree.map(
+            lambda marked, leaf: marked and leaf.ndim != 2, mask(params), params
+        ),
+    )
+    return optax.chain(chosen, decay_of_rest)
 
 
 def schedule_free_adamw(

@@ -55,7 +55,8 @@ def apply_operations(
     """Applies an operation to each image.
 
     Args:
-      images: float32 [batch, height, width, channels], whole numbers from 0 to 255.
+      images: float32 [batch, height, width, channels], pixels from 0 to 255, which are rounded: the
+        operations are those of 8-bit images.
       operations: int32 [batch], places in OPERATIONS.
       strengths: float32 [batch] in [-1, 1]; for an operation without a direction the sign is
         ignored.
@@ -73,6 +74,7 @@ def apply_operations(
         is_chosen = operations == OPERATIONS.index(name)
         return jnp.where(is_chosen.reshape(-1, *(1 for _ in chosen.shape[1:])), chosen, otherwise)
 
+    images = jnp.round(images)  # of `colour_jitter` they need not be whole
     height, width = images.shape[1:3]
     right, down = ranges.translation
     matrices = pixels.shear_matrix(

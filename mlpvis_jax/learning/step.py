@@ -1,7 +1,8 @@
 """One training step, and K of them as one program: pure functions.
 
 Randomness is a function of (seed, step), and of an example's index in the batch where the example
-is augmented; so a run that goes on from a state draws what an undisturbed one would have drawn.
+is augmented or mixed; so a run that goes on from a state draws what an undisturbed one would have
+drawn. Dropout alone draws otherwise on another number of devices.
 """
 
 import dataclasses
@@ -34,7 +35,7 @@ class Learner:
       predict: (params, images) -> logits, without dropout.
       augment: (keys [batch], uint8 images, numbers) -> images as the model sees them, float32.
       prepare: the same without augmentation, (uint8 images) -> images.
-      mix: (key, images, targets, partners, numbers) -> images and targets, or None.
+      mix: (key, images, targets, partners, places, numbers) -> images and targets, or None.
       loss: (logits, targets, numbers) -> losses float32 [batch].
       optimizer: (step, numbers) -> the transformation of gradients.
       metrics: what is summed up.
@@ -81,13 +82,12 @@ def make_step(learner: Learner, axis_names: tuple[str, ...], num_microbatches: i
 
         images, targets = batch.images, batch.labels
         if learner.mix is not None:
-            mix_key = jax.random.fold_in(
-                random_key(numbers["seed"], Stream.MIX, state.step), device
-            )
+            mix_key = random_key(numbers["seed"], Stream.MIX, state.step)
             images = augment(images, batch_indices)
             one_hot = jax.nn.one_hot(batch.labels, learner.num_classes)
+            partners = partners_of(batch.mask)
             images, targets = learner.mix(
-                mix_key, images, one_hot, partners_of(batch.mask), numbers
+                mix_key, images, one_hot, partners, batch_indices, numbers
             )
 
         def microbatch_loss(

@@ -55,13 +55,24 @@ def apply_transforms(
     are_pixels = True
     ordered = sorted(transforms.items(), key=lambda item: not _acts_on_pixels(item[1]))
     for index, (label, choice) in enumerate(ordered):
-        # The first transform draws from the key itself; each later one from a key of its own.
-        own = jax.vmap(lambda key: jax.random.fold_in(key, index))(keys) if index else keys  # noqa: B023
+        own = jax.vmap(lambda key: own_key(key, index))(keys)  # noqa: B023
         if are_pixels and not _acts_on_pixels(choice):
             images, are_pixels = normalize(images), False
         images = choice(own, images, image_size, **numbers[label])
     images = normalize(images) if are_pixels else images
     return images if images.shape[1:3] == (image_size, image_size) else resize(images, image_size)
+
+
+def own_key(key: jax.Array, index: int) -> jax.Array:
+    """Gives the key of the function at a place in a list: the first draws from the key itself.
+
+    A function makes further keys of its own by folding in 0, 1, ..., which is also what `split`
+    does. The offset keeps the keys of the later functions apart from those of the first.
+    """
+    return jax.random.fold_in(key, _FURTHER + index) if index else key
+
+
+_FURTHER = 1 << 16
 
 
 def _acts_on_pixels(choice: Choice) -> bool:

@@ -44,6 +44,8 @@ def cost_of(model: Classifier, image_size: int, channels: int = 3) -> Cost:
     Raises:
       InputError: the patch does not divide the image.
     """
+    # A scan stacks the blocks' parameters, and the copy would count as what is kept.
+    model = model.clone(scan=False)
     depth, traced = model.num_blocks, _TRACED_BLOCKS + model.attention_blocks
     if depth <= traced:
         return _traced_cost(model, image_size, channels)

@@ -29,4 +29,6 @@ RematKeepsProducts = Annotated[
 ]
 Epsilon = Annotated[NotNegative, Role.SHAPE, "Added to variances by every LayerNorm."]
 ComputeDtype = Annotated[_Dtype, Role.SHAPE, "What is computed in; logits and loss stay float32."]
-ParamDtype = Annotated[_Dtype, Role.SHAPE, "What parameters are stored in."]
+ParamDtype = Annotated[
+    _Dtype, Role.SHAPE, "What parameters are stored in; to train them takes float32."
+]

@@ -164,7 +164,7 @@ class FNetBlock(nn.Module):
     Attributes:
       hidden_dim: hidden width of the feed-forward sublayer.
       dropout_rate: after the second Dense, in [0, 1).
-      stochastic_depth_rate: probability of dropping the feed-forward branch, in [0, 1).
+      stochastic_depth_rate: probability of dropping a branch, in [0, 1).
       dropout_after_gelu: dropout stands between gelu and the second Dense instead, as in the
         Keras example.
       mixing: "fourier", or "attention" for self-attention in its place. `Classifier` sets it for

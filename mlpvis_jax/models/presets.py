@@ -168,7 +168,7 @@ PRESETS: Mapping[str, Row] = {
 }
 
 _PUBLISHED = {name: dict(row) for name, row in PRESETS.items()}
-# A block that is used without a preset takes these from the config.
+# What no config can set: Flax or `create_model` gives these.
 _NO_OVERRIDE = {"parent", "name", "block", "block_options", "num_classes"}
 # What the Classifier tells its blocks itself.
 _HANDED_ON = {"dropout_rate", "stochastic_depth_rate", "dtype", "param_dtype"}

@@ -116,6 +116,12 @@ def completed(config: RunConfig) -> RunConfig:
       InputError: the first name or option that cannot be; before any data is read.
     """
     model = build_model(config.model, num_classes=1)
+    if config.model.options.get("param_dtype", "float32") not in ("float32", None):
+        # An AdamW of bfloat16 weights has a second moment that never decays, as 0.999 rounds to 1.
+        raise InputError(
+            "config.model.param_dtype=bfloat16 is for modules of your own: what is trained is "
+            "stored in float32. Set it to that; config.model.dtype=bfloat16 computes in bfloat16."
+        )
     check_freezing(config, model)
     writers.chosen(config.writers)
     choices = Choices.of(config)

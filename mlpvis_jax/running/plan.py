@@ -18,7 +18,7 @@ from mlpvis_jax.learning.schedules import factor
 from mlpvis_jax.learning.sharpness import uphill
 from mlpvis_jax.learning.state import Stream, TrainState, random_key
 from mlpvis_jax.learning.step import Learner, Numbers
-from mlpvis_jax.learning.transforms import apply_transforms
+from mlpvis_jax.learning.transforms import apply_transforms, own_key
 from mlpvis_jax.models import Classifier
 from mlpvis_jax.running.choices import RATES, Choices, build_model, program_of
 from mlpvis_jax.running.length import Length
@@ -170,11 +170,16 @@ def _learner(config: RunConfig, choices: Choices, model: Classifier, task: Task)
         return logits_of(images)
 
     def mix(
-        key: jax.Array, images: jax.Array, targets: jax.Array, partners: jax.Array, numbers: Numbers
+        key: jax.Array,
+        images: jax.Array,
+        targets: jax.Array,
+        partners: jax.Array,
+        places: jax.Array,
+        numbers: Numbers,
     ) -> tuple[jax.Array, jax.Array]:
         for index, (label, choice) in enumerate(choices.mix.items()):
-            key = jax.random.fold_in(key, index)
-            images, targets = choice(key, images, targets, partners, **numbers["mix"][label])
+            given = own_key(key, index), images, targets, partners, places
+            images, targets = choice(*given, **numbers["mix"][label])
         return images, targets
 
     def optimizer(step: Any, numbers: Numbers) -> optax.GradientTransformation:

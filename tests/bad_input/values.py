@@ -157,6 +157,7 @@ ROWS = [
     bad("--config.model.dtype=float16", "must be one of float32, bfloat16, not 'float16'"),
     bad("--config.model.dtype=", "config.model.dtype must be one of float32, bfloat16, not ''"),
     bad("--config.model.param_dtype=float64", "param_dtype must be one of", "'float64'"),
+    bad("--config.model.param_dtype=bfloat16", "stored in float32", "config.model.dtype=bfloat16"),
     bad("--config.model.remat=yes", "config.model.remat must be True or False, not 'yes'"),
     bad("--config.model.remat=1", "config.model.remat must be True or False, not 1"),
     bad("--config.model.scan=0", "config.model.scan must be True or False, not 0"),

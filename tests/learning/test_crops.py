@@ -12,7 +12,7 @@ from mlpvis_jax.learning import crops
 from mlpvis_jax.learning.augment import Normalization, interpolate
 from mlpvis_jax.learning.colour import colour_jitter, turn_hue
 from mlpvis_jax.learning.transforms import TRANSFORMS, apply_transforms
-from mlpvis_jax.settings.choice import choose_each
+from mlpvis_jax.settings.choice import Choice, choose_each
 
 KEYS = jax.random.split(jax.random.key(0), 256)
 
@@ -113,6 +113,32 @@ def test_colour_jitter_without_ranges_changes_nothing():
     brighter = colour_jitter(KEYS[:8], colours, 6, **{**off, "brightness": 0.5})
     ratio = np.asarray(brighter).mean((1, 2, 3)) / colours.mean((1, 2, 3))
     assert 0.4 < ratio.min() < 0.8 and ratio.max() > 1.05
+    # As in torchvision, factors of a range above 1 are even from 0, and do not pile up there.
+    darker = colour_jitter(
+        KEYS, np.full((256, 2, 2, 3), 50, np.float32), 2, **{**off, "brightness": 2}
+    )
+    assert (np.asarray(darker).max((1, 2, 3)) < 1).mean() < 0.05
+
+
+def test_no_transform_draws_what_another_one_draws():
+    """A transform makes keys of its own from the one that it is given, also by `split`."""
+    given = []
+
+    def spy(keys, images, image_size):
+        given.append(keys)
+        return images
+
+    images = np.zeros((4, 6, 6, 3), np.uint8)
+    chosen = {label: Choice(spy, {}, {}) for label in ("first", "second", "third")}
+    normalize = Normalization(np.zeros(3, np.float32), np.ones(3, np.float32))
+    apply_transforms(chosen, KEYS[:4], images, normalize, 6, {label: {} for label in chosen})
+    used = [jax.random.key_data(keys)[0] for keys in given]
+    for keys in given:
+        used.extend(jax.random.key_data(jax.random.split(keys[0], 64)))
+        used.extend(
+            jax.random.key_data(jax.random.fold_in(keys[0], index)) for index in range(64, 128)
+        )
+    assert len({tuple(np.asarray(one).tolist()) for one in used}) == len(used)
 
 
 def test_transforms_of_pixels_come_before_the_normalisation():

@@ -21,7 +21,7 @@ def mixed(row, seed, number=6, size=(9, 8), **options):
     images = jnp.arange(number, dtype=jnp.float32)[:, None, None, None] * jnp.ones((*size, 1))
     partners = jnp.arange(number)[::-1]
     key = jax.random.key(seed)
-    images, targets = row(key, images, jnp.eye(number), partners, **options)
+    images, targets = row(key, images, jnp.eye(number), partners, jnp.arange(number), **options)
     return np.asarray(images), np.asarray(targets)
 
 
@@ -87,12 +87,24 @@ def test_mixup_mixes_images_and_targets_by_one_share():
     one_hot = jax.nn.one_hot(jnp.arange(6), 6)
     mask = jnp.asarray([True] * 4 + [False] * 2)
     partners = partners_of(mask)
-    assert partners.tolist() == [3, 2, 1, 0, 4, 5]  # padding stays with itself
-    mixed, targets = mixup(jax.random.key(3), images, one_hot, partners, alpha=0.5)
+    assert partners.tolist() == [2, 3, 0, 1, 4, 5]  # padding stays with itself
+    places = jnp.arange(6)
+    mixed, targets = mixup(jax.random.key(3), images, one_hot, partners, places, alpha=0.5)
     share = float(targets[0, 0])
     assert 0 < share < 1
-    np.testing.assert_allclose(targets[1], share * one_hot[1] + (1 - share) * one_hot[2], rtol=1e-6)
+    np.testing.assert_allclose(targets[1], share * one_hot[1] + (1 - share) * one_hot[3], rtol=1e-6)
     np.testing.assert_allclose(mixed[:, 0, 0, 0], targets @ np.arange(6), rtol=1e-5)
+
+
+def test_partners_are_others_and_do_not_depend_on_the_number_of_devices():
+    mask = jnp.arange(64) < 51
+    partners = np.asarray(partners_of(mask))
+    np.testing.assert_array_equal(np.sort(partners), np.arange(64))
+    assert (partners[:48] // 3 != np.arange(48) // 3).all()  # three copies of each image
+    assert (partners[:51] != np.arange(51)).all()
+    shares = mask.reshape(4, 16)
+    of_shares = jax.vmap(partners_of)(shares) + 16 * jnp.arange(4)[:, None]
+    np.testing.assert_array_equal(partners, of_shares.ravel())
 
 
 @pytest.mark.slow
@@ -100,7 +112,8 @@ def test_mixup_draws_its_share_from_a_beta_distribution():
     def share(key, alpha):
         one_hot = jax.nn.one_hot(jnp.arange(2), 2)
         images = jnp.zeros((2, 1, 1, 1))
-        return mixup(key, images, one_hot, jnp.asarray([1, 0]), alpha=alpha)[1][0, 0]
+        partners, places = jnp.asarray([1, 0]), jnp.arange(2)
+        return mixup(key, images, one_hot, partners, places, alpha=alpha)[1][0, 0]
 
     keys = jax.random.split(jax.random.key(0), 4000)
     for alpha in (0.2, 1.0, 4.0):

@@ -12,6 +12,7 @@ from mlpvis_jax.settings.choice import choose
 PARAMS = {
     "kernel": jnp.asarray(np.random.default_rng(0).normal(size=(4, 3)), jnp.float32),
     "bias": jnp.asarray([0.5, -1.0, 2.0]),
+    "stem": jnp.asarray(np.random.default_rng(4).normal(size=(2, 2, 1, 3)), jnp.float32),
 }
 GRADIENTS = [
     jax.tree.map(lambda leaf, seed=seed: jnp.asarray(
@@ -77,11 +78,12 @@ def test_biases_do_not_decay_where_matrices_alone_do(name):
 
     none = decayed("all", 0.0)
     every, some = decayed("all", 0.5), decayed("matrices", 0.5)
-    assert matrices(PARAMS) == {"kernel": True, "bias": False}
+    assert matrices(PARAMS) == {"kernel": True, "bias": False, "stem": True}
     np.testing.assert_array_equal(some["bias"], none["bias"])
     assert not np.allclose(every["bias"], none["bias"])
-    np.testing.assert_allclose(some["kernel"], every["kernel"], rtol=1e-6)
-    assert not np.allclose(some["kernel"], none["kernel"])
+    for key in ("kernel", "stem"):
+        np.testing.assert_allclose(some[key], every[key], rtol=1e-5)
+        assert not np.allclose(some[key], none[key], rtol=1e-4)
 
 
 def test_gradients_are_clipped_by_their_global_norm():

@@ -10,6 +10,7 @@ from mlpvis_jax.data.resident import PADDING, ResidentSet, rows_in_order, shuffl
 from mlpvis_jax.learning import augment, metrics
 from mlpvis_jax.learning.evaluation import make_evaluation
 from mlpvis_jax.learning.losses import softmax_cross_entropy
+from mlpvis_jax.learning.mix import mixup_or_cutmix
 from mlpvis_jax.learning.optimizers import adamw
 from mlpvis_jax.learning.state import EpochTotals, TrainState
 from mlpvis_jax.learning.step import Learner, make_dispatch, make_step
@@ -282,7 +283,7 @@ def test_a_batch_is_mixed_as_a_whole(examples, state):
     """With soft targets, and whatever the number of microbatches."""
     seen = []
 
-    def mix(key, images, targets, partners, numbers):
+    def mix(key, images, targets, partners, places, numbers):
         jax.debug.callback(lambda *found: seen.append([one.tolist() for one in found]), partners)
         return images[partners], (targets + targets[partners]) / 2
 
@@ -292,11 +293,29 @@ def test_a_batch_is_mixed_as_a_whole(examples, state):
         jax.jit(make_step(learner(mix=mix), (), parts))(state, batch, told) for parts in (1, 2)
     ]
     jax.effects_barrier()
-    assert seen == [[[2, 1, 0, 3]]] * 2
+    assert seen == [[[1, 2, 0, 3]]] * 2
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-6), *found)
     plain = jax.jit(STEP)(state, batch, told)
     assert found[0][1]["count"] == 3
     assert abs(float(found[0][1]["loss"] - plain[1]["loss"])) > 1e-3
+
+
+@pytest.mark.parametrize("per", ["batch", "image"])
+def test_mixing_is_the_same_on_another_number_of_devices(state, per):
+    random = np.random.default_rng(1)
+    images = jnp.asarray(random.integers(0, 256, (32, 8, 8, 3), np.uint8))
+    labels = jnp.asarray(random.integers(0, 5, 32, np.int32))
+    batch = ResidentSet.of(images, labels).batch(jnp.arange(32))
+    told = hyperparameters(dropout_rate=np.float32(0))
+
+    def mix(*given):
+        return mixup_or_cutmix(*given[:-1], per=per)
+
+    one = jax.jit(make_step(learner(mix=mix), ()))(state, batch, told)
+    halves = jax.tree.map(lambda leaf: leaf.reshape(2, 16, *leaf.shape[1:]), batch)
+    step = jax.vmap(make_step(learner(mix=mix), ("devices",)), (None, 0, None), axis_name="devices")
+    two = jax.tree.map(lambda leaf: leaf[0], jax.jit(step)(state, halves, told))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-6), one, two)
 
 
 def test_the_average_of_the_weights_follows_its_equation(examples, state):

@@ -79,7 +79,7 @@ OWN = """
         return images * (1 - most * share[:, None, None, None])
 
 
-    def swap(key, images, targets, partners):
+    def swap(key, images, targets, partners, places):
         return images[partners], targets[partners]
 
 

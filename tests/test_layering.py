@@ -64,7 +64,7 @@ ORDER = {
         "classifier arithmetic presets __init__"
     ),
     "learning": (
-        "corruptions augment pixels colour crops policies auto_augment transforms metrics losses "
+        "augment corruptions pixels colour crops policies auto_augment transforms metrics losses "
         "mix freezing layer_decay optimizers schedule_free plateau schedules state averaging "
         "sharpness step evaluation"
     ),

@@ -49,7 +49,7 @@ def load_weights(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
     Raises:
       InputError: no such file, a damaged one, or one that does not hold these parameters.
     """
-    description, digest = _read_description(path)
+    _read_description(path)
     wanted = traverse_util.flatten_dict(like, sep="/")
     try:
         with safe_open(path, "numpy") as file:
@@ -60,7 +60,21 @@ def load_weights(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
                     raise InputError(
                         f"{path} holds {name} of shape {shape}, but the model's is {leaf.shape}."
                     )
-            named = {name: file.get_tensor(name) for name in wanted}
+    except SafetensorError as error:
+        raise _damaged(path, str(error)) from error
+    return read_weights(path)
+
+
+def read_weights(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Reads all parameters of a file that `save_weights` wrote, and the description.
+
+    Raises:
+      InputError: no such file, or a damaged one.
+    """
+    description, digest = _read_description(path)
+    try:
+        with safe_open(path, "numpy") as file:
+            named = {name: file.get_tensor(name) for name in sorted(file.keys())}
     except SafetensorError as error:
         raise _damaged(path, str(error)) from error
     if digest not in (None, _digest(named, description)):  # None: older, or of another program

@@ -87,7 +87,7 @@ def export_classifier(
       RunError: the file does not run, or gives other probabilities than the classifier.
       StorageError: it cannot be written.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     _check_format(format, "format ")
     if folder.exists() or folder.is_symlink():
         raise InputError(f"There is a {folder} already; choose another folder for the export.")

@@ -63,7 +63,11 @@ class ExportedClassifier:
         return self._run(images)
 
     def predict(self, images: Images) -> Predictions:
-        """Classifies images of any size, as `TrainedClassifier.predict` does."""
+        """Classifies images of any size, as `TrainedClassifier.predict` does.
+
+        Pillow brings images to the size that the file takes. Where that is any size, it is the
+        model's own, while `TrainedClassifier.predict` goes by way of the data set's size.
+        """
         listed = list_images(images, self.image_shape, self._frame)
         parts = []
         for start in range(0, len(listed), _BATCH_SIZE):

@@ -226,6 +226,20 @@ def model_settings(name: str) -> dict[str, Setting]:
     return {**settings_of(_row(name)["block"]), **settings_of(Classifier)}
 
 
+def without_unset(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Leaves out options that are None: the preset's own value, but where a setting can be None.
+
+    Raises:
+      InputError: an unknown preset.
+    """
+    declared = model_settings(name)
+    return {
+        key: value
+        for key, value in options.items()
+        if value is not None or (key in declared and declared[key].is_optional)
+    }
+
+
 def _row(name: str) -> Row:
     found = find(PRESETS, name, "config.model.name", is_row=lambda row: True)
     if isinstance(found, type) and issubclass(found, nn.Module):

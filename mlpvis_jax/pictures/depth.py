@@ -20,7 +20,7 @@ def draw_by_depth(
 
     Args:
       measures: of each block by name; those of `mixing.measure`. Without any, their panels are
-        left out.
+        left out, and `fields` is needed.
       grid: rows and columns of the tokens.
       fields: of each layer by name, the mean distance of `receptive_field.field_distance`.
 

@@ -205,7 +205,8 @@ def draw_errors(
     for number, image in enumerate(images):
         axes = panels[number]
         is_grey = image.shape[-1] == 1
-        axes.imshow(image[..., 0] if is_grey else image, **({"cmap": "gray"} if is_grey else {}))
+        pixels, colours = (image[..., 0], "gray") if is_grey else (image, None)
+        axes.imshow(pixels, cmap=colours, vmin=0, vmax=255)
         axes.set_title(
             f"{_short(predictions[number], 16)} ({confidences[number]:.0%})",
             color="C1", fontsize=7.2, pad=3,

@@ -136,7 +136,9 @@ def _files(
         is_closed=len(runs) > 12,
     )
     overview = Table(
-        [name for name, _ in columns], rows, f"{differing}{spread} Time is that of training."
+        [name for name, _ in columns],
+        rows,
+        f"{differing}{spread} Time is that of the epochs, validation included.",
     )
     sections = [
         Section("Runs", [overview, each]),
@@ -183,7 +185,7 @@ def _curves(groups: Sequence[Group]) -> list[Picture]:
     by_time = Picture(
         "learning_curves_by_time",
         lambda: draw_learning_curves(histories, numbers, by_time=True),
-        "The same by the minutes that training took, on the devices of each run.",
+        "The same by the minutes of the epochs, validation included, on the devices of each run.",
     )
     return [by_epoch, by_time]
 

@@ -13,8 +13,9 @@ from mlpvis_jax.data import identity
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.run_folder import RunFolder, read_json
 from mlpvis_jax.files.weights import read_description
+from mlpvis_jax.running.choices import declarations
 from mlpvis_jax.settings.config import RunConfig, closed_settings
-from mlpvis_jax.settings.declared import Role
+from mlpvis_jax.settings.declared import Role, Setting
 
 SEED = "seed"
 
@@ -124,13 +125,13 @@ def group_by_settings(runs: Sequence[ComparedRun]) -> tuple[list[Group], list[st
 
     Settings that are a matter of the machine, such as folders, count for nothing.
     """
-    closed = closed_settings()
+    declared = {key: one for run in runs for key, one in _declared(run.config).items()}
     flats = [run.config.flat() for run in runs]
     keys = [
         key
         for key in dict.fromkeys(key for flat in flats for key in flat)
         if key != SEED
-        and not (key in closed and closed[key].role is Role.MACHINE)
+        and not (key in declared and declared[key].role is Role.MACHINE)
         and len({repr(flat.get(key)) for flat in flats}) > 1
     ]
     groups: dict[str, Group] = {}
@@ -139,6 +140,13 @@ def group_by_settings(runs: Sequence[ComparedRun]) -> tuple[list[Group], list[st
         before = groups.get(repr(values), Group(values, []))
         groups[repr(values)] = Group(values, [*before.runs, run])
     return list(groups.values()), keys
+
+
+def _declared(config: RunConfig) -> dict[str, Setting]:
+    try:
+        return declarations(config)
+    except InputError:  # it names a module of the user's own, which is not here
+        return closed_settings()
 
 
 def _refuse_other_test_sets(runs: Sequence[ComparedRun], patterns: str) -> None:

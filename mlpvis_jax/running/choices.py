@@ -17,7 +17,7 @@ from mlpvis_jax.learning.optimizers import OPTIMIZERS
 from mlpvis_jax.learning.schedules import SCHEDULES
 from mlpvis_jax.learning.transforms import TRANSFORMS
 from mlpvis_jax.models import Classifier, create_model
-from mlpvis_jax.models.presets import model_settings
+from mlpvis_jax.models.presets import model_settings, without_unset
 from mlpvis_jax.running.frozen import check_freezing
 from mlpvis_jax.running.room import refuse_without_room
 from mlpvis_jax.settings.choice import Choice, choose, choose_each
@@ -37,12 +37,7 @@ def build_model(config: ModelConfig, num_classes: int) -> Classifier:
         parameters than there is room for.
     """
     declared = model_settings(config.name)
-    # None is the preset's own value, but where a setting can be None.
-    overrides = {
-        key: value
-        for key, value in config.options.items()
-        if value is not None or (key in declared and declared[key].is_optional)
-    }
+    overrides = without_unset(config.name, config.options)
     for key, value in overrides.items():
         if key not in declared:
             known = [*keys_of(ModelConfig), *declared]

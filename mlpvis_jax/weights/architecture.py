@@ -13,6 +13,7 @@ from flax import traverse_util
 
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.models import PRESETS, Classifier, create_model
+from mlpvis_jax.models.presets import without_unset
 from mlpvis_jax.models.shapes import parameter_shapes
 from mlpvis_jax.weights.naming import Parameter, Shapes
 
@@ -194,17 +195,14 @@ def describe(
 
 
 def build(description: Mapping[str, Any], num_classes: int) -> Classifier:
-    """Builds the model that a description is of; options that are None are as if left out.
+    """Builds the model that a description is of.
 
     Raises:
       InputError: there is no such model.
     """
-    options = {
-        key: value
-        for key, value in description.items()
-        if key not in ("name", "image_size") and value is not None
-    }
-    return create_model(description["name"], num_classes, **options)
+    name = description["name"]
+    options = {key: description[key] for key in description if key not in ("name", "image_size")}
+    return create_model(name, num_classes, **without_unset(name, options))
 
 
 @functools.lru_cache

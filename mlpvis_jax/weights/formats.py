@@ -5,11 +5,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flax import traverse_util
 from safetensors import SafetensorError, safe_open
 
 from mlpvis_jax.errors import InputError
-from mlpvis_jax.files.weights import DESCRIPTION, read_description, save_weights
+from mlpvis_jax.files.weights import DESCRIPTION, read_weights, save_weights
 from mlpvis_jax.weights.mixer_npz import read_mixer_npz, write_mixer_npz
 from mlpvis_jax.weights.stored import StoredWeights
 from mlpvis_jax.weights.timm import read_timm, write_timm
@@ -46,10 +45,7 @@ class Format(NamedTuple):
 
 
 def _read_own(path: Path) -> StoredWeights:
-    description = read_description(path)
-    with safe_open(path, "numpy") as file:
-        named = {name: file.get_tensor(name) for name in sorted(file.keys())}
-    return StoredWeights(traverse_util.unflatten_dict(named, sep="/"), description)
+    return StoredWeights(*read_weights(path))
 
 
 def _is_own(contents: Contents) -> bool:

@@ -33,10 +33,6 @@ class Parameter(NamedTuple):
     axes: tuple[int, ...]
     ones: int = 0
 
-    def our_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Reorders the shape of an array in the file."""
-        return tuple(shape[self.ones + axis] for axis in self.axes)
-
     def their_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Reorders the shape of an array of this project."""
         rest = tuple(shape[self.axes.index(axis)] for axis in range(len(shape)))

@@ -1,6 +1,7 @@
 """The comparison of runs: groups of seeds, a table, curves, and paired tests of predictions."""
 
 import csv
+import dataclasses
 import shutil
 import statistics
 import types
@@ -47,6 +48,16 @@ def test_seeds_are_one_group(runs):
     assert keys == ["model.width"]
     assert [group.name for group in groups] == ["a/0 (2 runs)", "b"]
     assert [group.values for group in groups] == [{"model.width": 8}, {"model.width": 4}]
+
+
+def test_settings_of_the_machine_count_for_nothing(runs):
+    first, second = find_runs(f"{runs}/a/*")
+    model = first.config.model
+    options = {**model.options, "remat": True}
+    changed = dataclasses.replace(first.config, model=dataclasses.replace(model, options=options))
+    groups, keys = group_by_settings([dataclasses.replace(first, config=changed), second])
+    assert keys == []
+    assert len(groups) == 1
 
 
 def test_the_comparison(runs, launch_main, capsys, tmp_path):

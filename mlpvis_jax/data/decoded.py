@@ -24,7 +24,7 @@ import numpy as np
 import rich.console
 import rich.progress
 
-from mlpvis_jax.data.examples import ArrayExamples, Examples, Part, Source
+from mlpvis_jax.data.examples import ArrayExamples, Examples, Part, Source, checked_image
 from mlpvis_jax.errors import InputError
 
 # Images read and decoded in one go; a thread takes on as many at a time.
@@ -175,7 +175,7 @@ def _decode_into(images: np.ndarray, source: Source, split: str, examples: Examp
         check_labels(some_labels, source, split, first_index=start)
         labels[start:stop] = some_labels
         for index, example in enumerate(some, start):
-            images[index] = example.image
+            images[index] = checked_image(example, index, source.image_shape)
         return stop - start
 
     console = rich.console.Console(stderr=True)

@@ -2,8 +2,11 @@
 
 import base64
 import binascii
+import contextlib
+import fcntl
 import hashlib
 import http.client
+import os
 import ssl
 import urllib.error
 import urllib.request
@@ -37,10 +40,23 @@ def download(url: str, path: Path, *, size: int, checksum: Checksum | None) -> N
     is in `path` with ".part" at the end of its name; the next call goes on from there. Without a
     checksum the content is not checked, and the file's own format has to.
 
+    Of several processes that download to a folder, one does, and the others wait for it.
+
     Raises UnreachableError where the host does not answer or the transfer breaks off; OSError where
     the disk cannot be written to; and InputError where the content is not the expected: a
     downloaded file is removed then, one that was put there by hand is left for its owner.
     """
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        # The system gives a lock back when its process ends, however it ends.
+        with contextlib.suppress(OSError):  # some network file systems have none of a folder
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        _download_alone(url, path, size, checksum)
+    finally:
+        os.close(folder)
+
+
+def _download_alone(url: str, path: Path, size: int, checksum: Checksum | None) -> None:
     if path.exists():
         check(path, path, checksum, advice="put the right file there, or remove it")
         return

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from mlpvis_jax.data.framing import Frame
+from mlpvis_jax.errors import InputError
 
 # Part of every fingerprint: raised when the same files would be decoded to other pixels,
 # so that what an older version of this package cached is not taken for ours.
@@ -43,7 +44,7 @@ class Examples(abc.ABC):
 
     @abc.abstractmethod
     def __getitem__(self, index: int) -> Example:
-        """The image at `index`, decoded; IndexError outside, InputError if it cannot be read."""
+        """The image at `index`, from 0, decoded; InputError if it cannot be read."""
 
     def read(self, start: int, stop: int) -> list[Example]:
         """The images from `start` to just before `stop`; faster than one by one where it can be."""
@@ -194,6 +195,21 @@ def digests(images: np.ndarray) -> np.ndarray:
         for image in np.ascontiguousarray(images[start : start + 1024]):
             found += hashlib.sha256(image).digest()[:8]
     return np.frombuffer(bytes(found), "<u8")
+
+
+def checked_image(example: Example, index: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Gives the image of an example, uint8 of the shape that the source says all have.
+
+    Raises:
+      InputError: it is of another shape or type.
+    """
+    image = np.asarray(example.image)
+    if image.shape != shape or image.dtype != np.uint8:
+        raise InputError(
+            f"Image {index} is {image.dtype} {list(image.shape)}, where uint8 {list(shape)} is "
+            "what the source says."
+        )
+    return image
 
 
 def copies_of_files(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpvis_jax.data.examples import Examples
+from mlpvis_jax.data.examples import Examples, Source
 from mlpvis_jax.data.resident import ResidentSet
 from mlpvis_jax.data.streamed import StreamedSet
 
@@ -37,14 +37,15 @@ def describe_set(examples: ResidentSet | StreamedSet, origin: Examples) -> dict[
     return {**described, "labels": of_labels.hexdigest()[:32]}
 
 
-def name_of_set(described: Mapping[str, Any], *decoding: int | str) -> str:
+def name_of_set(described: Mapping[str, Any], source: Source) -> str:
     """Names what is found out about a set, such as the statistics of its pixels.
 
     Args:
       described: as `describe_set` gives it.
-      decoding: what else the pixels depend on, such as the shape of the images.
+      source: of the set; its fingerprint is another one where the pixels may be others.
     """
-    return hashlib.sha256(repr((sorted(described.items()), *decoding)).encode()).hexdigest()[:16]
+    told = sorted(described.items()), source.name, source.fingerprint
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
 def is_same_set(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

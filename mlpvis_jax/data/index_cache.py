@@ -13,7 +13,7 @@ import functools
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,19 +21,20 @@ import numpy as np
 Arrays = Mapping[str, np.ndarray]
 
 
-def kept(name: str, make: Callable[[], Arrays]) -> Arrays:
+def kept(name: str, keys: Collection[str], make: Callable[[], Arrays]) -> Arrays:
     """Gives the arrays of this name: mapped from the disk, or made now and kept for the next time.
 
     Where nothing can be written they are made every time, and a line on standard error says so.
 
     Args:
       name: of them, which another content does not have.
+      keys: of the arrays.
       make: makes them, if they are not there.
     """
     folder = _folder()
     if folder is None:
         return make()
-    found = _load(folder / name)
+    found = _load(folder / name, keys)
     if found is not None:
         return found
     arrays = make()
@@ -42,7 +43,7 @@ def kept(name: str, make: Callable[[], Arrays]) -> Arrays:
     except OSError as error:
         _say_not_kept(folder, error.strerror or str(error))
         return arrays
-    return _load(folder / name) or arrays
+    return _load(folder / name, keys) or arrays
 
 
 @functools.cache  # of each reason, once
@@ -59,14 +60,14 @@ def _folder() -> Path | None:
     return None if home.startswith("~") else Path(home) / "mlpvis_jax" / "indices"
 
 
-def _load(entry: Path) -> Arrays | None:
-    """The arrays of an entry, mapped; None if there is none, or one that cannot be read."""
+def _load(entry: Path, keys: Collection[str]) -> Arrays | None:
+    """The arrays of an entry, mapped; None if there is none, or one that is not whole."""
     if not entry.is_dir():
         return None
     try:
-        paths = sorted(entry.glob("*.npy"))
-        found = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in paths}
-        return found or None
+        return {
+            key: np.load(entry / f"{key}.npy", mmap_mode="r", allow_pickle=False) for key in keys
+        }
     except (OSError, ValueError, EOFError):
         return None
 
@@ -82,11 +83,11 @@ def _write(entry: Path, arrays: Arrays) -> None:
                 np.save(file, array)
                 file.flush()
                 os.fsync(file.fileno())
-        if entry.is_dir() and _load(entry) is None:  # damaged
+        if entry.is_dir() and _load(entry, arrays) is None:  # damaged
             entry.rename(Path(temporary, "damaged"))
         with contextlib.suppress(FileExistsError):
             try:
                 unfinished.rename(entry)
             except OSError:
-                if _load(entry) is None:  # else another process was first
+                if _load(entry, arrays) is None:  # else another process was first
                     raise

@@ -131,7 +131,7 @@ def _pair(
             f"{path}: {images_key} has shape {list(images.shape)}; images must be "
             "[n, height, width, channels] or [n, height, width]."
         )
-    if not np.issubdtype(labels.dtype, np.integer):
+    if labels.dtype.kind not in "iu":
         raise InputError(f"{path}: {labels_key} is {labels.dtype}; labels must be integers.")
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlpvis_jax.data.examples import ArrayExamples, Examples
+from mlpvis_jax.data.examples import ArrayExamples, Examples, checked_image
 from mlpvis_jax.data.framing import random_frame
 from mlpvis_jax.data.prefetching import begin, end, take
 from mlpvis_jax.data.resident import PADDING
@@ -142,16 +142,11 @@ class _Pieces:
                 seeds = self._crops.seeds[piece_rows].tolist()
                 frames = [random_frame(seed, self._crops.smallest) for seed in seeds]
                 found = self._examples.gather(rows.tolist(), frames)
+            images = np.empty((len(distinct), *self._image_shape), np.uint8)
+            for place, example in enumerate(found):
+                images[place] = checked_image(example, distinct[place], self._image_shape)
         except InputError as error:
             return str(error)
-        images = np.empty((len(distinct), *self._image_shape), np.uint8)
-        for place, example in enumerate(found):
-            if example.image.shape != self._image_shape:
-                return (
-                    f"Image {distinct[place]} has shape {list(example.image.shape)}, where "
-                    f"{list(self._image_shape)} is that of the source."
-                )
-            images[place] = example.image
         return images[places].reshape(len(rows), -1)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from mlpvis_jax.data.decoding import Decoding
 from mlpvis_jax.data.examples import Example, Examples, Source, copies_of_files, fingerprint_of
 from mlpvis_jax.data.framing import Frame
-from mlpvis_jax.data.tar_index import TarIndex, index_of
+from mlpvis_jax.data.tar_index import TarIndex, index_of, status_of
 from mlpvis_jax.errors import InputError
 
 _CLASSES = "classes.txt"
@@ -105,6 +105,8 @@ def open_shards(name: str, path: Path, decoding: Decoding) -> Source:
     shards = _find(path)
     train_index = index_of(shards["train"])
     test_split = "test" if "test" in shards else "validation"
+    if not len(train_index.label):
+        raise InputError(f"The shards to train on in {path} hold no image.")
     class_names = _class_names(path, shards["train"], train_index)
     found = {"train": ShardExamples(shards["train"], train_index, decoding)}
     for split in shards.keys() - {"train"}:
@@ -118,11 +120,7 @@ def open_shards(name: str, path: Path, decoding: Decoding) -> Source:
     split_names = {"train": "train", "test": test_split}
     if test_split == "test" and "validation" in found:
         split_names["validation"] = "validation"
-    listed = [
-        (one.name, one.stat().st_size, one.stat().st_mtime_ns)
-        for split in sorted(shards)
-        for one in shards[split]
-    ]
+    listed = [(one.name, *status_of(one)) for split in sorted(shards) for one in shards[split]]
     return Source(
         name=name,
         class_names=class_names,
@@ -185,7 +183,7 @@ def _class_names(path: Path, shards: Sequence[Path], index: TarIndex) -> tuple[s
 def _read_names(path: Path) -> list[str] | None:
     file = path / _CLASSES
     try:
-        names = file.read_text().rstrip().splitlines() if file.exists() else None
+        names = file.read_text("utf-8-sig").rstrip().splitlines() if file.exists() else None
     except (OSError, UnicodeError) as error:
         raise InputError(f"{file} cannot be read ({error}); it has a name a line.") from error
     for line, name in enumerate(names or (), 1):

@@ -104,14 +104,16 @@ def divide(
 
 def _copies(source: Source, examples: Examples) -> np.ndarray:
     """Tells copies of images that are not decoded, from what is kept between processes."""
-    marks = examples.marks()
-    name = f"copies-{mark_of(source.fingerprint, None if marks is None else marks.tobytes()):016x}"
 
     def find() -> dict[str, np.ndarray]:
         found = examples.copies()
         return {"copies": np.arange(len(examples)) if found is None else found}
 
-    return np.asarray(kept(name, find)["copies"])
+    marks = examples.marks()
+    if marks is None:  # nothing tells which of the source's images these are
+        return find()["copies"]
+    name = f"copies-{mark_of(source.name, source.fingerprint, marks.tobytes()):016x}"
+    return np.asarray(kept(name, ("copies",), find)["copies"])
 
 
 def limit_known(source: Source, part: Part, limit: int) -> Source:

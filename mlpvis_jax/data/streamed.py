@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from mlpvis_jax.data.decoded import check_labels, refuse_empty
-from mlpvis_jax.data.examples import ArrayExamples, Examples, Part, Source
+from mlpvis_jax.data.examples import ArrayExamples, Examples, Part, Source, mark_of
 from mlpvis_jax.data.index_cache import kept
 from mlpvis_jax.data.resident import Trainable
 
@@ -37,8 +37,9 @@ class StreamedSet(Trainable):
         examples = source.examples(part)
         labels = examples.labels
         if labels is None:
-            name = f"labels-{part}-{source.fingerprint}"
-            labels = kept(name, lambda: {"labels": examples.read_labels()})["labels"]
+            mark = mark_of(source.name, source.fingerprint, len(examples))
+            name = f"labels-{part}-{mark:016x}"
+            labels = kept(name, ("labels",), lambda: {"labels": examples.read_labels()})["labels"]
         check_labels(labels, source, part)
         return cls(examples, labels.astype(np.int32, copy=False), source.image_shape)
 

@@ -5,6 +5,7 @@ is their name up to the first dot of its last part: `0001.jpg`, `0001.cls`.
 """
 
 import json
+import os
 import tarfile
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -24,6 +25,8 @@ from mlpvis_jax.errors import InputError, first_line
 _LABEL, _JSON = "cls", "json"
 _LABEL_KEYS = ("label", "cls", "class")
 _LONGEST_LABEL = 1 << 16  # bytes of such a member
+_VERSION = 2  # raised when the same shards would be indexed otherwise
+_AT_A_TIME = 1 << 20  # bytes
 
 
 class TarIndex(NamedTuple):
@@ -34,7 +37,7 @@ class TarIndex(NamedTuple):
       offset, size: int64, bytes in the shard.
       label: int32.
       mark: uint64, of the shard's name, the key and the size; see `Examples.marks`.
-      key: uint8 [bytes of all keys], in UTF-8.
+      key: uint8 [bytes of all keys], as the system encodes names.
       key_end: int64, where each key ends.
     """
 
@@ -50,7 +53,7 @@ class TarIndex(NamedTuple):
         """Lists the key of each image."""
         text, ends = self.key.tobytes(), self.key_end.tolist()
         starts = [0, *ends[:-1]]
-        return [text[start:end].decode() for start, end in zip(starts, ends, strict=True)]
+        return [os.fsdecode(text[start:end]) for start, end in zip(starts, ends, strict=True)]
 
 
 class _Member(NamedTuple):
@@ -69,10 +72,25 @@ def index_of(shards: Sequence[Path]) -> TarIndex:
     Raises:
       InputError: a shard that cannot be read, an example without an image or a label.
     """
-    statuses = [(path.stat().st_size, path.stat().st_mtime_ns) for path in shards]
-    names = [str(path.resolve()) for path in shards]
-    name = f"shards-{fingerprint_of(names, statuses)}"
-    return TarIndex(**kept(name, lambda: _read(shards)._asdict()))
+    # Marks are of a shard's own name, which a link may have beside that of its file.
+    names = [(path.name, str(path.resolve())) for path in shards]
+    name = f"shards-{fingerprint_of(_VERSION, names, [status_of(path) for path in shards])}"
+    return TarIndex(**kept(name, TarIndex._fields, lambda: _read(shards)._asdict()))
+
+
+def status_of(shard: Path) -> tuple[int, int]:
+    """Gives the size of a shard, bytes, and when it was last changed, ns.
+
+    Raises:
+      InputError: it is not there, such as a link to nothing.
+    """
+    try:
+        status = shard.stat()
+    except OSError as error:
+        raise InputError(
+            f"{shard} cannot be read ({error.strerror}); put it back, or take it out."
+        ) from error
+    return status.st_size, status.st_mtime_ns
 
 
 def _read(shards: Sequence[Path]) -> TarIndex:
@@ -93,7 +111,7 @@ def _read(shards: Sequence[Path]) -> TarIndex:
         for key, image, label in _examples(path):
             mark = mark_of(path.name, key, image.size)
             rows.append((number, image.offset, image.size, label, mark))
-            encoded = key.encode()
+            encoded = os.fsencode(key)
             keys.append(encoded)
             end += len(encoded)
             ends.append(end)
@@ -137,8 +155,13 @@ def _members(path: Path) -> Iterator[_Member]:
                 tar.members = []  # type: ignore[attr-defined]  # it would grow with the shard
                 folder, slash, name = member.name.rpartition("/")
                 stem, _, extension = name.partition(".")
-                if not member.isfile() or not stem:  # folders, and hidden files
-                    continue
+                if not stem or not (member.isfile() or member.islnk() or member.issym()):
+                    continue  # folders, and hidden files
+                if not member.isfile():
+                    raise InputError(
+                        f"{path}: {member.name} is a link to another file; write the shard anew, "
+                        "with the files themselves."
+                    )
                 content, extension = b"", extension.lower()
                 if extension in (_LABEL, _JSON) and member.size <= _LONGEST_LABEL:
                     reader = tar.extractfile(member)
@@ -146,11 +169,37 @@ def _members(path: Path) -> Iterator[_Member]:
                     content = reader.read()
                 key = f"{folder}{slash}{stem}"
                 yield _Member(key, extension, member.offset_data, member.size, content)
+            end = tar.offset
+        _refuse_unread(path, end)
     except (OSError, tarfile.TarError, UnicodeError) as error:
         raise InputError(
             f"{path} is not a tar file that can be read ({first_line(error)}); shards are "
             "uncompressed. Write it anew, or take it out."
         ) from error
+
+
+def _refuse_unread(path: Path, end: int) -> None:
+    """Refuses a shard that has something behind its last member, or no end: tarfile stops there.
+
+    Args:
+      path: of the shard.
+      end: where tarfile has stopped, which a block of zeros marks in a whole shard; bytes.
+
+    Raises:
+      InputError: it was cut short, is damaged, or is several shards in one file.
+    """
+    with open(path, "rb") as file:
+        file.seek(end)
+        blocks = file.read(_AT_A_TIME)
+        is_ended = len(blocks) >= tarfile.BLOCKSIZE
+        while blocks:
+            is_ended = is_ended and not blocks.strip(b"\0")
+            blocks = file.read(_AT_A_TIME)
+    if not is_ended:
+        raise InputError(
+            f"{path} is cut short, damaged, or several tar files in one: after {end:,} bytes there "
+            "is neither a member nor the end. Write it anew."
+        )
 
 
 def _label_of(members: Sequence[_Member], path: Path) -> int:

@@ -5,6 +5,8 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from mlpvis_jax.data.streamed import StreamedSet
 from mlpvis_jax.errors import DivergenceError, InputError
 from mlpvis_jax.files.checkpoint import Checkpoints
@@ -104,6 +106,8 @@ def _facts(config: RunConfig, placement: Placement, task: Task | None) -> dict[s
     if task is not None:
         read |= {f"data, {name}": value for name, value in task.identity.items()}
         is_streamed = isinstance(task.training, StreamedSet)
+        scales = (task.normalization.mean, task.normalization.deviation)
+        read["scales of the pixels"] = [np.asarray(one).tolist() for one in scales]
         read["config.data.feed"] = "stream" if is_streamed else "resident"
     return {
         **{f"version of {name}": version for name, version in versions().items()},

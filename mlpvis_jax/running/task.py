@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from mlpvis_jax.data import Source, decode, identity, open_source, split
-from mlpvis_jax.data.decoding import Decoding
 from mlpvis_jax.data.examples import ArrayExamples, Examples, Part
 from mlpvis_jax.data.index_cache import kept
 from mlpvis_jax.data.paths import read_path
@@ -85,7 +84,7 @@ class Task:
             "validation": identity.describe_set(validation, of_validation),
             "test": identity.describe_set(test, of_test),
         }
-        normalization = _normalization(config, training, described["training"])
+        normalization = _normalization(config, source, training, described["training"])
         return cls(source, training, validation, test, normalization, described)
 
     @classmethod
@@ -197,7 +196,7 @@ def is_streamed(config: RunConfig, source: Source) -> bool:
 
 
 def _normalization(
-    config: RunConfig, training: ImageSet, described: dict[str, Any]
+    config: RunConfig, source: Source, training: ImageSet, described: dict[str, Any]
 ) -> augment.Normalization:
     """How pixels are scaled; the statistics of a streamed set are kept for its next start."""
     if config.data.normalization == "half_range":
@@ -209,9 +208,8 @@ def _normalization(
         def count() -> dict[str, np.ndarray]:
             return {"counts": count_values(training.examples, shape, workers)}
 
-        decoding = Decoding(shape[0], config.data.framing, config.data.reduced_jpeg)
-        name = identity.name_of_set(described, *shape, *decoding.mark)
-        counts = count() if training.images is not None else kept(f"pixels-{name}", count)
+        name = f"pixels-{identity.name_of_set(described, source)}"
+        counts = count() if training.images is not None else kept(name, ("counts",), count)
         return augment.normalization_of(np.asarray(counts["counts"]))
     return augment.channel_statistics(
         np.asarray(training.images).reshape(-1, *training.image_shape)

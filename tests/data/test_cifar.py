@@ -1,3 +1,4 @@
+import concurrent.futures
 import dataclasses
 import hashlib
 import io
@@ -346,3 +347,14 @@ def test_a_member_that_is_a_link(
     announce(monkeypatch, "cifar100", server.content, url=archive100.url)
     with pytest.raises(InputError, match="train.bin is no file"):
         open_source("cifar100", image_size=8, data_dir=tmp_path)
+
+
+def test_two_downloads_of_a_file_at_once(
+    server: Server, archive100: cifar.Archive, tmp_path: Path
+) -> None:
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        opened = [
+            pool.submit(open_source, "cifar100", image_size=8, data_dir=tmp_path) for _ in range(2)
+        ]
+        assert [len(one.result().train) for one in opened] == [TRAIN, TRAIN]
+    assert server.ranges == [None]  # one has waited

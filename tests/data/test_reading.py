@@ -118,7 +118,7 @@ def test_an_image_of_another_shape_is_refused() -> None:
             return Example(np.zeros((SIZE, SIZE - (index == 2), 3), np.uint8), 0)
 
     stream = reading.ImageStream(Odd(), np.array([[0, 1, 2]], np.int32), (SIZE, SIZE, 3), 0)
-    with pytest.raises(InputError, match=r"Image 2 has shape \[8, 7, 3\], where \[8, 8, 3\]"):
+    with pytest.raises(InputError, match=r"Image 2 is uint8 \[8, 7, 3\], where uint8 \[8, 8, 3\]"):
         read(stream, 1, 3)
 
 

@@ -1,6 +1,9 @@
 """Tar shards: the images of a folder, at random, and an index that is made once."""
 
+import os
 import pickle
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -90,11 +93,14 @@ def test_an_index_that_cannot_be_kept_is_made_every_time(
         assert said == times_said
 
 
-def test_a_damaged_index_is_made_anew(tmp_path: Path, cache: Path) -> None:
+@pytest.mark.parametrize("damage", [lambda file: file.write_bytes(b"noise"), Path.unlink])
+def test_a_damaged_index_is_made_anew(
+    tmp_path: Path, cache: Path, damage: Callable[[Path], object]
+) -> None:
     write_shards(tmp_path / "set", SPLITS)
     open_source(f"shards:{tmp_path / 'set'}", image_size=8)
     for file in cache.rglob("offset.npy"):
-        file.write_bytes(b"noise")
+        damage(file)
     train = open_source(f"shards:{tmp_path / 'set'}", image_size=8).train
     assert train[24].label == 0 and len(train) == 25
 
@@ -205,6 +211,66 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
 def test_shards_without_an_image_are_refused(tmp_path: Path) -> None:
     write_tar(tmp_path / "train-0.tar", [])
     write_tar(tmp_path / "test-0.tar", [])
-    source = open_source(f"shards:{tmp_path}", image_size=8)
-    with pytest.raises(InputError, match="The train part of .* is empty"):
-        decode(source, "train", cache_dir=None)
+    with pytest.raises(InputError, match="The shards to train on in .* hold no image"):
+        open_source(f"shards:{tmp_path}", image_size=8)
+
+
+def _with_a_wrong_header(data: bytes) -> bytes:
+    place = data.index(b"000003.")  # the name in a member's header, which has a checksum
+    return data[:place] + b"9" + data[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _with_a_wrong_header,
+        lambda data: data[: data.index(b"000003.")],
+        lambda data: data[: data.index(b"000003.") + 100],
+        lambda data: data + data,
+    ],
+    ids=["header", "cut between members", "cut in a header", "two in one"],
+)
+def test_a_shard_that_is_not_whole_is_refused(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    """Where tarfile stops without a word, images would be lost."""
+    write_shards(tmp_path, SPLITS)
+    shard = tmp_path / "train-000000.tar"
+    shard.write_bytes(damage(shard.read_bytes()))
+    with pytest.raises(InputError, match="train-000000.tar is .*Write it anew"):
+        open_source(f"shards:{tmp_path}", image_size=8)
+
+
+def test_links_are_refused(tmp_path: Path) -> None:
+    write_shards(tmp_path, SPLITS)
+    with tarfile.open(tmp_path / "train-9.tar", "w") as tar:
+        link = tarfile.TarInfo("9.jpg")
+        link.type, link.linkname = tarfile.LNKTYPE, "8.jpg"
+        tar.addfile(link)
+    with pytest.raises(InputError, match="9.jpg is a link to another file"):
+        open_source(f"shards:{tmp_path}", image_size=8)
+    (tmp_path / "train-9.tar").unlink()
+    (tmp_path / "train-9.tar").symlink_to("nothing")
+    with pytest.raises(InputError, match="train-9.tar cannot be read"):
+        open_source(f"shards:{tmp_path}", image_size=8)
+
+
+def test_marks_are_of_the_names_that_shards_have_here(tmp_path: Path) -> None:
+    """Two folders may link to one file by other names, as a hub's cache does."""
+    write_shards(tmp_path / "files", SPLITS)
+    found = []
+    for name in ("train-7.tar", "train-8.tar", "train-7.tar"):
+        folder = tmp_path / str(len(found))
+        folder.mkdir()
+        (folder / name).symlink_to(tmp_path / "files/train-000000.tar")
+        (folder / "test-0.tar").symlink_to(tmp_path / "files/test-000000.tar")
+        found.append(open_source(f"shards:{folder}", image_size=8).train.marks())
+    np.testing.assert_array_equal(found[0], found[2])
+    assert not np.isin(found[0], found[1]).any()
+
+
+def test_names_need_not_be_utf_8(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    write_tar(tmp_path / "train-0.tar", [(f"{name}.jpg", IMAGE), (f"{name}.cls", b"0")])
+    write_tar(tmp_path / "test-0.tar", [("1.jpg", IMAGE), ("1.cls", b"0")])
+    assert open_source(f"shards:{tmp_path}", image_size=8).train.names() == [f"train-0.tar/{name}"]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from mlpvis_jax.data import open_source
+from mlpvis_jax.data import Example, Examples, Source, open_source
 from mlpvis_jax.data.framing import frame_seeds, random_frame
 from mlpvis_jax.data.images import decode_image
 from mlpvis_jax.data.resident import PADDING, ResidentSet, rows_in_order
@@ -289,6 +289,40 @@ def test_statistics_are_those_of_all_training_images_and_are_kept(folder, tmp_pa
     np.testing.assert_allclose(streamed.normalization.mean, images.mean(axis=0), rtol=1e-6)
     monkeypatch.setattr(task, "count_values", None)
     np.testing.assert_array_equal(read("stream").normalization.mean, resident.normalization.mean)
+
+
+class _Plain(Examples):
+    """Images of one pixel value, and nothing that tells them apart undecoded."""
+
+    def __init__(self, value, number):
+        self.value, self.number = value, number
+
+    def __len__(self):
+        return self.number
+
+    def __getitem__(self, index):
+        return Example(np.full((8, 8, 3), self.value, np.uint8), (index + self.value) % 2)
+
+
+@pytest.mark.parametrize("changed", ["name", "fingerprint"])
+def test_what_is_kept_is_not_taken_for_another_source(tmp_path, monkeypatch, changed):
+    """Labels, statistics and copies, also where there are no marks."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    first = Source(
+        name="mine", class_names=("a", "b"), image_shape=(8, 8, 3), train=_Plain(10, 60),
+        test=_Plain(10, 4), split_names={}, fingerprint="1",
+    )  # fmt: skip
+    second = dataclasses.replace(
+        first, train=_Plain(61, 60), test=_Plain(61, 4), **{changed: "another"}
+    )
+    for source, value, limit in ((first, 10, 20), (second, 61, None), (first, 10, None)):
+        monkeypatch.setattr(task, "open_source", lambda *_, source=source, **__: source)
+        changes = {"data.feed": "stream", "data.validation": "stratified:0.2", "data.limit": limit}
+        found = Task.read(tiny.config("", **{**CHANGES, **changes}), tmp_path / "run")
+        np.testing.assert_allclose(found.normalization.mean, value)
+        assert len(found.training) + len(found.validation) == (limit or 60)
+        labels = [found.training.examples[row].label for row in range(len(found.training))]
+        np.testing.assert_array_equal(labels, found.training.labels)
 
 
 def test_copies_stay_together_as_they_do_where_all_are_decoded(tmp_path):

@@ -10,21 +10,25 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from mlpvis_jax.running.outcome import DIVERGED
 from mlpvis_jax.sweep.definition import Trial
 
 Record = Mapping[str, Any]
 
 
-def score_of(history: Sequence[Record], objective: str) -> float:
+def score_of(row: Mapping[str, Any], objective: str) -> float:
     """What a trial is worth so far; lower is better.
 
-    It is that of the epoch of the lowest validation loss, whose weights are kept.
+    It is that of the epoch of the lowest validation loss, whose weights are kept; infinite where
+    the trial diverged, however good its epochs before were, and where it has had none.
 
     Args:
-      history: a record an epoch, see `mlpvis_jax.show.report`; may be empty.
+      row: the trial's state and history, see `store.Store.rows`.
       objective: "validation_loss" or "validation_accuracy".
     """
-    losses = [(record["validation_loss"], record) for record in history]
+    if row["state"] == DIVERGED:
+        return math.inf
+    losses = [(record["validation_loss"], record) for record in row["history"]]
     finite = [pair for pair in losses if pair[0] is not None and math.isfinite(pair[0])]
     if not finite:
         return math.inf
@@ -43,7 +47,7 @@ def culled(
     Args:
       candidates: trials that are at the epoch and would go on.
       scores: of all trials that have come to this epoch, the candidates too, by number; infinite
-        for those that diverged on the way.
+        for those that diverged, on the way or later.
       points: of those trials, by number.
       factor: of all points that came here, one in so many goes on, and at least one.
     """

@@ -25,7 +25,9 @@ def pairs(dimensions: Mapping[str, Dimension]) -> list[tuple[str, str]]:
     return list(itertools.combinations(listed, 2))[:_MOST_PANELS]
 
 
-def draw(rows: Sequence[Row], best: int, dimensions: Mapping[str, Dimension], title: str) -> Any:
+def draw(
+    rows: Sequence[Row], best: int | None, dimensions: Mapping[str, Dimension], title: str
+) -> Any:
     """Draws a panel a pair of dimensions; a cell is the mean best validation accuracy.
 
     The mean is over the trials that ended in their time; a cell that has none is hatched, and its
@@ -47,26 +49,29 @@ def draw(rows: Sequence[Row], best: int, dimensions: Mapping[str, Dimension], ti
     most = max(len(means[0]) for means, _ in grids)
     figure = new_figure(1.6 + across * max(3.6, 0.75 * most), 1.2 + 3.2 * down, title)
     squares = figure.subplots(down, across, squeeze=False).ravel()
-    (best_row,) = [row for row in rows if row["trial"] == best]
+    best_rows = [row for row in rows if row["trial"] == best]
     for axes, (down_key, across_key), (means, culled) in zip(squares, panels, grids, strict=False):
         _draw_cells(axes, means, culled, colours)
         for key, axis in ((down_key, axes.yaxis), (across_key, axes.xaxis)):
             values = _values(dimensions[key])
             axis.set_ticks(range(len(values)), [short(value) for value in values])
             axis.set_label_text(key)
-        column = _values(dimensions[across_key]).index(best_row["values"][across_key])
-        line = _values(dimensions[down_key]).index(best_row["values"][down_key])
-        _frame(axes, column, line)
+        for row in best_rows:
+            column = _values(dimensions[across_key]).index(row["values"][across_key])
+            line = _values(dimensions[down_key]).index(row["values"][down_key])
+            _frame(axes, column, line)
     for axes in squares[len(panels) :]:
         axes.set_visible(False)
     bar = figure.colorbar(colours, ax=list(squares), aspect=30, pad=0.02)
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0))
     bar.set_label("best validation accuracy")
     bar.outline.set_visible(False)
-    best_patch = Patch(fill=False, edgecolor=marks.BEST, linewidth=2.5)
-    culled_patch = Patch(facecolor="white", edgecolor=marks.CULLED, hatch="////")
+    patches = {marks.NAME_OF_CULLED: Patch(facecolor="white", edgecolor=marks.CULLED, hatch="////")}
+    if best_rows:
+        frame = Patch(fill=False, edgecolor=marks.BEST, linewidth=2.5)
+        patches = {f"best: trial {best}": frame, **patches}
     figure.legend(
-        [best_patch, culled_patch], [f"best: trial {best}", marks.NAME_OF_CULLED],
+        list(patches.values()), list(patches),
         loc="outside lower center", ncols=2, frameon=False, fontsize=9,
     )  # fmt: skip
     return figure

@@ -17,7 +17,7 @@ def importances(sweep: Sweep, rows: Sequence[Mapping[str, Any]]) -> dict[str, fl
     """Computes which share of the variance between trials each dimension explains.
 
     A forest of regression trees is fitted to the trials' scores. A culled trial counts with the
-    score that it had.
+    score that it had; one that diverged is left out.
 
     Args:
       sweep: its space and objective.
@@ -31,7 +31,7 @@ def importances(sweep: Sweep, rows: Sequence[Mapping[str, Any]]) -> dict[str, fl
       InputError: Optuna is not installed.
     """
     objective = sweep.settings.objective
-    scores = {row["trial"]: score_of(row["history"], objective) for row in rows}
+    scores = {row["trial"]: score_of(row, objective) for row in rows}
     finite = [row for row in rows if math.isfinite(scores[row["trial"]])]
     kinds = distributions(sweep)
     varied = {key for key in kinds if len({repr(row["values"][key]) for row in finite}) > 1}

@@ -1,6 +1,7 @@
 """What a person looks at while a sweep trains: its trials by state, and the best of them."""
 
 import collections
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, TextIO
@@ -129,9 +130,9 @@ class LiveTable:
         return {"waiting": waiting, **{state: counts[state] for state in order}}
 
     def _best(self) -> str:
-        rows = [row for row in self._rows.values() if row["history"]]
+        rows = [row for row in self._rows.values() if math.isfinite(self._score(row))]
         if not rows:
-            return "no epoch yet"
+            return "no best yet"
         best = min(rows, key=self._score)
         record = min(best["history"], key=lambda record: record["validation_loss"])
         return (
@@ -140,7 +141,7 @@ class LiveTable:
         )
 
     def _score(self, row: Row) -> float:
-        return score_of(row["history"], self._sweep.settings.objective)
+        return score_of(row, self._sweep.settings.objective)
 
     def _left(self, speed: float) -> float:
         """Seconds at the pace so far, if as many trials are culled as the settings say."""

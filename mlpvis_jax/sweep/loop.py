@@ -131,6 +131,7 @@ class _Session(Observer):
         self._tasks = {data_key(config_of(sweep.base, {})): task}
         self._programs: list[Programs] = []
         self._trials: dict[int, Trial] = {}
+        self._runs: list[Run] = []  # of the group that trains
         self._live = live
         self._to_go_on = to_go_on
 
@@ -213,6 +214,7 @@ class _Session(Observer):
                 runs.append(Run(trial.number, trial.config, folder, _writers, initial))
             checkpoint = self._sweep.base["checkpoint"]
             checkpoints = stack.enter_context(Checkpoints(group.checkpoints, **checkpoint))
+            self._runs = runs
             GroupTrainer(runs, programs_for, checkpoints, self, interruption).train()
         shutil.rmtree(group.checkpoints)  # every trial has its own in its folder
         self._store.done(group)
@@ -237,18 +239,16 @@ class _Session(Observer):
         if epoch not in self._sweep.cull_epochs:
             return set()
         settings = self._sweep.settings
-        came = [
-            row
-            for row in self._store.rows()
+        # Those that diverged in this very epoch are not yet written down as such.
+        diverged = {run.number: {"state": DIVERGED} for run in self._runs if run.divergence}
+        rows = [{**row, **diverged.get(row["trial"], {})} for row in self._store.rows()]
+        came = {
+            row["trial"]: {**row, "history": row["history"][:epoch]}
+            for row in rows
             if len(row["history"]) >= epoch or row["state"] == DIVERGED
-        ]
-        scores = {
-            row["trial"]: culling.score_of(row["history"][:epoch], settings.objective)
-            if len(row["history"]) >= epoch
-            else float("inf")
-            for row in came
         }
-        points = {row["trial"]: row["point"] for row in came}
+        scores = {number: culling.score_of(row, settings.objective) for number, row in came.items()}
+        points = {number: row["point"] for number, row in came.items()}
         trials = [self._trials[run.number] for run in runs]
         return culling.culled(trials, scores, points, settings.cull_factor)
 

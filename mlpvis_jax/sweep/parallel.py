@@ -14,7 +14,9 @@ _GUTTER = 0.3  # of the way between two axes; the labels of the right one stand 
 _FAN = 0.05  # height over which lines at one value are spread
 
 
-def draw(rows: Sequence[Row], best: int, dimensions: Mapping[str, Dimension], title: str) -> Any:
+def draw(
+    rows: Sequence[Row], best: int | None, dimensions: Mapping[str, Dimension], title: str
+) -> Any:
     """Draws an upright axis a dimension and one for the accuracy; a line a trial, coloured by it.
 
     Lines are broken where an axis has its labels. A culled trial's line is dashed and grey.

@@ -14,7 +14,7 @@ from mlpvis_jax.sweep.space import Dimension, Range
 def draw_all(
     folder: Path,
     rows: Sequence[Row],
-    best: int,
+    best: int | None,
     dimensions: Mapping[str, Dimension],
     title: str,
     importances: Mapping[str, float] | None = None,
@@ -24,7 +24,7 @@ def draw_all(
     Args:
       folder: that they go to.
       rows: of all trials, see `store.Store.rows`.
-      best: the number of the best trial.
+      best: the number of the best trial; None where every trial diverged.
       dimensions: of the space, by key.
       title: of the sweep.
       importances: share of the variance that each dimension explains, if it is known.
@@ -48,7 +48,7 @@ def draw_all(
 
 
 def _dimensions(
-    rows: Sequence[Row], best: int, dimensions: Mapping[str, Dimension], title: str
+    rows: Sequence[Row], best: int | None, dimensions: Mapping[str, Dimension], title: str
 ) -> Any:
     """A panel a dimension: its value against the best validation accuracy."""
     from matplotlib.ticker import PercentFormatter
@@ -74,7 +74,7 @@ def _dimensions(
 
 
 def _draw_dimension(
-    axes: Any, key: str, dimension: Dimension, rows: Sequence[Row], best: int
+    axes: Any, key: str, dimension: Dimension, rows: Sequence[Row], best: int | None
 ) -> None:
     places, labels = marks.places(key, dimension, rows)
     heights = {row["trial"]: row["validation_accuracy"] for row in rows}
@@ -103,10 +103,11 @@ def _draw_dimension(
             label=marks.NAME_OF_CULLED if culled else marks.NAME_OF_ENDED,
             zorder=2 if culled else 3,
         )
-    axes.scatter(
-        places[best], heights[best], s=110, facecolors="none", edgecolors=marks.BEST,
-        linewidths=1.8, label=f"best: trial {best}", zorder=4,
-    )  # fmt: skip
+    if best is not None:
+        axes.scatter(
+            places[best], heights[best], s=110, facecolors="none", edgecolors=marks.BEST,
+            linewidths=1.8, label=f"best: trial {best}", zorder=4,
+        )  # fmt: skip
     if labels is not None:
         many = len(labels) > 6 or max(map(len, labels)) > 8
         axes.set_xticks(range(len(labels)), labels, rotation=45 if many else 0)
@@ -132,7 +133,7 @@ def _importance(importances: Mapping[str, float], title: str) -> Any:
     return figure
 
 
-def _curves(rows: Sequence[Row], best: int, title: str) -> Any:
+def _curves(rows: Sequence[Row], best: int | None, title: str) -> Any:
     """Validation loss and accuracy of every trial; those that were culled are faded."""
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mlpvis_jax.running.outcome import CULLED, DIVERGED
 from mlpvis_jax.sweep.culling import score_of
 from mlpvis_jax.sweep.space import SEED
 
@@ -19,7 +20,7 @@ class Ranked:
 
     Attributes:
       rows: of its trials, see `store.Store.rows`, by seed.
-      score: their mean; lower is better.
+      score: the mean over those that did not diverge, infinite where all did; lower is better.
     """
 
     rows: Sequence[Row]
@@ -39,8 +40,8 @@ class Ranked:
         return ", ".join(f"{number} {state}" for state, number in counts.items())
 
     def measured(self, name: str) -> list[float]:
-        """What the trials have measured of it."""
-        found = [row.get(name) for row in self.rows]
+        """What the trials that did not diverge have measured of it."""
+        found = [row.get(name) for row in self.rows if row["state"] != DIVERGED]
         return [value for value in found if value is not None]
 
 
@@ -51,19 +52,33 @@ def rank(rows: Sequence[Row], objective: str) -> list[Ranked]:
         by_point[row["point"]].append(row)
     ranked = []
     for some in by_point.values():
-        scores = [score_of(row["history"], objective) for row in some]
-        ranked.append(Ranked(some, sum(scores) / len(scores)))
-    # A culled point has had fewer epochs, and its worth was known to be less when it ended.
-    return sorted(ranked, key=lambda one: (_was_culled(one), one.score, one.rows[0]["point"]))
+        scores = [score_of(row, objective) for row in some if row["state"] != DIVERGED]
+        ranked.append(Ranked(some, statistics.fmean(scores) if scores else math.inf))
+    return sorted(ranked, key=_order)
 
 
-def _was_culled(one: Ranked) -> bool:
-    return any(row["state"] == "culled" for row in one.rows)
+def _order(one: Ranked) -> tuple[Any, ...]:
+    """What sorts a point: those that diverge come last, whose seeds all do after the others.
+
+    A culled point comes after those that ended: it has had fewer epochs, and its worth was known to
+    be less when it ended.
+    """
+    diverged = [row["state"] == DIVERGED for row in one.rows]
+    is_culled = any(row["state"] == CULLED for row in one.rows)
+    return all(diverged), any(diverged), is_culled, one.score, one.rows[0]["point"]
+
+
+def best_trial(ranked: Sequence[Ranked], objective: str) -> Row | None:
+    """The best trial of the best point; None where every trial diverged."""
+    rows = [row for one in ranked[:1] for row in one.rows if row["state"] != DIVERGED]
+    return min(
+        rows, key=lambda row: (row["state"] == CULLED, score_of(row, objective)), default=None
+    )
 
 
 def describe_state(row: Row) -> str:
     """Such as "culled at 5"."""
-    if row["state"] in ("culled", "diverged"):
+    if row["state"] in (CULLED, DIVERGED):
         return f"{row['state']} at {row['epochs']}"
     return row["state"]
 

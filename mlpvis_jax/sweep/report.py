@@ -1,7 +1,6 @@
 """What a sweep found: a ranking on the terminal, a CSV file, pictures, TensorBoard's HPARAMS."""
 
 import csv
-import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -10,12 +9,11 @@ from typing import Any
 from mlpvis_jax.files.atomic import replacing
 from mlpvis_jax.files.command_line import command_line
 from mlpvis_jax.files.run_folder import write_json
-from mlpvis_jax.running.outcome import CULLED
+from mlpvis_jax.running.outcome import CULLED, DIVERGED
 from mlpvis_jax.show.event_files import write_hparams
 from mlpvis_jax.show.table import Column, console_for, fitted
 from mlpvis_jax.show.terminal import print_header
 from mlpvis_jax.sweep import importance, pictures, ranking
-from mlpvis_jax.sweep.culling import score_of
 from mlpvis_jax.sweep.definition import Sweep, config_of
 from mlpvis_jax.sweep.folder import SweepFolder
 from mlpvis_jax.sweep.live import dimension_columns
@@ -31,7 +29,7 @@ def finish(folder: SweepFolder, sweep: Sweep, rows: Sequence[Row]) -> dict[str, 
     """Writes and prints what the sweep found.
 
     Returns:
-      The best trial's row; None if every trial diverged.
+      The best trial's row; None if every trial diverged, and there is no best.json then.
     """
     with replacing(folder.table) as partial, partial.open("w", newline="") as file:
         _write_csv(csv.writer(file), sweep, rows)
@@ -39,29 +37,34 @@ def finish(folder: SweepFolder, sweep: Sweep, rows: Sequence[Row]) -> dict[str, 
     console = console_for()
     _print_ranked(console, sweep, ranked)
     _print_culled(console, sweep, rows)
-    if not ranked or not math.isfinite(ranked[0].score):
+    best = ranking.best_trial(ranked, sweep.settings.objective)
+    again = {}
+    if best is None:
         console.print("Every trial diverged; there is no best one.")
-        return None
-    best = min(ranked[0].rows, key=lambda row: score_of(row["history"], sweep.settings.objective))
-    write_json(folder.best_config, config_of(sweep.base, best["values"]).to_dict())
+        folder.best_config.unlink(missing_ok=True)
+    else:
+        if any(row["state"] == DIVERGED for row in ranked[0].rows):
+            console.print("At every point a seed diverged; the best trial is one that did not.")
+        write_json(folder.best_config, config_of(sweep.base, best["values"]).to_dict())
+        again = {"best again": command_line(f"--config={folder.best_config}")}
     title = f"{sweep.base['model']['name']} on {sweep.base['data']['source']}: {len(rows)} trials"
     shares, said = importance.described(sweep, rows)
     if said:
         console.print(said, markup=False, soft_wrap=not console.is_terminal)
     dimensions = sweep.space.dimensions
-    drawn = pictures.draw_all(folder.path, rows, best["trial"], dimensions, title, shares)
+    number = None if best is None else best["trial"]
+    drawn = pictures.draw_all(folder.path, rows, number, dimensions, title, shares)
     _write_hparams(folder, rows)
-    again = command_line(f"--config={folder.best_config}")
     print_header(
         {
             "folder": str(folder.path),
             "table": str(folder.table),
             "pictures": ", ".join(path.name for path in drawn) or "none",
             "TensorBoard": f"tensorboard --logdir={folder.events} (HPARAMS)",
-            "best again": again,
+            **again,
         }
     )
-    return dict(best)
+    return None if best is None else dict(best)
 
 
 def _write_csv(writer: Any, sweep: Sweep, rows: Sequence[Row]) -> None:
@@ -76,8 +79,9 @@ def _write_csv(writer: Any, sweep: Sweep, rows: Sequence[Row]) -> None:
 def _print_ranked(console: Any, sweep: Sweep, ranked: Sequence[ranking.Ranked]) -> None:
     """Prints a line a point, the best first.
 
-    Where the terminal is too narrow, epochs, state and validation loss are left out, then the
-    dimensions, of which the first stay longest.
+    A mean that lacks seeds, which diverged or were not tested, has their number beside it. Where
+    the terminal is too narrow, epochs, state and validation loss are left out, then the dimensions,
+    of which the first stay longest.
     """
     seeds = len(sweep.space.seeds)
     keys = list(sweep.space.dimensions)
@@ -90,6 +94,8 @@ def _print_ranked(console: Any, sweep: Sweep, ranked: Sequence[ranking.Ranked]) 
     texts = []
     for place, one in enumerate(ranked, start=1):
         losses = one.measured("validation_loss")
+        mean = f"{ranking.mean_and_interval(losses)[0]:.3f}" if losses else ""
+        accuracies = [one.measured(f"{part}_accuracy") for part in ("validation", "test")]
         numbers = [row["trial"] for row in one.rows]
         texts.append(
             [
@@ -97,9 +103,8 @@ def _print_ranked(console: Any, sweep: Sweep, ranked: Sequence[ranking.Ranked]) 
                 f"{numbers[0]}" if len(numbers) == 1 else f"{min(numbers)} to {max(numbers)}",
                 *[short(one.values[key]) for key in keys],
                 ", ".join(str(row.get("epochs", "")) for row in one.rows),
-                f"{ranking.mean_and_interval(losses)[0]:.3f}" if losses else "",
-                percent(one.measured("validation_accuracy")),
-                percent(one.measured("test_accuracy")),
+                _over(mean, losses, one),
+                *[_over(percent(found), found, one) for found in accuracies],
                 one.states,
             ]
         )
@@ -107,6 +112,12 @@ def _print_ranked(console: Any, sweep: Sweep, ranked: Sequence[ranking.Ranked]) 
     console.print(f"\nRanked by {sweep.settings.objective} at its best epoch{over}")
     styles = ["bold" if place == 0 else None for place in range(len(texts))]
     console.print(fitted(columns, texts, console.width, styles))
+
+
+def _over(mean: str, values: Sequence[float], one: ranking.Ranked) -> str:
+    """A mean with the number of its seeds, such as "47.70 (2 of 3)", unless it is of all."""
+    number = len(one.rows)
+    return f"{mean} ({len(values)} of {number})" if 0 < len(values) < number else mean
 
 
 def _print_culled(console: Any, sweep: Sweep, rows: Sequence[Row]) -> None:

@@ -77,7 +77,7 @@ def score_of_point(sweep: Sweep, rows: Sequence[Mapping[str, Any]]) -> float | N
     """
     if len(rows) < len(sweep.space.seeds) or any(row["state"] == RUNNING for row in rows):
         return None
-    scores = [score_of(row["history"], sweep.settings.objective) for row in rows]
+    scores = [score_of(row, sweep.settings.objective) for row in rows]
     return sum(scores) / len(scores)
 
 

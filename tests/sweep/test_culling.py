@@ -2,6 +2,7 @@
 
 import json
 import math
+import types
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 
 from configs import mixer
 from mlpvis_jax.settings.config import RunConfig
+from mlpvis_jax.sweep import loop
 from mlpvis_jax.sweep.culling import culled, score_of
-from mlpvis_jax.sweep.definition import Trial
+from mlpvis_jax.sweep.definition import Sweep, Trial
 from mlpvis_jax.sweep.folder import SweepFolder
 from tests import soak
 
@@ -28,11 +30,35 @@ def record(loss, accuracy=0.5):
 
 
 def test_a_trial_is_worth_its_best_epoch():
-    history = [record(2.0, 0.3), record(1.0, 0.4), record(1.5, 0.6)]
-    assert score_of(history, "validation_loss") == 1.0
-    assert score_of(history, "validation_accuracy") == -0.4  # of the weights that are kept
-    assert score_of([], "validation_loss") == math.inf
-    assert score_of([record(math.nan)], "validation_loss") == math.inf
+    row = {"state": "finished", "history": [record(2.0, 0.3), record(1.0, 0.4), record(1.5, 0.6)]}
+    assert score_of(row, "validation_loss") == 1.0
+    assert score_of(row, "validation_accuracy") == -0.4  # of the weights that are kept
+    for history in ([], [record(math.nan)]):
+        assert score_of({**row, "history": history}, "validation_loss") == math.inf
+    # Its settings diverge, however good they looked before.
+    assert score_of({**row, "state": "diverged"}, "validation_accuracy") == math.inf
+
+
+@pytest.mark.parametrize("when", ["before", "after", "now"])
+def test_the_seeds_of_a_point_that_diverges_do_not_go_on(when):
+    """One diverged before the cull's epoch, has since, or does in this very epoch."""
+    rates = {"optimizer.learning_rate": [0.1, 0.2], "seed": [1, 2], "cull_epochs": "1"}
+    sweep = Sweep.read(mixer.get_config("digits").to_dict(), rates)
+    rows = [
+        {"trial": number, "point": number // 2, "state": "running", "history": [record(loss)]}
+        for number, loss in enumerate([0.1, 0.1, 0.8, 0.9])
+    ]
+    rows[1] |= {"state": "running" if when == "now" else "diverged"}
+    rows[1] |= {"history": [record(0.1)] if when == "after" else []}
+    store = types.SimpleNamespace(rows=lambda: rows)
+    session = loop._Session(sweep, None, store, [], None, None, "")
+    points = map(sweep.point, range(2))
+    trials = [trial for index, point in enumerate(points) for trial in sweep.trials(index, point)]
+    session._trials = {trial.number: trial for trial in trials}
+    session._runs = [types.SimpleNamespace(number=n, divergence=None) for n in range(4)]
+    session._runs[1].divergence = "the loss is no longer finite" if when == "now" else None
+    going_on = [run for run in session._runs if run.number != 1]
+    assert session.cull(1, going_on) == {0}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 import rich.console
 
 from configs import mixer
-from mlpvis_jax.sweep import culling, importance, marks, ranking
+from mlpvis_jax.sweep import culling, importance, marks, ranking, report, tpe
 from mlpvis_jax.sweep import live as live_table
 from mlpvis_jax.sweep.definition import Sweep
 from mlpvis_jax.sweep.folder import SweepFolder
@@ -47,15 +47,32 @@ def test_points_are_ranked_by_the_mean_over_their_seeds():
         row(3, 1, "stopped early", [1.4]),
         row(4, 2, "culled", [0.9]),
         row(5, 2, "culled", [0.9]),
-        row(6, 3, "diverged", [2.0]),
+        row(6, 3, "diverged", [0.1]),
         row(7, 3, "finished", [2.0]),
+        row(8, 4, "finished", [0.8]),
+        row(9, 4, "diverged", [0.1]),
+        row(10, 5, "diverged", [0.1]),
+        row(11, 5, "diverged", [0.1]),
     ]
     ranked = ranking.rank(rows, "validation_loss")
-    assert [one.rows[0]["point"] for one in ranked] == [1, 0, 3, 2]  # the culled come last
-    assert [one.score for one in ranked] == pytest.approx([1.4, 1.5, 2.0, 0.9])
+    # The culled come after those that ended, and before those of which a seed diverged.
+    assert [one.rows[0]["point"] for one in ranked] == [1, 0, 2, 4, 3, 5]
+    assert [one.score for one in ranked] == pytest.approx([1.4, 1.5, 0.9, 0.8, 2.0, math.inf])
     assert ranked[0].states == "1 finished, 1 stopped early"
-    assert ranked[2].states == "1 diverged at 1, 1 finished"
+    assert ranked[4].states == "1 diverged at 1, 1 finished"
+    assert ranked[4].measured("validation_loss") == [2.0]
+    assert ranking.best_trial(ranked, "validation_loss")["trial"] == 2
+    assert ranking.best_trial(ranked[3:], "validation_loss")["trial"] == 8
+    assert ranking.best_trial(ranked[5:], "validation_loss") is None
+    assert ranking.best_trial([], "validation_loss") is None
     assert ranking.rank(rows, "validation_accuracy")[0].score == pytest.approx(-0.86)
+
+
+def test_a_point_with_a_diverged_seed_is_a_bad_one_for_tpe():
+    sweep = Sweep.read(mixer.get_config().to_dict(), {RATE: [0.1], "seed": [1, 2]})
+    rows = [row(0, 0, "finished", [1.0]), row(1, 0, "finished", [2.0])]
+    assert tpe.score_of_point(sweep, rows) == 1.5
+    assert tpe.score_of_point(sweep, [rows[0], row(1, 0, "diverged", [2.0])]) == math.inf
 
 
 def test_the_confidence_interval_is_that_of_student():
@@ -81,7 +98,7 @@ def test_the_live_table():
         live.group_begins(trials)
         live.compiling()
         seconds[0] = 60.0
-        assert live._summary() == "2 waiting, 2 running | no epoch yet | compiling, 60 s"
+        assert live._summary() == "2 waiting, 2 running | no best yet | compiling, 60 s"
         live.compiled()
         live.advance(200)
         seconds[0] = 64.0
@@ -108,6 +125,48 @@ def test_the_live_table():
     # What another process has done counts, and what is known here is not forgotten.
     live.merge_rows([row(2, 2, "finished", [3.0, 0.5], **{RATE: 0.3}), row(1, 1, "running", [])])
     assert "1 running, 1 finished, 1 culled | best: trial 2" in live._summary()
+    live.trial_done(trials[1], {"state": "diverged", "epochs": 2}, [record(1, 0.1), record(2, 0.1)])
+    assert "best: trial 2" in live._summary()
+
+
+PICTURES = ("dimensions", "parallel_coordinates", "heat_map", "learning_curves")
+
+
+@pytest.mark.parametrize(
+    ("states", "best", "said"),
+    [
+        (["diverged"] * 4, None, "Every trial diverged"),
+        (["finished", "diverged", "diverged", "diverged"], 0, "At every point a seed diverged"),
+        (["finished", "diverged", "culled", "culled"], 2, "Ranked by validation_loss"),
+    ],
+)
+def test_what_diverged_is_never_best_and_all_is_reported(tmp_path, capsys, states, best, said):
+    written = {RATE: [0.1, 0.2], DROPOUT: [0.3, 0.4], "seed": "seeds(2)", "cull_epochs": "1"}
+    sweep = Sweep.read(mixer.get_config("digits").to_dict(), written)
+    losses = {"finished": [2.0, 1.0], "culled": [3.0], "diverged": [0.5]}
+    points = {RATE: 0.1, DROPOUT: 0.3}, {RATE: 0.2, DROPOUT: 0.4}
+    values = [{**point, "seed": seed} for point in points for seed in (0, 1)]
+    rows = [
+        row(number, number // 2, state, losses[state], **its)
+        for number, (state, its) in enumerate(zip(states, values, strict=True))
+    ]
+    folder = SweepFolder(tmp_path)
+    folder.best_config.write_text("{}")  # of an older report
+    found = report.finish(folder, sweep, rows)
+    printed = capsys.readouterr().out
+    assert said in printed and f"table        {folder.table}" in printed
+    assert ("Every trial diverged" in printed) == (best is None)
+    assert (found and found["trial"]) == best
+    assert folder.best_config.exists() == ("best again" in printed) == (best is not None)
+    if best is not None:
+        assert (
+            json.loads(folder.best_config.read_text())["optimizer"]["learning_rate"]
+            == (values[best][RATE])
+        )
+    drawn = {path.name for path in tmp_path.glob("*.png")}
+    assert drawn == {f"{name}.png" for name in PICTURES}
+    assert len(list(folder.events.iterdir())) == 4
+    assert ("1.000 (1 of 2)" in printed) == ("finished" in states)
 
 
 @pytest.fixture(scope="module")
@@ -223,6 +282,9 @@ def test_importance_is_that_of_the_dimension_that_decides():
     both = importance.importances(sweep, grid_rows(lambda one, other: 1 + one + other))
     assert both[RATE] == pytest.approx(0.5, abs=0.1)  # of an even forest, but for its randomness
     assert importance.importances(sweep, grid_rows(lambda *_: 1.0)) == {}
+    diverged = row(16, 16, "diverged", [9.0], **{RATE: 0.1, DROPOUT: 0.0})
+    rows = [*grid_rows(lambda one, _: 1 + one), diverged]
+    assert importance.importances(sweep, rows) == importance.importances(sweep, rows[:-1])
     found, said = importance.described(sweep, grid_rows(lambda one, _: 1 + one))
     assert said == f"Importance, by fANOVA: {RATE} 100%, {DROPOUT} 0%"
 

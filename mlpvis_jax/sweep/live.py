@@ -30,7 +30,7 @@ class LiveTable:
       sweep: what is trained.
       rows: of the trials that were begun before.
       images_per_epoch: of a trial.
-      num_epochs: of a trial, unless it is a dimension.
+      num_epochs: of the longest trial.
       stream: standard output by default.
       clock: seconds; for tests.
     """

@@ -40,6 +40,7 @@ from mlpvis_jax.sweep.definition import Sweep, Trial, config_of
 from mlpvis_jax.sweep.folder import Group, SweepFolder
 from mlpvis_jax.sweep.live import LiveTable
 from mlpvis_jax.sweep.records import RUNNING
+from mlpvis_jax.sweep.space import Space
 from mlpvis_jax.sweep.storage import read_storage
 from mlpvis_jax.sweep.stores import TrialStore, open_store
 from mlpvis_jax.sweep.tpe import optuna
@@ -104,10 +105,11 @@ def run(
 
 
 def _most_epochs(sweep: Sweep, num_examples: int) -> int:
-    """Counts the epochs of the longest trial."""
-    dimension = sweep.space.dimensions.get("duration")
-    points = [{}] if dimension is None else [{"duration": one} for one in dimension.extremes]
-    configs = [config_of(sweep.base, point) for point in points]
+    """Counts the epochs of the longest trial, where all have as many training examples."""
+    dimensions = sweep.space.dimensions
+    decisive = {key: dimensions[key] for key in ("duration", "batch_size") if key in dimensions}
+    corners = Space(decisive, sweep.space.seeds).corners()
+    configs = [config_of(sweep.base, corner) for corner in corners]
     return max(Length.of(config, num_examples).num_epochs for config in configs)
 
 

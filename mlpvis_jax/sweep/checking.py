@@ -7,8 +7,35 @@ from mlpvis_jax.errors import InputError
 from mlpvis_jax.running.task import is_streamed, open_data
 from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.sweep.data import INITIAL, data_key, find_weights
-from mlpvis_jax.sweep.definition import Sweep, config_of
+from mlpvis_jax.sweep.definition import Settings, Sweep, config_of
 from mlpvis_jax.sweep.folder import SweepFolder
+
+
+def check_settings(sweep: Sweep) -> None:
+    """Refuses settings of a new sweep that do nothing, or that contradict each other.
+
+    One that was begun with them goes on.
+
+    Raises:
+      InputError: naming the settings.
+    """
+    settings, seeds = sweep.settings, len(sweep.space.seeds)
+    together = settings.trials_per_program
+    if sweep.cull_epochs and together is not None and together < seeds:
+        raise InputError(
+            f"sweep.trials_per_program is {together}, but with sweep.cull_epochs the {seeds} seeds "
+            f"of a point train together, for they are culled by their mean; give at least {seeds}."
+        )
+    if not sweep.cull_epochs and settings.cull_factor != Settings.cull_factor:
+        raise InputError(
+            f"sweep.cull_factor is {settings.cull_factor}, but without sweep.cull_epochs no trial "
+            "is culled; give both, or neither."
+        )
+    if settings.strategy == "grid" and settings.suggestion_seed != Settings.suggestion_seed:
+        raise InputError(
+            f"sweep.suggestion_seed is {settings.suggestion_seed}, but a grid draws nothing; leave "
+            "it out, or give another sweep.strategy. The seed of the trials is sweep.seed."
+        )
 
 
 def check_trials(sweep: Sweep, folder: SweepFolder) -> list[str]:

@@ -1,7 +1,7 @@
 """Successive halving: after chosen epochs the worse points end, and the others go on.
 
 It is the asynchronous form (Li et al., 2020): a group is compared with all trials of the sweep that
-have come as far, whoever trained them, and waits for none. Seeds of one point stay together: a
+have come as far, whoever trained them, and waits for none. Seeds of one point train together: a
 point counts by their mean, so that no point looks good by the luck of a seed.
 """
 

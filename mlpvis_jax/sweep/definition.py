@@ -232,8 +232,8 @@ class Sweep:
                 f"sweep.num_trials must be a multiple of the {seeds} seeds that every point is "
                 f"trained with, not {settings.num_trials}."
             )
-        most = self.strategy.max_points(self.space)
-        if most is not None and self.num_points > most:
+        most, points = self.strategy.max_points(self.space), self.num_points
+        if most is not None and points > most:
             raise InputError(
                 f"sweep.num_trials is {settings.num_trials}, but the {settings.strategy} has only "
                 f"{most * seeds} trials."
@@ -248,8 +248,8 @@ class Sweep:
         for seed in self.space.seeds:
             config_of(self.base, {space.SEED: seed})
         swept = self.space.dimensions.get("duration")
-        points = [{"duration": value} for value in swept.extremes] if swept else [{}]
-        durations = [config_of(self.base, point).duration for point in points]
+        choices = [{"duration": value} for value in swept.extremes] if swept else [{}]
+        durations = [config_of(self.base, choice).duration for choice in choices]
         if all(one.unit == "epochs" for one in durations):  # of others it takes the data to know
             self.check_cull_epochs(math.ceil(max(one.number for one in durations)))
 

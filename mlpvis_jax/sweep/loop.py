@@ -34,7 +34,7 @@ from mlpvis_jax.show import writers
 from mlpvis_jax.show.terminal import print_header
 from mlpvis_jax.sweep import culling, report
 from mlpvis_jax.sweep.capacity import serves, trials_that_fit
-from mlpvis_jax.sweep.checking import check_trials
+from mlpvis_jax.sweep.checking import check_settings, check_trials
 from mlpvis_jax.sweep.data import data_key, find_weights, read_task
 from mlpvis_jax.sweep.definition import Sweep, Trial, config_of
 from mlpvis_jax.sweep.folder import Group, SweepFolder
@@ -78,6 +78,8 @@ def run(
     if storage is not None and "://" in storage:
         optuna()  # databases are reached through it
     shared = None if storage is None else read_storage(storage)
+    if shared is None and not folder.definition.exists():
+        check_settings(sweep)  # one that is shared may have been begun elsewhere
     begins = check_trials(sweep, folder)
     folder.check(sweep, shared)
     with contextlib.ExitStack() as stack:
@@ -176,11 +178,12 @@ class _Session(Observer):
 
     def _max_trials(self, trial: Trial) -> int:
         """How many trials like this one train together."""
-        settings = self._sweep.settings
-        if settings.trials_per_program is not None:
-            return settings.trials_per_program
-        task = self._task_of(trial)
-        return trials_that_fit(trial.config, task, self._devices, settings.side_by_side)
+        settings, number = self._sweep.settings, self._sweep.settings.trials_per_program
+        if number is None:
+            task = self._task_of(trial)
+            number = trials_that_fit(trial.config, task, self._devices, settings.side_by_side)
+        # The seeds of a point are culled by their mean, so they have to come to a cull together.
+        return max(number, len(self._sweep.space.seeds)) if self._sweep.cull_epochs else number
 
     def _task_of(self, trial: Trial) -> Task:
         key = data_key(trial.config)

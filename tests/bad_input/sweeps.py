@@ -91,6 +91,13 @@ ROWS = [
     bad(f"{TWO} --sweep.cull_epochs=a", "sweep.cull_epochs must be epochs", "'a'"),
     bad(f"{TWO} --sweep.cull_factor=1", "sweep.cull_factor must be above 1, not 1"),
     bad(f"{TWO} --sweep.cull_factor=half", "sweep.cull_factor must be a number, not 'half'"),
+    bad(f"{TWO} --sweep.cull_factor=3", "sweep.cull_factor is 3.0", "without sweep.cull_epochs"),
+    bad(f"{TWO} --sweep.suggestion_seed=3", "sweep.suggestion_seed is 3", "a grid draws nothing"),
+    bad(
+        f"{TWO} --sweep.seed='seeds(3)' --sweep.cull_epochs=5 --sweep.trials_per_program=2",
+        "sweep.trials_per_program is 2", "the 3 seeds of a point train together",
+    ),
+    bad(f"{TWO} --sweep.strategy=random --print_config", "needs --sweep.num_trials"),
     bad(f"{TWO} --mode=evaluate", "--mode=evaluate is of one run"),
     bad(f"{TWO} --config.duration=0", "config.duration must be above 0"),
     # files

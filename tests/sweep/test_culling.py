@@ -1,5 +1,6 @@
 """Successive halving keeps the right trials, of one group and of several."""
 
+import itertools
 import json
 import math
 import types
@@ -85,6 +86,19 @@ def test_a_point_counts_by_the_mean_of_its_seeds():
     points = {0: 0, 1: 0, 2: 1, 3: 1}
     scores = {0: 0.1, 1: 0.9, 2: 0.4, 3: 0.4}  # the best trial is of the worse point
     assert culled(trials_of(points), scores, points, 2) == {0, 1}
+
+
+def test_the_seeds_of_a_point_train_together_where_they_are_culled(monkeypatch):
+    monkeypatch.setattr(loop, "trials_that_fit", lambda *_: 1)
+    monkeypatch.setattr(loop._Session, "_task_of", lambda *_: None)
+    base = mixer.get_config("digits").to_dict()
+    found = []
+    for cull_epochs, number in itertools.product(("", "1"), (None, 1, 5)):
+        written = {"cull_epochs": cull_epochs, "trials_per_program": number, "seed": "seeds(3)"}
+        sweep = Sweep.read(base, {"optimizer.learning_rate": [0.1, 0.2], **written})
+        session = loop._Session(sweep, None, None, [], None, None, "")
+        found.append(session._max_trials(sweep.trials(0, sweep.point(0))[0]))
+    assert found == [1, 1, 5, 3, 3, 5]
 
 
 @given(st.lists(st.floats(0, 10) | st.just(math.inf), min_size=1, max_size=30), st.floats(1.1, 9))

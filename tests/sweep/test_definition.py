@@ -14,7 +14,9 @@ from mlpvis_jax.running.plan import Plan
 from mlpvis_jax.running.task import Task
 from mlpvis_jax.settings.declared import Role
 from mlpvis_jax.settings.override import override_all
+from mlpvis_jax.sweep import loop
 from mlpvis_jax.sweep.definition import Sweep, config_of
+from mlpvis_jax.sweep.folder import SweepFolder
 
 RATE, BLOCKS = "optimizer.learning_rate", "model.num_blocks"
 # Numbers that the program is given, and rules of the host, of a run with the names in NAMED.
@@ -100,6 +102,26 @@ def test_what_is_written_down_reads_back():
     sweep = sweep_of({**written, "strategy": "random", "num_trials": 8, "cull_epochs": "1 3"})
     content = json.loads(json.dumps(sweep.to_json()))
     assert Sweep.read(content["config"], content["sweep"]) == sweep
+
+
+@pytest.mark.parametrize(
+    ("key", "idle"),
+    [
+        ("cull_factor", {"cull_factor": 3}),
+        ("suggestion_seed", {"suggestion_seed": 3}),
+        ("trials_per_program", {"trials_per_program": 1, "cull_epochs": "1", "seed": [1, 2]}),
+    ],
+)
+def test_a_sweep_with_idle_settings_does_not_begin_but_goes_on(key, idle, tmp_path, monkeypatch):
+    sweep, folder = sweep_of({RATE: [0.1, 0.2], **idle}), SweepFolder(tmp_path / "sweep")
+    with pytest.raises(InputError, match=f"sweep.{key} is"):
+        loop.run(sweep, folder.path)
+    assert not folder.path.exists()
+    folder.write(sweep)  # as an older version did
+    assert folder.read() == sweep
+    monkeypatch.setattr(loop, "check_trials", lambda *_: 1 / 0)  # which comes next
+    with pytest.raises(ZeroDivisionError):
+        loop.run(sweep, folder.path)
 
 
 DURATIONS = {"duration", "schedule.warmup"}

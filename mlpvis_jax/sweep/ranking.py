@@ -103,5 +103,5 @@ def percent(values: Sequence[float]) -> str:
 
 
 def short(value: Any) -> str:
-    """A setting's value as it reads best."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    """A setting's value as it reads best: seven digits tell apart what narrow ranges draw."""
+    return f"{value:.7g}" if isinstance(value, float) else str(value)

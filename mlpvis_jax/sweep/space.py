@@ -26,7 +26,9 @@ from mlpvis_jax.settings.declared import shown
 
 SEED = "seed"
 MOST_VALUES = 1000  # of a list
-_DIGITS = 4  # significant ones of a number that is drawn, so that a person can read it
+# Significant ones of a number that is drawn, so that a person can read it. A range that is narrow
+# beside its ends takes more, for at least some hundreds of numbers to lie in it.
+_DIGITS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +63,14 @@ class Range:
             value = self.low * math.exp(share * math.log(self.high / self.low))
         else:
             value = self.low + share * (self.high - self.low)
-        return min(max(round_to_digits(value), self.low), self.high)
+        return self.rounded(value)
+
+    def rounded(self, value: float) -> float:
+        """The number to as many significant digits as a drawn one has, within the range."""
+        largest = max(abs(self.low), abs(self.high))
+        narrowness = math.ceil(math.log10(largest / (self.high - self.low)))
+        digits = max(_DIGITS, _DIGITS - 2 + narrowness)
+        return min(max(float(f"{value:.{digits}g}"), self.low), self.high)
 
     @property
     def extremes(self) -> tuple[Any, ...]:
@@ -156,11 +165,6 @@ def read(written: Mapping[str, Any], seed: int) -> Space:
     return Space(dimensions, seeds.values)
 
 
-def round_to_digits(value: float) -> float:
-    """The number to so many significant digits as a drawn one has."""
-    return float(f"{value:.{_DIGITS}g}")
-
-
 def _dimension(key: str, written: Any, seed: int) -> Dimension:
     place = f"sweep.{key}"
     if isinstance(written, str):
@@ -241,5 +245,5 @@ def _range(place: str, written: str, name: str, inside: str, seed: int) -> Dimen
 def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return text

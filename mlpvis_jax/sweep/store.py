@@ -18,15 +18,9 @@ class Store:
     Args:
       folder: of the sweep, written.
       sweep: what to do.
-      suggest: with the outcomes so far, chooses the points that come next, as TPE does; None where
-        the sweep itself knows them all.
     """
 
-    def __init__(
-        self,
-        folder: SweepFolder,
-        sweep: Sweep,
-    ) -> None:
+    def __init__(self, folder: SweepFolder, sweep: Sweep) -> None:
         self._folder = folder
         self._sweep = sweep
         self._shape = functools.cache(lambda index: sweep.shape_of_point(sweep.point(index)))

@@ -63,7 +63,7 @@ def rounded(sweep: Sweep, params: Mapping[str, Any]) -> Point:
     for key, dimension in sweep.space.dimensions.items():
         value = params[key]
         if isinstance(dimension, space.Range):
-            value = min(max(space.round_to_digits(value), dimension.low), dimension.high)
+            value = dimension.rounded(value)
         point[key] = value
     return point
 

@@ -105,7 +105,7 @@ def worker(url, tmp_path):
         folder = SweepFolder(tmp_path / machine / "sweep")
         store = DatabaseStore(folder, sweep, DatabaseUrl.parse(url), beat_seconds=1)
         store.begin()
-        folder.write(sweep, store.shown_url)
+        folder.write(sweep, DatabaseUrl.parse(url).shown)
         return store
 
     return start

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlpvis_jax.errors import InputError
-from mlpvis_jax.sweep import space
+from mlpvis_jax.sweep import ranking, space
 
 KEYS = [
     *("optimizer.learning_rate", "optimizer.weight_decay", "model.dropout_rate"),
@@ -71,6 +71,19 @@ def test_whole_numbers_come_alike_often_with_both_ends(low, more):
     assert {value: found.count(value) for value in found} == dict.fromkeys(
         range(low, low + more + 1), 10
     )
+
+
+@pytest.mark.parametrize("is_log", [False, True])
+@pytest.mark.parametrize(
+    ("low", "high", "digits"),
+    [(0.0001, 0.01, 4), (0.9, 0.99, 4), (0.99, 0.999, 5), (0.9999, 0.99999, 7)],
+)
+def test_a_narrow_range_is_drawn_with_more_digits(low, high, digits, is_log):
+    dimension = space.Range(low, high, is_log)
+    found = {dimension.at(step / 1000) for step in range(1000)}
+    assert len(found) > 600 and dimension.at(0.0) == low
+    assert all(float(f"{value:.{digits}g}") == value for value in found)
+    assert len(set(map(ranking.short, found))) == len(found)
 
 
 def test_a_logarithmic_range_is_even_over_orders_of_magnitude():
@@ -137,6 +150,7 @@ def test_anything_else_is_refused_by_name(text):
         "another function": ("normal(0, 1)", "no normal"),
         "seeds elsewhere": ("seeds(3)", "is for sweep.seed only"),
         "a single number": ("3", "must be a list"),
+        "a set of lists": ("{[1]}", "must be a list"),
     }.values(),
 )
 def test_no_dimensions(text, part):

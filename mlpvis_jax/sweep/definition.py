@@ -16,7 +16,7 @@ from mlpvis_jax.settings.override import override, override_all
 from mlpvis_jax.settings.renamed import refuse_older
 from mlpvis_jax.sweep import space
 from mlpvis_jax.sweep.space import Point, Space
-from mlpvis_jax.sweep.strategies import STRATEGIES, Strategy
+from mlpvis_jax.sweep.strategies import STRATEGIES, Strategy, make
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +142,8 @@ class Sweep:
     @functools.cached_property
     def strategy(self) -> Strategy:
         """How points are chosen."""
-        return find(STRATEGIES, self.settings.strategy, "sweep.strategy")()
+        name, needed = self.settings.strategy, ("knows_points", "max_points", "check")
+        return make(find(STRATEGIES, name, "sweep.strategy"), f"sweep.strategy={name}", needed)
 
     def point(self, index: int) -> Point:
         """Gives the point of an index, where the strategy needs no results to choose it."""

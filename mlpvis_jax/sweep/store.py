@@ -5,11 +5,14 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
+from mlpvis_jax.errors import InputError
 from mlpvis_jax.running.choices import program_key
+from mlpvis_jax.settings.declared import shown
 from mlpvis_jax.sweep.culling import Record
 from mlpvis_jax.sweep.definition import Sweep, Trial
 from mlpvis_jax.sweep.folder import Group, SweepFolder
 from mlpvis_jax.sweep.records import RUNNING
+from mlpvis_jax.sweep.space import Point
 
 
 class Store:
@@ -97,11 +100,27 @@ class Store:
                 (index, self._sweep.point(index)) for index in itertools.islice(alike, number)
             ]
         else:
-            suggested = self._sweep.strategy.suggest(
-                self._sweep, min(number, len(free)), self.rows()
-            )
-            points = list(zip(free, suggested, strict=False))
+            points = list(zip(free, self._suggest(min(number, len(free))), strict=False))
         return [trial for index, point in points for trial in self._sweep.trials(index, point)]
+
+    def _suggest(self, number: int) -> list[Point]:
+        """Asks the strategy for so many points; it may give fewer, but not none.
+
+        Raises:
+          InputError: it gives none, or one that is not of the sweep's dimensions.
+        """
+        place = f"sweep.strategy={self._sweep.settings.strategy}"
+        suggested = self._sweep.strategy.suggest(self._sweep, number, self.rows())
+        if not suggested:
+            raise InputError(f"{place} was asked for {number} new points, and suggests none.")
+        keys = self._sweep.space.dimensions.keys()
+        for point in suggested:
+            if not isinstance(point, Mapping) or point.keys() != keys:
+                raise InputError(
+                    f"{place} suggests {shown(point)}; a point must be a dict with a value of each "
+                    f"dimension: {', '.join(keys)}."
+                )
+        return suggested
 
 
 def form_groups(

@@ -11,6 +11,9 @@ from mlpvis_jax.sweep.definition import Sweep, Trial
 from mlpvis_jax.sweep.folder import Group, SweepFolder
 from mlpvis_jax.sweep.storage import OwnStorage, Storage
 from mlpvis_jax.sweep.store import Store
+from mlpvis_jax.sweep.strategies import make
+
+_NEEDED = ("__enter__", "begin", "claim", "done", "epoch_done", "trial_done", "rows")
 
 
 class TrialStore(Protocol):
@@ -47,12 +50,14 @@ def open_store(folder: SweepFolder, sweep: Sweep, storage: Storage | None) -> Tr
     """Opens the store of a sweep.
 
     Raises:
-      InputError: a database that cannot be reached, or a strategy that it does not know.
+      InputError: a database that cannot be reached, a strategy that it does not know, or a store of
+        the user's own that is none.
     """
     if storage is None:
         return Store(folder, sweep)
     if isinstance(storage, OwnStorage):
-        return find({}, storage.shown, "--storage")(folder, sweep)
+        found = find({}, storage.shown, "--storage")
+        return make(found, f"--storage={storage.shown}", _NEEDED, folder, sweep)
     if not sweep.strategy.knows_points and sweep.settings.strategy != "tpe":
         raise InputError(
             f"--sweep.strategy={sweep.settings.strategy} chooses points from results, which "

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from mlpvis_jax.errors import InputError
+from mlpvis_jax.errors import InputError, first_line
+from mlpvis_jax.settings.declared import shown
 from mlpvis_jax.sweep.space import Point, Space, Values
 
 
@@ -102,6 +103,34 @@ class Tpe:
         from mlpvis_jax.sweep import tpe
 
         tpe.optuna()
+
+
+def make(found: Callable[..., Any], path: str, needed: Sequence[str], *arguments: Any) -> Any:
+    """Calls what a setting names, be it a row of a table or the user's own.
+
+    Args:
+      found: what is named.
+      path: the setting and its value, for messages.
+      needed: attributes that what comes out must have.
+      arguments: of the call.
+
+    Raises:
+      InputError: it cannot be called so, or what comes out lacks an attribute.
+    """
+    try:
+        made = found(*arguments)
+    except InputError:
+        raise
+    except Exception as error:  # what is the user's own may raise anything
+        raise InputError(
+            f"{path} cannot be used ({type(error).__name__}: {first_line(error)})."
+        ) from error
+    lacking = [name for name in needed if not hasattr(made, name)]
+    if lacking:
+        raise InputError(
+            f"{path} cannot be used: it gives {shown(made)}, which lacks {', '.join(lacking)}."
+        )
+    return made
 
 
 STRATEGIES: Mapping[str, Callable[[], Strategy]] = {"grid": Grid, "random": Random, "tpe": Tpe}

@@ -10,11 +10,13 @@ import threading
 import pytest
 
 from configs import mixer
+from mlpvis_jax.errors import InputError
 from mlpvis_jax.sweep import definition, records
 from mlpvis_jax.sweep import folder as sweep_folder
 from mlpvis_jax.sweep.definition import Sweep
 from mlpvis_jax.sweep.folder import SweepFolder
 from mlpvis_jax.sweep.store import Store
+from mlpvis_jax.sweep.strategies import Tpe
 
 RATE = "optimizer.learning_rate"
 
@@ -100,6 +102,25 @@ def test_tpe_suggests_while_other_trials_are_trained(folder):
     end(folder, claimed[1][1])
     assert numbers(stores[1].claim(lambda _: 2)[1]) == [6, 7]
     assert len({row["values"][RATE] for row in stores[0].rows()}) == 8
+
+
+@pytest.mark.parametrize(
+    ("suggested", "part"),
+    [
+        ([], "was asked for 2 new points, and suggests none"),
+        ([{RATE: 0.1}, {}], "suggests {}; a point must be a dict with a value of each"),
+        ([{RATE: 0.1, "seed": 3}], f"with a value of each dimension: {RATE}"),
+        (["0.1"], "suggests '0.1'"),
+    ],
+)
+def test_a_strategy_that_suggests_no_points_is_refused(folder, monkeypatch, suggested, part):
+    sweep = sweep_of(**{RATE: "uniform(0.1, 0.9)", "strategy": "tpe", "num_trials": 8})
+    monkeypatch.setattr(Tpe, "suggest", lambda *_: suggested)
+    with pytest.raises(InputError) as caught:
+        Store(folder, sweep).claim(lambda _: 2)
+    assert str(caught.value).startswith("sweep.strategy=tpe") and part in str(caught.value)
+    monkeypatch.setattr(Tpe, "suggest", lambda *_: [{RATE: 0.1}])  # fewer are good
+    assert numbers(Store(folder, sweep).claim(lambda _: 2)[1]) == [0]
 
 
 def claim_and_wait(path, claimed):

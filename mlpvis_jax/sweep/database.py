@@ -63,6 +63,7 @@ class DatabaseStore:
         self._states = self._optuna.trial.TrialState
         self.beat_seconds = beat_seconds
         self._worker = f"{platform.node()}:{folder.path.absolute()}"
+        self.url = url
         # Workers that draw alike would suggest the same; in containers their process ids are alike.
         seed = zlib.crc32(self._worker.encode()) + os.getpid()
         self._study, self._storage = open_study(folder, sweep, url, seed, beat_seconds)

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from mlpvis_jax.settings.config import RunConfig
 
 # (settings before, settings now) -> sentences about those that keep a run from going on
 Differences = Callable[[RunConfig, RunConfig], list[str]]
+
+
+_HOLDER = re.compile(r"process \d+ on .*")
 
 
 class RunFolder:
@@ -70,10 +74,19 @@ class RunFolder:
             self.refuse_other(self.read_config(), config, differences)
             return
         for taken in (self.metrics, self.results, *weights):
-            if not _is_blank(taken):
+            if not is_blank(taken):
                 raise InputError(
                     f"--workdir={self.path} holds a run ({taken.name}) without its config.json; "
                     "choose another folder."
+                )
+
+        # The lock of a run that was killed before its config.json was there names its process.
+        is_foreign = not is_blank(self._lock) and not _HOLDER.fullmatch(self.holder())
+        for taken in (self.curves, *([self._lock] if is_foreign else [])):
+            if not is_blank(taken):
+                raise InputError(
+                    f"--workdir={self.path} holds a file {taken.name} that is of no run, and a run "
+                    "would write over it; choose another folder."
                 )
 
     def check_place(self) -> None:
@@ -91,7 +104,7 @@ class RunFolder:
 
     def holds_run(self) -> bool:
         """Whether settings are here, in config.json or in a checkpoint."""
-        return not _is_blank(self.config) or bool(self._checkpoint_steps())
+        return not is_blank(self.config) or bool(self._checkpoint_steps())
 
     def has_checkpoint(self) -> bool:
         """Whether there is a checkpoint, whole or not."""
@@ -134,7 +147,7 @@ class RunFolder:
     def holder(self) -> str:
         """Says which process holds the lock, or held it last; empty where none did."""
         try:
-            return self._lock.read_text().strip()
+            return self._lock.read_text(errors="replace").strip()
         except OSError:
             return ""
 
@@ -153,12 +166,12 @@ class RunFolder:
         done = results.get("duration", results.get("epochs"))  # the latter of an older version
         is_over = done in (config.duration, config.duration.number) or results.get("stopped_early")
         needed = (self.config, self.metrics, self.best_weights, self.last_weights)
-        is_whole = not any(map(_is_blank, needed)) or not self._checkpoint_steps()
+        is_whole = not any(map(is_blank, needed)) or not self._checkpoint_steps()
         return results if is_over and is_whole else None
 
     def check_weights(self, config: RunConfig) -> None:
         """Raises InputError where best.safetensors is lost and a checkpoint can restore it."""
-        if _is_blank(self.best_weights) and self._checkpoint_steps():
+        if is_blank(self.best_weights) and self._checkpoint_steps():
             raise InputError(
                 f"There are no weights at {self.best_weights}, but there is a checkpoint. To "
                 f"restore them: {self.command(config)}"
@@ -188,7 +201,7 @@ class RunFolder:
         Raises:
           InputError: there is none, or it does not hold settings.
         """
-        if _is_blank(self.config) and (steps := self._checkpoint_steps()):
+        if is_blank(self.config) and (steps := self._checkpoint_steps()):
             from mlpvis_jax.files.checkpoint import read_values  # loads JAX
 
             for step in steps:
@@ -201,7 +214,7 @@ class RunFolder:
             raise InputError(f"{self.config}: {error}") from None
 
 
-def _is_blank(path: Path) -> bool:
+def is_blank(path: Path) -> bool:
     """Whether a file is missing, or is empty or all zeros, as a power cut may leave it."""
     try:
         if not path.is_file():

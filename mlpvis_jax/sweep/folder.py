@@ -10,17 +10,24 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.place import check_kinds
-from mlpvis_jax.files.run_folder import RunFolder, read_json, write_json
+from mlpvis_jax.files.run_folder import RunFolder, is_blank, read_json, write_json
 from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.sweep import records
 from mlpvis_jax.sweep.culling import Record
 from mlpvis_jax.sweep.definition import Sweep, Trial, config_of
 from mlpvis_jax.sweep.space import SEED
 from mlpvis_jax.sweep.storage import Storage, read_storage
+
+# Of a run, and what a sweep would write over or remove; without a sweep.json they are somebody's.
+_OTHERS = (
+    *("config.json", "metrics.jsonl", "trials", "groups", "tensorboard", "tensorboard.partial"),
+    *("best.json", "sweep.csv", "dimensions.png", "parallel_coordinates.png", "heat_map.png"),
+    *("importance.png", "learning_curves.png"),
+)
 
 
 class SweepFolder:
@@ -64,15 +71,17 @@ class SweepFolder:
             sweep.refuse_other(self.read(), f"--workdir={self.path}")
             self._check_storage(read_json(self.definition).get("storage"), database)
             return
-        for taken in (
-            *(self.path / name for name in ("config.json", "metrics.jsonl")),
-            self.trials,
-        ):
-            if taken.exists():
-                raise InputError(
-                    f"--workdir={self.path} holds something else than a sweep ({taken.name}); "
-                    "choose another folder."
-                )
+        for name in _OTHERS:
+            if (self.path / name).exists():
+                self._refuse(name)
+        if not is_blank(self.path / "lock"):  # a sweep writes nothing into its own
+            self._refuse("lock")
+
+    def _refuse(self, name: str) -> NoReturn:
+        raise InputError(
+            f"--workdir={self.path} holds something else than a sweep ({name}); "
+            "choose another folder."
+        )
 
     def _check_storage(self, storage: Any, database: Storage | None) -> None:
         """Raises InputError unless the sweep was begun through this database, or through none."""

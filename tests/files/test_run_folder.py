@@ -42,6 +42,20 @@ def test_what_is_written_is_read_back(tmp_path):
     assert folder.metrics.read_text().splitlines() == lines[:1]
 
 
+@pytest.mark.parametrize("name", ["curves.png", "lock"])
+def test_files_of_no_run_are_not_written_over(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match=f"holds a file {name} that is of no run"):
+        RunFolder(tmp_path).check(CONFIG, differences)
+
+
+def test_a_run_that_was_killed_before_its_config_can_begin_again(tmp_path):
+    folder = RunFolder(tmp_path)
+    with folder.locked():
+        pass
+    folder.check(CONFIG, differences)
+
+
 @pytest.mark.parametrize("name", ["metrics.jsonl", "results.json", "best.safetensors"])
 def test_files_of_a_run_without_its_config_are_refused(tmp_path, name):
     (tmp_path / name).write_text("{}")

@@ -194,3 +194,23 @@ def test_a_claim_looks_at_its_own_trials_only(folder, monkeypatch, shapes):
         store.rows()
         # Its own four, once more than is needed; those that a group names, and how four ended.
         assert work["config_of"] <= 9 and work["read_json"] <= 5
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["tensorboard/events", "groups/notes", "best.json", "sweep.csv", "dimensions.png", "lock"],
+)
+def test_what_a_sweep_would_write_over_or_remove_is_refused(tmp_path, name):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    taken = path.relative_to(tmp_path).parts[0]
+    with pytest.raises(InputError, match=rf"something else than a sweep \({taken}\)"):
+        SweepFolder(tmp_path).check(sweep_of())
+
+
+def test_a_sweep_that_was_killed_before_its_definition_can_begin_again(tmp_path):
+    folder = SweepFolder(tmp_path)
+    with folder.locked():
+        folder.check(sweep_of())
+    folder.check(sweep_of())

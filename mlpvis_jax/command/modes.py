@@ -125,8 +125,7 @@ def _print_what_is_left(call: Call, results: Mapping[str, Any]) -> None:
     if folder.curves.exists():
         rows["picture"] = str(folder.curves)
     rows["evaluate"] = folder.command(config, "--mode=evaluate")
-    if "predict" in MODES:
-        rows["predict"] = folder.command(config, "--mode=predict", "--images=*.png")
+    rows["predict"] = folder.command(config, "--mode=predict", "--images=*.png")
     # A schedule that ends with the run has no more epochs to give, nor has one that was cut.
     is_whole = config.duration.unit == "epochs" and config.duration.number.denominator == 1
     if is_whole and not results["stopped_early"] and config.schedule.name == "constant":

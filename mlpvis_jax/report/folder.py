@@ -1,6 +1,7 @@
 """A folder that holds a report and nothing else; it is replaced as a whole, and only then."""
 
 import contextlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,18 @@ FACTS = "report.json"
 
 
 def check_replaceable(folder: Path) -> None:
-    """Refuses a folder that holds anything but a report that was written here.
+    """Refuses the current folder, and one that holds anything but a report that was written here.
 
     A report lists its own files in report.json; whatever else lies beside them is somebody's.
 
     Raises:
       InputError: naming the folder, and the first file that no report has written.
     """
+    if folder.exists() and folder.samefile("."):
+        raise InputError(
+            f"--output={folder} is the current folder, and a report replaces all of its folder; "
+            "give --output=FOLDER, another one."
+        )
     for place in (folder, _unfinished(folder)):
         if place.is_symlink() or (place.exists() and not place.is_dir()):
             raise InputError(
@@ -70,7 +76,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
 
 
 def _unfinished(folder: Path) -> Path:
-    return folder.with_name(folder.name + ".partial")
+    return Path(f"{os.path.abspath(folder)}.partial")  # "." has no name to add to
 
 
 def _own_files(folder: Path) -> set[str]:

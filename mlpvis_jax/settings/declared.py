@@ -121,7 +121,7 @@ class Setting:
             return text
         try:
             return ast.literal_eval(text.capitalize() if text in ("true", "false") else text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             return text
 
     def check(self, value: Any, path: str) -> Any:

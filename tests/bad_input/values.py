@@ -11,6 +11,7 @@ ROWS = [
     bad("--config.seed=-1", "config.seed must be at least 0 and below 4,294,967,296, not -1"),
     bad("--config.seed=4294967296", "config.seed must be", "not 4294967296"),
     bad("--config.seed=1.5", "config.seed must be a whole number, not 1.5"),
+    bad("--config.seed={[1]}", "config.seed must be a whole number, not '{[1]}'"),
     bad("--config.seed=x", "config.seed must be a whole number, not 'x'"),
     bad("--config.seed=True", "config.seed must be a whole number, not True"),
     bad("--config.seed=", "config.seed must be a whole number, not ''"),

@@ -1,6 +1,7 @@
 """The folder of a report is replaced as a whole, and what is not the report's is left alone."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +73,12 @@ def test_no_folder_can_be_there(tmp_path):
     for name in ("file", "link"):
         with pytest.raises(InputError, match=f"{name} must be a folder"):
             check_replaceable(tmp_path / name)
+
+
+def test_the_current_folder_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in (Path(), tmp_path):
+        with pytest.raises(InputError, match="is the current folder, and a report replaces all"):
+            check_replaceable(folder)
+    with pytest.raises(InputError, match="which no report has written"):
+        check_replaceable(Path("/"))

@@ -35,4 +35,5 @@ def get_config(variant: str = "") -> ConfigDict:
     if variant == "finetune":
         config = recipe.keras_example("gmlp_keras", learning_rate=0.03)
         return recipe.finetune(config, "gmlp_s16", "gmlp_s16_imagenet1k")
-    return recipe.variant(recipe.keras_example("gmlp_keras", learning_rate=0.003), variant)
+    config = recipe.keras_example("gmlp_keras", learning_rate=0.003)
+    return recipe.variant(config, variant, further=["finetune"])

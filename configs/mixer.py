@@ -38,4 +38,5 @@ def get_config(variant: str = "") -> ConfigDict:
     if variant == "finetune":
         config = recipe.keras_example("mixer_keras", learning_rate=0.03)
         return recipe.finetune(config, "mixer_b16", "mixer_b16_imagenet21k")
-    return recipe.variant(recipe.keras_example("mixer_keras", learning_rate=0.005), variant)
+    config = recipe.keras_example("mixer_keras", learning_rate=0.005)
+    return recipe.variant(config, variant, further=["finetune"])

@@ -1,5 +1,7 @@
 """What the configs share: every setting of a run, with the Keras example's values."""
 
+from collections.abc import Sequence
+
 from ml_collections import ConfigDict
 
 
@@ -139,14 +141,39 @@ def fast(config: ConfigDict) -> ConfigDict:
     return config
 
 
-def variant(config: ConfigDict, name: str) -> ConfigDict:
-    """The config as its variant has it: "" (as it is), "paper", "digits" or "fast"."""
-    if name == "digits":
-        return digits(config)
-    if name == "fast":
-        return fast(config)
-    if name == "paper":
-        config.model.name = config.model.name.replace("keras", "paper")
-    elif name:
-        raise ValueError(f"there is no variant {name!r}; there are paper, digits and fast.")
+def best(config: ConfigDict) -> ConfigDict:
+    """`fast` over forty epochs, with images that are shifted, too, for more variety."""
+    config = fast(config)
+    config.duration = "40 epochs"
+    config.schedule.warmup = "2 epochs"
+    # The crop comes first, so that its pixels are those of the data set, 32 a side.
+    config.augment = ConfigDict(
+        {
+            "random_crop": {"padding": 4.0, "reflect": False},
+            "flip_zoom": {"flip_probability": 0.5, "zoom": 0.1},
+        }
+    )
     return config
+
+
+def paper(config: ConfigDict) -> ConfigDict:
+    """The block of the paper, at the size of the example's."""
+    config.model.name = config.model.name.replace("keras", "paper")
+    return config
+
+
+_VARIANTS = {"paper": paper, "digits": digits, "fast": fast, "best": best}
+
+
+def variant(config: ConfigDict, name: str, further: Sequence[str] = ()) -> ConfigDict:
+    """The config as its variant has it; "" is the config as it is.
+
+    Args:
+      config: of the Keras example; it may be changed.
+      name: a key of the table above.
+      further: variants that the config file makes itself, for the message.
+    """
+    if name and name not in _VARIANTS:
+        *others, last = *_VARIANTS, *further
+        raise ValueError(f"there is no variant {name!r}; there are {', '.join(others)} and {last}.")
+    return _VARIANTS[name](config) if name else config

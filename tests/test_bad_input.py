@@ -21,7 +21,7 @@ from mlpvis_jax.running.placement import DataParallel
 from mlpvis_jax.running.trials import TrialParallel
 from mlpvis_jax.sweep.folder import SweepFolder
 from tests.bad_input import command_lines, data, runs, sweeps, values
-from tests.bad_input.table import bad, bare, file, run
+from tests.bad_input.table import NO_WORKDIR, bad, bare, file, run
 
 ROOT = Path(__file__).parents[1]
 TABLE = [row for module in (command_lines, values, data, runs, sweeps) for row in module.ROWS]
@@ -55,7 +55,9 @@ def refused(launch_main, capsys, tmp_path):
         for make in row.make:
             make(tmp_path)
         arguments = shlex.split(row.arguments.replace("{here}", str(tmp_path)))
-        if not any(argument.startswith("--workdir") for argument in arguments):
+        if NO_WORKDIR in arguments:
+            arguments.remove(NO_WORKDIR)
+        elif not any(argument.startswith("--workdir") for argument in arguments):
             arguments.append(f"--workdir={tmp_path / 'run'}")
         before = contents(tmp_path)
         status = launch_main(*arguments)

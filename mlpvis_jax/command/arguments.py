@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from mlpvis_jax.command.lists import LISTS
 from mlpvis_jax.command.modes import MODES, Flag
-from mlpvis_jax.errors import InputError
+from mlpvis_jax.errors import InputError, nearest
 from mlpvis_jax.files.place import find_folder
 
 _EXAMPLES = """\
@@ -26,6 +26,7 @@ python launch.py takes the same flags. --help=settings explains every --config.K
 """
 
 Overrides = dict[str, dict[str, str]]
+_FLAGS, _SETTINGS = "flags", "settings"  # what --help is of
 
 
 class _Parser(argparse.ArgumentParser):
@@ -82,7 +83,7 @@ def _parser() -> _Parser:
         help="prints every setting as the run, or the sweep, would have it, and runs nothing; the "
         "text is a config.json",
     )
-    add("-h", "--help", nargs="?", const="flags", metavar="settings", help="shows this, or them")
+    add("-h", "--help", nargs="?", const=_FLAGS, metavar=_SETTINGS, help="shows this, or them")
     return parser
 
 
@@ -103,21 +104,25 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Overrides]:
         name, equals, value = argument.partition("=")
         group, dot, key = name.removeprefix("--").partition(".")
         if not name.startswith("--") or group not in overrides or not dot:
-            known = (
-                *("--config", "--sweep", "--storage", "--workdir", "--mode", "--list"),
-                *("--print_config", "--help"),
-            )
+            known = [f"--{flag}" for flag in vars(flags)]
             # Not what follows: it may be the URL of a database, with its password.
             shown = name.partition("://")[0]
+            near = nearest(shown, known)
+            hint = f" (did you mean {near}?)" if near else ""
             raise InputError(
-                f"Unknown argument {shown!r}; there are {', '.join(known)}, --config.KEY=VALUE, "
-                "--sweep.KEY=VALUE."
+                f"Unknown argument {shown!r}{hint}; there are {', '.join(known)}, "
+                "--config.KEY=VALUE, --sweep.KEY=VALUE."
             )
         if not equals:
             raise InputError(f"{name} needs a value: {name}=VALUE.")
         overrides[group][key] = value
+    for name, value in vars(flags).items():
+        if value == "":  # as an unset variable of a shell gives it
+            raise InputError(f"--{name} is empty; give it a value, or leave it out.")
+    if flags.help not in (None, _FLAGS, _SETTINGS):
+        raise InputError(f"--help={flags.help} is unknown; there are --help and --help=settings.")
     _check_mode(flags.mode, vars(flags), overrides)
-    if flags.workdir:
+    if flags.workdir is not None:
         flags.workdir = str(find_folder(flags.workdir))
     return flags, overrides
 

@@ -3,7 +3,7 @@
 import os
 
 from configs import mixer
-from tests.bad_input.table import bad, bare, file, folder, with_key
+from tests.bad_input.table import NO_WORKDIR, bad, bare, file, folder, with_key
 
 DIGITS = mixer.get_config("digits").to_dict()
 
@@ -54,18 +54,18 @@ ROWS = [
     bad("--processes=0", "--processes=0 must be a whole number from 1"),
     bad(f"{TOGETHER} --process=0 --sweep=lr_wd", "are of one run", "docs/sweeps.md"),
     bad("--mode=evaluate --process=1", "--process is a flag of --mode=train"),
-    bare("--mode=train --workdir=", "--mode=train needs --config=FILE", "configs/mixer.py"),
+    bare(f"--mode=train {NO_WORKDIR}", "--mode=train needs --config=FILE", "configs/mixer.py"),
     bare("--workdir={here}/none", "--mode=train needs --config=FILE", "--workdir that holds a run"),
     bare("--workdir={here}/empty", "needs --config=FILE", folder("empty")),
-    bare("--mode=evaluate --workdir=", "--workdir"),
+    bare(f"--mode=evaluate {NO_WORKDIR}", "--workdir"),
     bare("--mode=evaluate --workdir={here}/none", "--mode=evaluate needs --config=FILE"),
-    bad("--mode=evaluate --workdir=", "--mode=evaluate needs --workdir"),
+    bad(f"--mode=evaluate {NO_WORKDIR}", "--mode=evaluate needs --workdir"),
     bad("--mode=test", "--mode=test is unknown", "train, evaluate"),
     bad("--mode=predict", "--mode=predict needs --images=IMAGES: files, folders or patterns"),
     bad("--images=*.png", "--images is a flag of --mode=predict, and the mode is train"),
     bad("--mode=evaluate --images=a.png", "--images is a flag of --mode=predict", "is evaluate"),
-    bad("--mode=predict --images=*.png --workdir=", "--mode=predict needs --workdir"),
-    bad("--mode=mixing --workdir=", "--mode=mixing needs --workdir"),
+    bad(f"--mode=predict --images=*.png {NO_WORKDIR}", "--mode=predict needs --workdir"),
+    bad(f"--mode=mixing {NO_WORKDIR}", "--mode=mixing needs --workdir"),
     bare("--mode=predict --images=*.png", "--mode=predict needs --config=FILE"),
     bad("--mode=predict --images=*.png --sweep.seed=[0,1]", "--mode=predict is of one run"),
     bad("--corruptions=all", "--corruptions is a flag of --mode=evaluate, and the mode is train"),
@@ -77,10 +77,14 @@ ROWS = [
     bare("--mode=compare --workdirs={here}/* --workdir={here}/run", "--workdir is of one run"),
     bare("--mode=compare --workdirs={here}/* --config.seed=1", "--config.seed is of one run"),
     bad("--mode=compare --workdirs={here}/*", "--config is of one run"),
-    bad("--mode=export --workdir=", "--mode=export needs --workdir"),
+    bad(f"--mode=export {NO_WORKDIR}", "--mode=export needs --workdir"),
     bad("--format=onnx", "--format is a flag of --mode=export, and the mode is train"),
     bad("--mode=predict --images=a --image_size=any", "--image_size is a flag of --mode=export"),
-    bad("--mode=", "--mode= is unknown"),
+    bad("--mode=", "--mode is empty"),
+    bad("--workdir=", "--workdir is empty; give it a value, or leave it out."),
+    bad("--list=", "--list is empty"),
+    bad("--help=setings", "--help=setings is unknown"),
+    bad("--mode=predict --image=a.png", "Unknown argument '--image' (did you mean --images?)"),
     bad("--mode=Train", "--mode=Train is unknown"),
     bad("--mode=train,evaluate", "is unknown"),
     bare("--list=model", "--list=model is unknown; there are models, sources"),
@@ -120,7 +124,7 @@ ROWS = [
     bare("--config={here}/mine", "is neither a .py", file("mine", "")),
     bare("--config=configs/recipe.py", "recipe.py must define get_config(variant)"),
     bare("--config=none.json", "none.json is no file"),
-    bare("--config=", "is no file"),
+    bare("--config=", "--config is empty"),
     bare(f"--config={'long/' * 2000}.py", "is no file; there are"),
     bare(f"--config={'long' * 200}.py", "is no file; there are"),
     bare("--config=README.md/mine.py", "README.md/mine.py is no file"),
@@ -136,7 +140,8 @@ ROWS = [
         )
     ),
     bare("--config=:digits", "is no file"),
-    bare("--config=configs/fnet.py:papr", "there is no variant 'papr'", "paper, digits and fast"),
+    bare("--config=configs/fnet.py:papr", "there is no variant 'papr'", "fast and best"),
+    bare("--config=configs/gmlp.py:tune", "there is no variant 'tune'", "best and finetune"),
     bare("--config=configs/fnet.py:digits:paper", "there is no variant 'digits:paper'"),
     bare(MINE, "mine.py must define get_config(variant)", config("")),
     bare(MINE, "ConfigDict", get_config("return {}")),

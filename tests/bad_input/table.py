@@ -37,6 +37,9 @@ class Row(NamedTuple):
     make: tuple[Make, ...]
 
 
+NO_WORKDIR = "NO_WORKDIR"  # a row without it is given a --workdir
+
+
 def bare(arguments: str, *parts_and_make: str | Make) -> Row:
     parts = tuple(part for part in parts_and_make if isinstance(part, str))
     return Row(arguments, parts, tuple(make for make in parts_and_make if callable(make)))

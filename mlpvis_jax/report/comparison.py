@@ -199,4 +199,4 @@ def _csv(runs: Sequence[ComparedRun], keys: Sequence[str]) -> bytes:
         measured = [run.results.get(name) for name in _MEASURED]
         values = [flat.get(key) for key in keys]
         writer.writerow([run.name, *values, run.config.seed, *measured, f"{run.seconds:.2f}"])
-    return stream.getvalue().encode()
+    return stream.getvalue().encode(errors="surrogateescape")

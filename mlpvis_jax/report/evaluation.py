@@ -1,6 +1,7 @@
 """The evaluation of a run: its best weights are tested, and a report is written of it."""
 
 import hashlib
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -112,12 +113,24 @@ def digest_of_weights(folder: RunFolder) -> str:
     return hashlib.sha256(folder.best_weights.read_bytes()).hexdigest()[:32]
 
 
+def predicted_with(config: RunConfig) -> dict[str, Any]:
+    """Lists the settings, besides the weights, on which predictions of the test images depend."""
+    others = ("average_flips", "data.framing")
+    told = {
+        key: value
+        for key, value in config.flat().items()
+        if key in others or key.startswith("model.")
+    }
+    return json.loads(json.dumps(told))  # as report.json gives it back
+
+
 def _numbers(measured: Measured) -> dict[str, Any]:
     """What report.json holds besides the list of files."""
     found = measured.predictions
     numbers: dict[str, Any] = {
         "kind": "evaluation",
         "weights": digest_of_weights(measured.tested.folder),
+        "predicted_with": predicted_with(measured.tested.config),
         "test": measured.tested.task.identity["test"],
         **measured.results,
         "expected_calibration_error": reliability(found.confidences, found.are_right).error,

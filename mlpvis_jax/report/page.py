@@ -101,7 +101,8 @@ def render(page: Page) -> dict[str, bytes]:
         + "\n".join(body)
         + f"\n<footer>{_text(page.footer)}</footer></main></body></html>\n"
     )
-    return {"report.html": text.encode(), **files}
+    # Names of folders, and so of classes, need not be UTF-8.
+    return {"report.html": text.encode(errors="replace"), **files}
 
 
 def _part(part: str | Picture | Table, files: dict[str, bytes]) -> str:

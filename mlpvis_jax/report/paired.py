@@ -9,7 +9,7 @@ import numpy as np
 from mlpvis_jax.data import identity
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.pictures.statistics import PairedTest, holm, mcnemar
-from mlpvis_jax.report.evaluation import digest_of_weights, report_folder
+from mlpvis_jax.report.evaluation import digest_of_weights, predicted_with, report_folder
 from mlpvis_jax.report.folder import read_facts
 from mlpvis_jax.report.measured import classifier_of, images_of, probabilities_of
 from mlpvis_jax.report.page import Section, Table
@@ -69,7 +69,8 @@ def compare_with_best(runs: Sequence[ComparedRun]) -> list[PairOfRuns]:
 def predictions_of(run: ComparedRun) -> LabelledPredictions:
     """Reads the predictions of a run's best weights from its report, or else computes them.
 
-    The report is used if it is of these very weights and of the run's own test set.
+    The report is used if it is of these very weights, with the run's own settings, and of its own
+    test set.
 
     Raises:
       InputError: there are no weights, or the test images cannot be had or are others now.
@@ -79,6 +80,7 @@ def predictions_of(run: ComparedRun) -> LabelledPredictions:
     run.folder.check_weights(run.config)
     if (
         facts.get("weights") == digest_of_weights(run.folder)
+        and facts.get("predicted_with") == predicted_with(run.config)
         and identity.is_same_set(facts.get("test", {}), run.data.get("test", {}))
         and (place / PREDICTIONS).exists()
     ):

@@ -114,6 +114,18 @@ def test_predictions_of_other_weights_are_not_believed(runs, capsys, tmp_path):
     assert (test.test.only_first, test.test.only_second, test.test.p_value) == (0, 0, 1)
 
 
+def test_predictions_with_other_settings_are_not_believed(runs, launch_main, capsys, tmp_path):
+    """The report of a run's own settings is used, and one of averaged mirror images is not."""
+    shutil.copytree(runs, tmp_path / "runs")
+    arguments = ["--mode=evaluate", f"--workdir={tmp_path / 'runs/b'}"]
+    found = find_runs(f"{tmp_path}/runs/b,{tmp_path}/runs/a/0")
+    compare_with_best(found)
+    assert "Predicting with b" not in capsys.readouterr().out
+    assert launch_main(*arguments, "--config.average_flips=True") == 0
+    compare_with_best(found)
+    assert "Predicting with b" in capsys.readouterr().out
+
+
 def test_a_run_that_has_not_ended_is_listed(runs, launch_main, capsys, tmp_path):
     shutil.copytree(runs, tmp_path / "runs")
     for name in ("results.json", "best.safetensors"):

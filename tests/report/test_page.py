@@ -93,6 +93,11 @@ def test_a_picture_that_cannot_be_drawn_costs_a_line(capsys):
     assert "Text that stays." in parsed.text
 
 
+def test_names_that_are_not_utf_8_cost_no_page():
+    page = Page("caf\udce9", "", {}, [], "")
+    assert "caf?" in render(page)["report.html"].decode()
+
+
 def test_a_page_without_facts_has_no_empty_list():
     text = render(page_of("Text.", facts={}))["report.html"].decode()
     assert ParsedPage(text).of("dl") == []

@@ -36,4 +36,4 @@ def get_config(variant: str = "") -> ConfigDict:
         config = recipe.keras_example("gmlp_keras", learning_rate=0.03)
         return recipe.finetune(config, "gmlp_s16", "gmlp_s16_imagenet1k")
     config = recipe.keras_example("gmlp_keras", learning_rate=0.003)
-    return recipe.variant(config, variant, further=["finetune"])
+    return recipe.variant(config, variant, further=("finetune",))

@@ -1,7 +1,5 @@
 """What the configs share: every setting of a run, with the Keras example's values."""
 
-from collections.abc import Sequence
-
 from ml_collections import ConfigDict
 
 
@@ -165,7 +163,7 @@ def paper(config: ConfigDict) -> ConfigDict:
 _VARIANTS = {"paper": paper, "digits": digits, "fast": fast, "best": best}
 
 
-def variant(config: ConfigDict, name: str, further: Sequence[str] = ()) -> ConfigDict:
+def variant(config: ConfigDict, name: str, further: tuple[str, ...] = ()) -> ConfigDict:
     """The config as its variant has it; "" is the config as it is.
 
     Args:

@@ -30,6 +30,7 @@ from mlpvis_jax.pictures.receptive_field import (
 )
 
 IMAGES = 32  # over which the receptive fields are means
+_MOST_PAIRS = 128  # of hidden units in a picture
 
 
 class Learned(NamedTuple):
@@ -108,7 +109,13 @@ class Learned(NamedTuple):
     def _draw_hidden_units(self, name: str) -> Any:
         units = self.kernels[name].units
         title = f"{name}: the hidden units across tokens, in pairs of opposite phase"
-        return draw_kernels(units[order_in_pairs(units, self.grid)], self.grid, title)
+        ordered = units[order_in_pairs(units, self.grid)]
+        if len(ordered) > 2 * _MOST_PAIRS:  # whole pairs are left out, evenly over the frequencies
+            pairs = ordered[: len(ordered) // 2 * 2].reshape(-1, 2, ordered.shape[-1])
+            chosen = np.linspace(0, len(pairs) - 1, _MOST_PAIRS).round().astype(int)
+            ordered = pairs[chosen].reshape(-1, ordered.shape[-1])
+            title = f"{title}; {len(ordered)} of {len(units)}"
+        return draw_kernels(ordered, self.grid, title)
 
     def pictures_of_measures(self) -> dict[str, Callable[[], Any]]:
         """Gives what draws the receptive fields, and all measures by depth, by picture's name."""

@@ -109,7 +109,8 @@ def to_foreign(params: Any, description: Mapping[str, Any], layout: Layout) -> A
     computes = {**dict.fromkeys(layout.family.unstored, 1), **layout.computes}
     _, wanted = _model_of(subject, layout, num_blocks, named, computes)
     check_shapes(subject, _shapes(named), wanted)
-    differing = computes_otherwise(description.get("model"), layout.computes)
+    needed = {**layout.computes, **_assumed(subject, layout, num_blocks, named)}
+    differing = computes_otherwise(description.get("model"), needed)
     if differing:
         raise InputError(
             f"The format {layout.format} has no place for how this model computes: "
@@ -122,6 +123,16 @@ def to_foreign(params: Any, description: Mapping[str, Any], layout: Layout) -> A
 def unchanged(module: str, name: str, axes: int) -> Parameter:
     """Leaves a parameter its name and its axes."""
     return Parameter(f"{module}/{name}", f"{module}/{name}", tuple(range(axes)))
+
+
+def _assumed(subject: str, layout: Layout, num_blocks: int, named: Arrays) -> dict[str, Any]:
+    """The options that no shape tells, as whoever reads the file takes them from the preset."""
+    try:
+        model, _ = _model_of(subject, layout, num_blocks, named, layout.computes)
+    except InputError:  # no preset has these sizes, so that the reader has to be told
+        return {}
+    options = build(model, num_classes=1).block_options
+    return {option: options[option] for option in layout.family.unstored}
 
 
 def _model_of(

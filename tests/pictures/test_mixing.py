@@ -16,6 +16,7 @@ from mlpvis_jax.pictures import (
     draw_kernels,
     draw_receptive_fields,
     field_distance,
+    learned,
     measure,
     order_in_pairs,
     receptive_fields,
@@ -215,3 +216,15 @@ def test_the_command(launch_main, tiny_npz, tmp_path, capsys):
     printed = capsys.readouterr()
     assert "The receptive field is left out." in printed.err
     assert printed.out.splitlines()[1].startswith("MixerBlock_0\t")
+
+
+def test_of_many_hidden_units_whole_pairs_are_drawn(monkeypatch):
+    random = np.random.default_rng(0).normal(size=(192, 16))
+    units = np.stack([random, -random], axis=1).reshape(-1, 16)
+    drawn = []
+    monkeypatch.setattr(learned, "draw_kernels", lambda units, *_: drawn.append(units))
+    kernels = {"MixerBlock_0": Kernels(units, np.eye(16))}
+    found = learned.Learned(classifier(MixerBlock, **MIXER), (4, 4), kernels, {}, {}, {}, "")
+    found._draw_hidden_units("MixerBlock_0")
+    pairs = drawn[0].reshape(128, 2, 16)
+    np.testing.assert_array_equal(pairs[:, 0], -pairs[:, 1])

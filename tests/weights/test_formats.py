@@ -396,6 +396,14 @@ def test_a_model_that_computes_otherwise_is_not_written(tmp_path, format, family
     weights.write(path, params, {}, format)  # as the message says
 
 
+def test_heads_that_a_reader_would_take_for_others_are_not_written(tmp_path):
+    """The sizes are those of a preset, which has three."""
+    model = {"name": "vit_ti16", "num_heads": 6, "approximate_gelu": False}
+    params, description = params_of(model, 16), {"model": {**model, "image_size": 16}}
+    with pytest.raises(InputError, match="num_heads is 6, and there 3"):
+        weights.write(tmp_path / "x", params, description, "timm")
+
+
 def test_renaming_undoes_itself():
     row = unchanged("head", "kernel", 3)._replace(axes=(2, 0, 1))
     assert row.their_shape(np.zeros((4, 5, 6)).transpose(row.axes).shape) == (4, 5, 6)

@@ -139,28 +139,13 @@ def fast(config: ConfigDict) -> ConfigDict:
     return config
 
 
-def best(config: ConfigDict) -> ConfigDict:
-    """`fast` over forty epochs, with images that are shifted, too, for more variety."""
-    config = fast(config)
-    config.duration = "40 epochs"
-    config.schedule.warmup = "2 epochs"
-    # The crop comes first, so that its pixels are those of the data set, 32 a side.
-    config.augment = ConfigDict(
-        {
-            "random_crop": {"padding": 4.0, "reflect": False},
-            "flip_zoom": {"flip_probability": 0.5, "zoom": 0.1},
-        }
-    )
-    return config
-
-
 def paper(config: ConfigDict) -> ConfigDict:
     """The block of the paper, at the size of the example's."""
     config.model.name = config.model.name.replace("keras", "paper")
     return config
 
 
-_VARIANTS = {"paper": paper, "digits": digits, "fast": fast, "best": best}
+_VARIANTS = {"paper": paper, "digits": digits, "fast": fast}
 
 
 def variant(config: ConfigDict, name: str, further: tuple[str, ...] = ()) -> ConfigDict:

@@ -5,14 +5,17 @@ import sys
 from pathlib import Path
 
 _INSTALLED = "mlpvis"
+_LAUNCH = "launch.py"
 
 
 def command_line(*arguments: str) -> str:
     """Writes the command with these arguments as a shell takes it.
 
     It is `mlpvis` where this process was begun as the installed command, for there need not be a
-    launch.py then.
+    launch.py then, and otherwise the launch.py that was begun, wherever it is.
     """
-    is_installed = Path(sys.argv[0]).stem == _INSTALLED
-    program = [_INSTALLED] if is_installed else ["python", "launch.py"]
-    return shlex.join([*program, *arguments])
+    begun = Path(sys.argv[0])
+    if begun.stem == _INSTALLED:
+        return shlex.join([_INSTALLED, *arguments])
+    program = sys.argv[0] if begun.name == _LAUNCH else _LAUNCH
+    return shlex.join(["python", program, *arguments])

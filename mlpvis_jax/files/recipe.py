@@ -92,8 +92,8 @@ def find_file(flag: str, file: str, folder: str) -> Path:
         if os.path.isfile(path):
             return path
     recipes = sorted(path for path in Path(folder).glob("*.py") if path.stem != "recipe")
-    nearby = ", ".join(map(str, recipes)) or f"none in {folder}/ here"
-    raise InputError(f"{flag}={file} is no file; there are {nearby}.")
+    nearby = [str(path) for path in recipes] or [path.stem for path in recipe_files(folder)]
+    raise InputError(f"{flag}={file} is no file; there are {', '.join(nearby)}.")
 
 
 def recipe_files(folder: str) -> list[Path]:

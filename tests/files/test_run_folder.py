@@ -11,6 +11,7 @@ import pytest
 from configs import mixer
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.checkpoint import Checkpoints, Snapshot
+from mlpvis_jax.files.recipe import find_file
 from mlpvis_jax.files.run_folder import RunFolder, read_json, write_json
 from mlpvis_jax.running.choices import differences
 from mlpvis_jax.settings.config import RunConfig
@@ -205,6 +206,8 @@ def test_a_write_that_fails_leaves_the_file_that_was_there(tmp_path):
     ("begun_as", "program"),
     [
         ("launch.py", "python launch.py"),
+        ("/a checkout/launch.py", "python '/a checkout/launch.py'"),
+        ("/usr/bin/pytest", "python launch.py"),
         ("/some/where/bin/mlpvis", "mlpvis"),
     ],
 )
@@ -212,3 +215,9 @@ def test_a_command_is_that_of_the_program_that_runs(tmp_path, monkeypatch, begun
     monkeypatch.setattr("sys.argv", [begun_as, "--config=mixer"])
     command = RunFolder(tmp_path / "a run").command(CONFIG, "--mode=evaluate")
     assert command == f"{program} '--workdir={tmp_path}/a run' --mode=evaluate"
+
+
+def test_where_no_recipes_are_those_of_the_package_are_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="--config=mixr is no file; there are fnet, gmlp, mixer"):
+        find_file("--config", "mixr", "configs")

@@ -9,13 +9,14 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 from mlpvis_jax.command.arguments import help_text, own_flags, parse
 from mlpvis_jax.command.lists import print_list
 from mlpvis_jax.command.modes import MODES, Call
-from mlpvis_jax.errors import InputError, RunError, one_line
+from mlpvis_jax.errors import DivergenceError, InputError, RunError, one_line
 from mlpvis_jax.files.config_file import ConfigFile, command
 from mlpvis_jax.files.recipe import find_file, read_config, read_sweep, split_variant
 from mlpvis_jax.files.run_folder import RunFolder
@@ -51,10 +52,11 @@ def main(arguments: list[str]) -> int:
         values, name = _read_settings(flags)
         override_all(values, overrides["config"])
         if flags.print_config:
-            _print_config(values, _read_sweep(flags, overrides["sweep"]))
+            written = _read_sweep(flags, overrides["sweep"], overrides["config"])
+            _print_config(values, written, flags.workdir)
             return 0
         kept = _config_to_keep(flags, values, overrides["config"])
-        written = _read_sweep(flags, overrides["sweep"])
+        written = _read_sweep(flags, overrides["sweep"], overrides["config"])
         new = f"{name}-sweep" if written else name
         folder = Path(flags.workdir or _new_folder(flags, new))
         if cluster is not None:  # a new folder has its name by the clock of the first
@@ -105,17 +107,23 @@ def _print_help(topic: str) -> None:
     print(help_text(), end="")
 
 
-def _print_config(values: dict[str, Any], written: dict[str, Any]) -> None:
+def _print_config(values: dict[str, Any], written: dict[str, Any], workdir: str | None) -> None:
     """Prints the settings as config.json, or sweep.json, will have them.
 
     Raises:
       InputError: what the run, or the sweep, would be refused for.
     """
     from mlpvis_jax.running.choices import completed
+    from mlpvis_jax.sweep.checking import check_settings
     from mlpvis_jax.sweep.definition import Sweep
+    from mlpvis_jax.sweep.folder import SweepFolder
 
-    config = completed(RunConfig.from_mapping(values))
-    shown = Sweep.read(values, written).to_json() if written else config.to_dict()
+    shown = completed(RunConfig.from_mapping(values)).to_dict()
+    if written:
+        sweep = Sweep.read(values, written)
+        if workdir is None or not SweepFolder(workdir).definition.exists():
+            check_settings(sweep)
+        shown = sweep.to_json()
     print(json.dumps(shown, indent=2))
 
 
@@ -182,14 +190,33 @@ def _config_to_keep(
     return None
 
 
-def _read_sweep(flags: argparse.Namespace, overrides: dict[str, str]) -> dict[str, Any]:
-    """Settings and dimensions of the sweep, by key; none if there is no sweep."""
+def _read_sweep(
+    flags: argparse.Namespace, overrides: dict[str, str], fixed: Mapping[str, str]
+) -> dict[str, Any]:
+    """Settings and dimensions of the sweep, by key; none if there is no sweep.
+
+    Args:
+      flags: of the command line.
+      overrides: its --sweep.KEY=VALUE, by key.
+      fixed: its --config.KEY=VALUE, by key.
+
+    Raises:
+      InputError: the mode is of one run, or a setting is both given and swept.
+    """
     from mlpvis_jax.sweep.folder import SweepFolder
+    from mlpvis_jax.sweep.space import SEED
 
     written: dict[str, Any] = {}
     if flags.sweep is not None:
         written = read_sweep(flags.sweep)
-    elif flags.workdir and SweepFolder(flags.workdir).definition.exists():
+    for key, value in {**written, **overrides}.items():
+        counts_on = key == SEED and str(value).startswith("seeds(")
+        if key in fixed and not counts_on:
+            raise InputError(
+                f"config.{key} is given a value and is swept, too; leave out --config.{key}, or "
+                "the sweep's dimension."
+            )
+    if flags.sweep is None and flags.workdir and SweepFolder(flags.workdir).definition.exists():
         written = SweepFolder(flags.workdir).read().to_json()["sweep"]
     if (written or overrides) and flags.mode != "train":
         raise InputError(f"--mode={flags.mode} is of one run, such as a sweep's trials/0000.")
@@ -230,11 +257,15 @@ def _run_sweep(
     use_each_core(sweep.num_trials)
     kept = config_file if own_presets() else None
     best = loop.run(sweep, folder, storage, config_file=kept)
-    if best is not None:
-        print(f"Best: trial {best['trial']}")
-        print(f"Validation accuracy: {round(best['validation_accuracy'] * 100, 2)}%")
-        if best.get("test_accuracy") is not None:
-            print(f"Test accuracy: {round(best['test_accuracy'] * 100, 2)}%")
+    if best is None:
+        raise DivergenceError(
+            f"No trial of the sweep in {folder} can be used, because all diverged; outcome.json of "
+            "each trial tells at which step."
+        )
+    print(f"Best: trial {best['trial']}")
+    print(f"Validation accuracy: {round(best['validation_accuracy'] * 100, 2)}%")
+    if best.get("test_accuracy") is not None:
+        print(f"Test accuracy: {round(best['test_accuracy'] * 100, 2)}%")
 
 
 def _keep_traceback(folder: Path | None) -> str:

@@ -57,8 +57,9 @@ def test_a_trial_that_diverges_touches_no_other(
 @pytest.mark.slow
 def test_every_trial_diverges(launch_main, settings, tmp_path, capsys):
     written = {RATE: [1e30, 1e31], "duration": [2]}
-    assert launch_main(*settings, *arguments_of(written), f"--workdir={tmp_path}/sweep") == 0
-    assert "Every trial diverged" in capsys.readouterr().out
+    assert launch_main(*settings, *arguments_of(written), f"--workdir={tmp_path}/sweep") == 3
+    printed = capsys.readouterr()
+    assert "Every trial diverged" in printed.out and "because all diverged" in printed.err
     assert not (tmp_path / "sweep/best.json").exists()
 
 

@@ -71,7 +71,8 @@ def command_in(message):
 def test_the_folder_names_the_command_that_evaluates_it_and_goes_on(config_file, tmp_path, variant):
     folder = tmp_path / "a folder"
     workdir = f"--workdir={folder}"
-    begun = [f"--config={config_file}:{variant}", "--config.optimizer.learning_rate=0.01"]
+    changed = ["--config.optimizer.learning_rate=0.01", "--config.augment.flip_zoom=None"]
+    begun = [f"--config={config_file}:{variant}", *changed]
     status, trained, err = launch(*begun, "--config.duration=1", workdir)
     assert status == 0, err
     config_file.unlink()  # the folder has what is needed
@@ -85,7 +86,7 @@ def test_the_folder_names_the_command_that_evaluates_it_and_goes_on(config_file,
     status, _, err = launch(workdir, "--config.duration=2")
     assert status == 2
     needed = command_in(err)
-    assert {"--config.duration=2 epochs", "--config.optimizer.learning_rate=0.01"} <= set(needed)
+    assert {"--config.duration=2 epochs", *changed} <= set(needed)
     status, out, err = launch(*needed)
     assert status == 0, err
     assert any(line.startswith("goes on") for line in out)

@@ -178,7 +178,8 @@ def _config_to_keep(
     if path.suffix == ".py":
         flat = RunConfig.from_mapping(values).flat()
         settings = {key: value for key, value in flat.items() if key not in overrides}
-        return ConfigFile(path.read_bytes(), variant, settings)
+        switched_off = [key for key in overrides if key in flat and flat[key] is None]
+        return ConfigFile(path.read_bytes(), variant, settings, switched_off)
     given = {"workdir": flags.workdir, "mode": None if flags.mode == "train" else flags.mode}
     more = [f"--{name}={value}" for name, value in given.items() if value]
     needed = command(path.parent, RunConfig.from_mapping(values), *more)

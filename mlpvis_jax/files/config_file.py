@@ -6,7 +6,7 @@ is not executed unasked, because a folder may come from somebody else: the comma
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +27,24 @@ class ConfigFile:
       text: its content.
       variant: what its get_config was given.
       settings: by key, those that the command line did not change.
+      switched_off: keys that it gave as None. A transform of these is in no config.json.
     """
 
     text: bytes
     variant: str
     settings: Mapping[str, Any]
+    switched_off: Sequence[str] = ()
 
     def write(self, folder: Path) -> None:
         """Keeps a copy in a folder."""
         text = self.text.partition(_MARK)[0]  # it may be such a copy itself
-        asked = json.dumps({"variant": self.variant, "settings": self.settings})
+        asked = json.dumps(
+            {
+                "variant": self.variant,
+                "settings": self.settings,
+                "switched_off": self.switched_off,
+            }
+        )
         with replacing(folder / _NAME) as partial:
             partial.write_bytes(text + _MARK + asked.encode() + b"\n")
 
@@ -59,12 +67,17 @@ def command(folder: Path, config: RunConfig, *more: str) -> str | None:
     try:
         asked = json.loads(path.read_bytes().partition(_MARK)[2])
         variant, settings = asked["variant"], asked["settings"].items()
+        switched_off = list(asked.get("switched_off", []))  # older versions did not write it
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}, which defines the run's model, is damaged; give --config=FILE, the file that "
             "the run was begun with."
         ) from error
     file = f"--config={path}:{variant}" if variant else f"--config={path}"
-    changed = [item for item in config.flat().items() if item not in settings]
-    overrides = [f"--config.{key}={value}" for key, value in changed]
+    flat = config.flat()
+    changed = {key: value for key, value in flat.items() if (key, value) not in settings}
+    # One that has been given options since is on again.
+    off = [key for key in switched_off if not any(f"{one}.".startswith(f"{key}.") for one in flat)]
+    changed |= dict.fromkeys(off)
+    overrides = [f"--config.{key}={value}" for key, value in changed.items()]
     return command_line(file, *overrides, *more)

@@ -175,4 +175,10 @@ def _class_names(arrays: dict[str, np.ndarray], num_classes: int, path: Path) ->
             f"{path}: class_names is {names.dtype} {list(names.shape)}; it must be one string for "
             f"each of the {num_classes} classes of y_train."
         )
+    distinct, counts = np.unique(names, return_counts=True)
+    if len(distinct) < num_classes:
+        raise InputError(
+            f"{path}: class_names has {str(distinct[counts > 1][0])!r} more than once; each class "
+            "must have a name of its own."
+        )
     return tuple(str(class_name) for class_name in names)

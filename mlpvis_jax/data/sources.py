@@ -3,6 +3,7 @@
 import difflib
 import importlib.util
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -116,7 +117,9 @@ def _is_import_path(module: str, rest: str) -> bool:
     names = [*module.split("."), rest.partition(":")[0]]
     if not all(name.isidentifier() for name in names):
         return False
-    return "." in module or importlib.util.find_spec(module) is not None
+    if "." in module or module in sys.modules:  # __main__ has no spec, and is a notebook's module
+        return True
+    return importlib.util.find_spec(module) is not None
 
 
 def _hint(name: str, prefix: str, rest: str) -> str:

@@ -125,6 +125,10 @@ ROWS = [
         npz(x_train=IMAGES[:1], y_train=LABELS[:1], y_test=LABELS * 0),
     ),
     bad(NPZ, "class_names is <U3 [1]", "the 2 classes", npz(class_names=np.array(["cat"]))),
+    bad(
+        "--config.data.source=__main__:no",
+        "config.data.source=__main__:no cannot be imported (AttributeError",
+    ),
     bad(NPZ, "class_names is int64 [2]", npz(class_names=np.array([1, 2]))),
     bad(NPZ, "class_names is <U3 []", npz(class_names=np.array("cat"))),
     bad(NPZ, "has no y_val; it needs", npz(x_val=IMAGES)),

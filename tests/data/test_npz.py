@@ -103,6 +103,7 @@ X, Y = good()["x_train"], good()["y_train"]
         ),
         ({"class_names": np.array(["ant"])}, "class_names .* each of the 3 classes"),
         ({"class_names": np.arange(3)}, "class_names is int64"),
+        ({"class_names": np.array(["ant", "bee", "ant"])}, "class_names has 'ant' more than once"),
         ({"x_train": np.array([None, "a"])}, "x_train is an array of Python objects"),
         ({"y_test": np.array([1, None])}, "y_test is an array of Python objects"),
     ],

@@ -58,7 +58,7 @@ ALLOWED = {
 }
 # Inside a part, what each file may import of its own part: only what stands before it.
 ORDER = {
-    "settings": "durations declared choice renamed sections config override",
+    "settings": "durations declared choice renamed sections written_order config override",
     "models": (
         "fields checks layers attention patches shapes scan fnet gmlp mixer resmlp vit features "
         "classifier arithmetic presets __init__"

@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from mlpvis_jax.errors import InputError, one_line
 from mlpvis_jax.files.run_folder import read_json
+from mlpvis_jax.settings.written_order import in_written_order
 
 
 def recipe(name: str) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def read_config(argument: str) -> tuple[dict[str, Any], str]:
         raise InputError(f"--config={file} is neither a .py file nor a run's config.json.")
     with _code_of(path, f"--config={argument}"):
         config = _call(path, "get_config", variant)
-        values = config.to_dict() if isinstance(config, ConfigDict) else None
+        values = in_written_order(config) if isinstance(config, ConfigDict) else None
     if values is None:
         raise InputError(f"--config={path} must define get_config(variant) -> ConfigDict.")
     return values, "-".join(filter(None, (path.stem, variant)))

@@ -181,6 +181,13 @@ def differences(before: RunConfig, now: RunConfig) -> list[str]:
         is_free = key in declared and declared[key].role is Role.MACHINE
         if old.get(key) != new.get(key) and not is_free and key != "duration":
             found.append(f"config.{key} was {old.get(key)!r} and is now {new.get(key)!r}")
+    for section in ("augment", "mix"):
+        labels = [list(getattr(config, section)) for config in (before, now)]
+        if labels[0] != labels[1] and set(labels[0]) == set(labels[1]):
+            found.append(
+                f"the order of config.{section} was {', '.join(labels[0])} and is now "
+                f"{', '.join(labels[1])}"
+            )
     if now.duration != before.duration:
         change = f"config.duration was {before.duration!r} and is now {now.duration!r}"
         if now.duration.unit != before.duration.unit:

@@ -39,6 +39,7 @@ from mlpvis_jax.settings.sections import (
     ReduceOnPlateauConfig,
     ScheduleConfig,
 )
+from mlpvis_jax.settings.written_order import in_written_order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +125,7 @@ class RunConfig:
         Raises:
           InputError: a key that does not exist or is missing, a wrong type, an impossible value.
         """
-        return _section(cls, values, "config")
+        return _section(cls, in_written_order(values), "config")
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the nested dict that `from_mapping` takes; JSON holds it as it is."""

@@ -13,8 +13,18 @@ from mlpvis_jax.settings.sections import Options
 
 
 def override_all(values: dict[str, Any], texts: Mapping[str, str]) -> None:
-    """Sets values of a nested dict by their keys, names first; see `override`."""
-    for path in sorted(texts, key=lambda path: not path.endswith(".name")):
+    """Sets values of a nested dict by their keys; see `override`.
+
+    Groups come in the order in which they were first written, for transforms are applied in their
+    order; in a group its name comes first, for it drops options that are not its own.
+    """
+    groups = list(dict.fromkeys(path.rpartition(".")[0] for path in texts))
+
+    def place(path: str) -> tuple[int, bool]:
+        group, _, key = path.rpartition(".")
+        return groups.index(group), key != "name"
+
+    for path in sorted(texts, key=place):
         override(values, path, texts[path])
 
 

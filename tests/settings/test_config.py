@@ -1,5 +1,6 @@
 """Settings: read back as written, and refused by name where they make no sense."""
 
+import dataclasses
 import json
 import math
 import re
@@ -7,10 +8,12 @@ import re
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from ml_collections import ConfigDict
 
 from configs import mixer
 from mlpvis_jax.errors import InputError
-from mlpvis_jax.running.choices import completed, declarations
+from mlpvis_jax.files.recipe import read_config
+from mlpvis_jax.running.choices import completed, declarations, differences
 from mlpvis_jax.settings.config import RunConfig, closed_settings
 from mlpvis_jax.settings.declared import MISSING, shown
 from mlpvis_jax.settings.durations import Duration
@@ -42,6 +45,37 @@ def found(config, path):
 def test_json_holds_all_of_it():
     config = RunConfig.from_mapping(mixer.get_config().to_dict())
     assert RunConfig.from_mapping(json.loads(json.dumps(config.to_dict()))) == config
+
+
+ORDERED = """
+from configs import mixer
+def get_config(variant=""):
+    config = mixer.get_config()
+    config.augment = {"random_crop": {"padding": 2.0}, "flip_zoom": dict(config.augment.flip_zoom)}
+    config.batch_size = config.data.get_ref("workers") + 5
+    return config
+"""
+
+
+def test_transforms_keep_the_order_in_which_they_are_written(tmp_path):
+    """ConfigDict sorts its keys."""
+    (tmp_path / "own.py").write_text(ORDERED)
+    values, _ = read_config(str(tmp_path / "own.py"))
+    assert list(values["augment"]) == ["random_crop", "flip_zoom"] and values["batch_size"] == 5
+    assert list(RunConfig.from_mapping(ConfigDict(values)).augment) == ["random_crop", "flip_zoom"]
+
+    added = {"a.probability": "0.5", "erasing.name": "random_erasing", "a.name": "flip"}
+    override_all(values, {f"augment.{key}": text for key, text in added.items()})
+    config = completed(RunConfig.from_mapping(values))
+    assert list(config.augment) == ["random_crop", "flip_zoom", "a", "erasing"]
+    assert config.augment["a"] == {"name": "flip", "probability": 0.5}
+
+    other = dict(reversed(config.augment.items()))
+    found = differences(config, dataclasses.replace(config, augment=other))
+    assert found == [
+        "the order of config.augment was random_crop, flip_zoom, a, erasing and is now erasing, a, "
+        "flip_zoom, random_crop"
+    ]
 
 
 @pytest.mark.parametrize(

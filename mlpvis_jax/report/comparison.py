@@ -195,8 +195,8 @@ def _csv(runs: Sequence[ComparedRun], keys: Sequence[str]) -> bytes:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["run", *keys, SEED, *_MEASURED, "seconds"])
     for run in runs:
-        flat = run.config.flat()
+        settings = run.settings
         measured = [run.results.get(name) for name in _MEASURED]
-        values = [flat.get(key) for key in keys]
+        values = [settings.get(key) for key in keys]
         writer.writerow([run.name, *values, run.config.seed, *measured, f"{run.seconds:.2f}"])
     return stream.getvalue().encode(errors="surrogateescape")

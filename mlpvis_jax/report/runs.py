@@ -56,6 +56,13 @@ class ComparedRun:
         return cls(name, folder, config, _read_history(folder.metrics), results, data)
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """Gives each setting by its key, and the order of transforms where there are several."""
+        orders = {section: getattr(self.config, section) for section in ("augment", "mix")}
+        several = {key: ", ".join(labels) for key, labels in orders.items() if len(labels) > 1}
+        return {**several, **self.config.flat()}
+
+    @property
     def seconds(self) -> float:
         """Counts the seconds that the epochs of the run took."""
         return float(sum(record.get("seconds") or 0 for record in self.history))
@@ -126,7 +133,7 @@ def group_by_settings(runs: Sequence[ComparedRun]) -> tuple[list[Group], list[st
     Settings that are a matter of the machine, such as folders, count for nothing.
     """
     declared = {key: one for run in runs for key, one in _declared(run.config).items()}
-    flats = [run.config.flat() for run in runs]
+    flats = [run.settings for run in runs]
     keys = [
         key
         for key in dict.fromkeys(key for flat in flats for key in flat)

@@ -60,6 +60,21 @@ def test_settings_of_the_machine_count_for_nothing(runs):
     assert len(groups) == 1
 
 
+def test_runs_whose_transforms_have_another_order_are_no_seeds_of_one_setting(runs):
+    first, second = find_runs(f"{runs}/a/*")
+    transforms = {"flip": {"probability": 0.5}, "random_crop": {"padding": 1.0}}
+    found = []
+    for run, items in ((first, transforms.items()), (second, reversed(transforms.items()))):
+        config = dataclasses.replace(run.config, augment=dict(items))
+        found.append(dataclasses.replace(run, config=config))
+    groups, keys = group_by_settings(found)
+    assert keys == ["augment"]
+    assert [group.values["augment"] for group in groups] == [
+        "flip, random_crop",
+        "random_crop, flip",
+    ]
+
+
 def test_the_comparison(runs, launch_main, capsys, tmp_path):
     capsys.readouterr()
     assert compared(launch_main, runs, tmp_path / "out") == 0

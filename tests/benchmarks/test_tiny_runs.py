@@ -5,7 +5,17 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import breakdown, checkpointing, population, scaling, stream, sweep, throughput
+from benchmarks import (
+    ablation,
+    breakdown,
+    checkpointing,
+    population,
+    scaling,
+    stream,
+    sweep,
+    throughput,
+)
+from mlpvis_jax.files.recipe import recipe
 
 pytestmark = pytest.mark.first
 
@@ -60,6 +70,33 @@ def test_throughput(run):
     assert ours["launch_to_first_step_seconds"]["cold"] > 0
     assert ours["launch_to_first_step_seconds"]["warm"] == []
     assert len(measured["matrix_product"]["gflop_per_second"]["rounds"]) == 2
+
+
+def test_the_rows_of_an_ablation_lead_from_one_recipe_to_the_other():
+    configs = list(ablation.configs_of_rows("mixer", "fast").values())
+    assert configs[0] == recipe("mixer")
+    assert configs[-1] == {**recipe("mixer:fast"), "duration": configs[0]["duration"]}
+
+
+@pytest.mark.slow
+def test_an_ablation_is_made_in_several_sittings(tmp_path, capfd):
+    out = tmp_path / "result.json"
+    few = ("data.source=digits", "model.width=8", "model.image_size=16", "data.limit=32")
+    arguments = [
+        *("--variant", "fast", "--duration", "2 epochs", "--folder", str(tmp_path / "runs")),
+        *("--out", str(out), "--set", *few, "batch_size=8", "model.num_blocks=1"),
+    ]
+    first = ablation.main([*arguments, "--rows", "6"])
+    assert list(first) == ["Muon in place of AdamW"]
+    both = ablation.main([*arguments, "--rows", "0", "6"])
+    assert list(both) == ["the example's recipe", "Muon in place of AdamW"]
+    assert both["Muon in place of AdamW"] == first["Muon in place of AdamW"]
+    assert json.loads(out.read_text())["results"] == both
+    assert "measured before" in capfd.readouterr().err
+    for one in both.values():
+        assert len(one["validation_accuracy"]) == len(one["seconds"]) == 2
+    with pytest.raises(ValueError, match="rows of --seeds 2, not 3"):
+        ablation.main([*arguments, "--seeds", "3"])
 
 
 def test_peers_are_of_the_three_models_only():

@@ -139,6 +139,31 @@ def fast(config: ConfigDict) -> ConfigDict:
     return config
 
 
+def best(config: ConfigDict) -> ConfigDict:
+    """`fast` over 50 epochs, with random crops, and a quarter of the images mixed with others.
+
+    The share of mixed images was chosen by the Mixer's validation accuracy.
+    """
+    flip_zoom = fast(config).augment.flip_zoom
+    config.duration = "50 epochs"
+    config.optimizer.learning_rate = 0.01
+    config.schedule.warmup = "2 epochs"
+    # The crop shifts images as they are stored; the zoom, which comes after it, enlarges them.
+    config.augment = ConfigDict({"random_crop": {"padding": 4.0}, "flip_zoom": flip_zoom})
+    config.mix = ConfigDict(
+        {
+            "mixup_or_cutmix": {
+                "mixup_alpha": 0.2,
+                "cutmix_alpha": 1.0,
+                "probability": 0.25,
+                "switch_probability": 0.5,
+                "per": "image",
+            }
+        }
+    )
+    return config
+
+
 def paper(config: ConfigDict) -> ConfigDict:
     """The block of the paper, at the size of the example's."""
     config.model.name = config.model.name.replace("keras", "paper")

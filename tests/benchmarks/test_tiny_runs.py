@@ -73,9 +73,10 @@ def test_throughput(run):
 
 
 def test_the_rows_of_an_ablation_lead_from_one_recipe_to_the_other():
-    configs = list(ablation.configs_of_rows("mixer", "fast").values())
+    configs = list(ablation.configs_of_rows("mixer", "best").values())
     assert configs[0] == recipe("mixer")
-    assert configs[-1] == {**recipe("mixer:fast"), "duration": configs[0]["duration"]}
+    assert configs[-1] == {**recipe("mixer:best"), "duration": configs[0]["duration"]}
+    assert list(configs[-1]["augment"]) == ["random_crop", "flip_zoom"]
 
 
 @pytest.mark.slow

@@ -5,8 +5,8 @@ python -m benchmarks.ablation [--model mixer] [--variant best] [--duration '10 e
 Each row has the settings of the row above it and one change more, so that the last row is the
 recipe of `configs/<model>.py:<variant>`, but for the duration. Each row is a sweep over the seed.
 Sweeps that have ended are not repeated and begun ones go on; with `--rows` and one `--out`, a table
-is made in several sittings. Accuracies are those of the best epoch by the validation loss, on the
-validation images; on test images no row is looked at here.
+is made in several sittings. Accuracies are those of the best epoch by the validation loss. Test
+accuracies, which the sweeps print as well, are not in the table, for a choice is made by it.
 """
 
 import argparse
@@ -19,7 +19,8 @@ from typing import Any
 
 from benchmarks import record, tables
 from mlpvis_jax.files.recipe import recipe
-from mlpvis_jax.running.machine import use_each_core
+from mlpvis_jax.running.machine import local_devices, use_each_core
+from mlpvis_jax.running.placement import describe_devices
 from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.settings.override import override
 from mlpvis_jax.sweep import loop
@@ -70,7 +71,8 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
         results[name] = _measure(configs[name], Path(settings.folder, f"row{number}"), settings)
         record.say(f"{name}: {results[name]}")
     results = {name: results[name] for name in ROWS if name in results}
-    path = record.write("ablation", arguments, settings, "as launch.py finds", "CIFAR-100", results)
+    device = describe_devices(local_devices())
+    path = record.write("ablation", arguments, settings, device, "CIFAR-100", results)
     rows = [
         [name, *(_cell(one[key]) for key in ("validation_accuracy", "train_accuracy"))]
         for name, one in results.items()

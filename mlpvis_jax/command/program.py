@@ -260,8 +260,8 @@ def _run_sweep(
     best = loop.run(sweep, folder, storage, config_file=kept)
     if best is None:
         raise DivergenceError(
-            f"No trial of the sweep in {folder} can be used, because all diverged; outcome.json of "
-            "each trial tells at which step."
+            f"No trial of the sweep in {folder} can be used, because all diverged; each one's "
+            "trial.json tells at which step."
         )
     print(f"Best: trial {best['trial']}")
     print(f"Validation accuracy: {round(best['validation_accuracy'] * 100, 2)}%")

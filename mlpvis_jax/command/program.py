@@ -196,13 +196,15 @@ def _read_sweep(
 ) -> dict[str, Any]:
     """Settings and dimensions of the sweep, by key; none if there is no sweep.
 
+    A setting that is both given and swept is named, for its given value is not used.
+
     Args:
       flags: of the command line.
       overrides: its --sweep.KEY=VALUE, by key.
       fixed: its --config.KEY=VALUE, by key.
 
     Raises:
-      InputError: the mode is of one run, or a setting is both given and swept.
+      InputError: the mode is of one run.
     """
     from mlpvis_jax.sweep.folder import SweepFolder
     from mlpvis_jax.sweep.space import SEED
@@ -212,11 +214,8 @@ def _read_sweep(
         written = read_sweep(flags.sweep)
     for key, value in {**written, **overrides}.items():
         counts_on = key == SEED and str(value).startswith("seeds(")
-        if key in fixed and not counts_on:
-            raise InputError(
-                f"config.{key} is given a value and is swept, too; leave out --config.{key}, or "
-                "the sweep's dimension."
-            )
+        if key in fixed and not counts_on:  # it may be what makes a transform of that label
+            print(f"config.{key} is swept, so {fixed[key]} is not used.", file=sys.stderr)
     if flags.sweep is None and flags.workdir and SweepFolder(flags.workdir).definition.exists():
         written = SweepFolder(flags.workdir).read().to_json()["sweep"]
     if (written or overrides) and flags.mode != "train":

@@ -103,11 +103,6 @@ ROWS = [
     ),
     bad(f"{TWO} --sweep.strategy=random --print_config", "needs --sweep.num_trials"),
     bad(f"{TWO} --sweep.cull_factor=3 --print_config", "without sweep.cull_epochs"),
-    bad(
-        f"--config.optimizer.learning_rate=0.1 {TWO}",
-        "config.optimizer.learning_rate is given a value and is swept, too",
-    ),
-    bad(f"--config.seed=3 {TWO} --sweep.seed=[0,1]", "config.seed is given a value and is swept"),
     bad(f"{TWO} --mode=evaluate", "--mode=evaluate is of one run"),
     bad(f"{TWO} --config.duration=0", "config.duration must be above 0"),
     # files

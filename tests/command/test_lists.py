@@ -100,3 +100,15 @@ def test_print_config_of_a_sweep(run, tmp_path):
     assert told["sweep"]["model.width"] == [8, 16] and told["sweep"]["seed"] == [0, 1]
     assert told["config"]["model"]["name"] == mixer.get_config().model.name
     assert not (tmp_path / "sweep").exists()
+
+
+def test_a_setting_that_is_given_and_swept_is_named(launch_main, capsys):
+    given = "--config.optimizer.learning_rate=0.3"
+    rates = "--sweep.optimizer.learning_rate=[0.1, 0.2]"
+    assert launch_main("--config=mixer", given, rates, "--print_config") == 0
+    named = "config.optimizer.learning_rate is swept, so 0.3 is not used.\n"
+    assert capsys.readouterr().err == named
+    # Seeds are counted on from the one that is given.
+    seeds = ("--config.seed=3", "--sweep.seed=seeds(2)")
+    assert launch_main("--config=mixer", *seeds, "--print_config") == 0
+    assert capsys.readouterr().err == ""

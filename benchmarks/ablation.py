@@ -6,10 +6,11 @@ Each row has the settings of the row above it and one change more, so that the l
 recipe of `configs/<model>.py:<variant>`, but for the duration. Each row is a sweep over the seed.
 Sweeps that have ended are not repeated and begun ones go on; with `--rows` and one `--out`, a table
 is made in several sittings. Accuracies are those of the best epoch by the validation loss. Test
-accuracies, which the sweeps print as well, are not in the table, for a choice is made by it.
+accuracies, which the sweeps print as well, are not in the table, because recipes are chosen by it.
 """
 
 import argparse
+import copy
 import json
 import statistics
 import sys
@@ -17,12 +18,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import record, tables
+from benchmarks import recipes, record, tables
 from mlpvis_jax.files.recipe import recipe
 from mlpvis_jax.running.machine import local_devices, use_each_core
 from mlpvis_jax.running.placement import describe_devices
 from mlpvis_jax.settings.config import RunConfig
-from mlpvis_jax.settings.override import override
 from mlpvis_jax.sweep import loop
 from mlpvis_jax.sweep.definition import Sweep
 from mlpvis_jax.sweep.folder import SweepFolder
@@ -94,15 +94,13 @@ def configs_of_rows(model: str, variant: str) -> dict[str, dict[str, Any]]:
             for group in groups:
                 into, source = into[group], source[group]
             into[last] = source[last]
-        configs[name] = json.loads(json.dumps(values))  # a copy: the next row changes it again
+        configs[name] = copy.deepcopy(values)  # the next row changes it again
     return configs
 
 
 def _measure(values: dict[str, Any], folder: Path, settings: argparse.Namespace) -> dict[str, Any]:
     """Trains a row with each of its seeds, and gives the accuracies and seconds of the seeds."""
-    for change in [f"duration={settings.duration}", *settings.set]:
-        key, _, text = change.partition("=")
-        override(values, key, text)
+    recipes.change_each(values, [f"duration={settings.duration}", *settings.set])
     sweep = Sweep.read(values, {"seed": f"seeds({settings.seeds})"})
     loop.run(sweep, folder)
     best = [_best_epoch(SweepFolder(folder), number) for number in range(sweep.num_trials)]
@@ -116,8 +114,7 @@ def _measure(values: dict[str, Any], folder: Path, settings: argparse.Namespace)
 
 def _best_epoch(folder: SweepFolder, trial: int) -> dict[str, Any]:
     """Reads the epoch of the lowest validation loss, with the seconds of all epochs."""
-    lines = folder.run_folder(trial).metrics.read_text().splitlines()
-    history = [json.loads(line) for line in lines]
+    history = folder.read_history(trial)
     best = min(history, key=lambda epoch: epoch["validation_loss"])
     return {**best, "seconds": sum(epoch["seconds"] for epoch in history)}
 

@@ -37,10 +37,19 @@ def run_config(model: str, changes: Sequence[str] = ()) -> RunConfig:
     values = _read_config(family)
     if model != family:
         values["model"]["name"] = model
+    change_each(values, changes)
+    return RunConfig.from_mapping(values)
+
+
+def change_each(values: dict, changes: Sequence[str]) -> None:
+    """Sets values of a nested dict, in the order of the changes, each as KEY=VALUE.
+
+    Raises:
+      InputError: a setting that does not exist or an impossible value.
+    """
     for change in changes:
         path, _, text = change.partition("=")
         override(values, path, text)
-    return RunConfig.from_mapping(values)
 
 
 def _read_config(family: str) -> dict:

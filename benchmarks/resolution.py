@@ -21,7 +21,7 @@ from typing import Any
 
 from flax import traverse_util
 
-from benchmarks import record, tables
+from benchmarks import recipes, record, tables
 from mlpvis_jax.files.recipe import recipe
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.files.weights import read_description
@@ -33,7 +33,6 @@ from mlpvis_jax.running.solo import train
 from mlpvis_jax.running.start import find_initial_weights
 from mlpvis_jax.running.task import Task, open_data
 from mlpvis_jax.settings.config import RunConfig
-from mlpvis_jax.settings.override import override
 
 _TRAINED_AT = 64  # px
 _WAYS = ("directly", "fine-tuned", "anew")
@@ -98,9 +97,7 @@ def _measure(
 
 def _config(model: str, changes: Sequence[str]) -> RunConfig:
     values = recipe(f"{model}:fast")
-    for change in changes:
-        key, _, text = change.partition("=")
-        override(values, key, text)
+    recipes.change_each(values, changes)
     return RunConfig.from_mapping(values)
 
 

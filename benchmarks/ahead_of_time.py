@@ -65,7 +65,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """The cell in words, another one for each."""
+        """Names the cell, by another name for each."""
         where = f"{self.accelerator} x {self.chips}"
         trials = "" if self.trials is None else f"{self.trials} trials"
         return " ".join(filter(None, [where, self.model, self.program, trials, *self.changes]))

@@ -24,13 +24,13 @@ def show(results: dict[str, dict[str, Any]]) -> None:
 
 
 def estimated_bytes(cell: dict[str, Any]) -> int:
-    """What a sweep counts for the trials of a population; see `sweep.capacity.trials_that_fit`."""
+    """Gives what a sweep counts for a population's trials; see `sweep.capacity.trials_that_fit`."""
     each = STATE_COPIES * cell["parameter_bytes"] + KEPT_COPIES * cell["kept_bytes"]
     return cell["trials"] * each
 
 
 def own_bytes(cell: dict[str, Any]) -> int:
-    """What a program holds beside the data set."""
+    """Counts what a program holds beside the data set."""
     return cell["total_bytes"] - cell["data_bytes"]
 
 

@@ -35,12 +35,12 @@ class ForwardFlop:
 
     @property
     def training(self) -> int:
-        """Forward and backward pass of one image, products with learned matrices only."""
+        """Counts an image's forward and backward pass, products with learned matrices only."""
         return 2 * self.stem + 3 * (self.blocks + self.head)
 
     @property
     def fourier_training(self) -> int:
-        """Forward and backward pass of one image's Fourier transforms."""
+        """Counts the forward and backward pass of one image's Fourier transforms."""
         return 2 * self.fourier  # no matrix to find a gradient of
 
 

@@ -114,7 +114,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def parts_of(programs: dict[str, float]) -> dict[str, float]:
-    """From seconds a step of each program to seconds of each part, as the module's text says."""
+    """Derives the seconds of each part from those of each program, as the module's text says."""
     optimizer, gather = programs["optimiser"], programs["input"]
     return {
         "input": gather,

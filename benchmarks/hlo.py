@@ -51,7 +51,7 @@ class Instruction:
 
     @property
     def is_scalar(self) -> bool:
-        """Whether the result is a single number."""
+        """Tells whether the result is a single number."""
         arrays = _ARRAY.findall(self.result)
         return len(arrays) == 1 and set(arrays[0][1]) <= set("1,")
 
@@ -93,7 +93,7 @@ class Launches:
 
     @property
     def total(self) -> int:
-        """All kernels."""
+        """Counts all kernels."""
         return self.kernels.total()
 
 

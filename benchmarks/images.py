@@ -22,7 +22,7 @@ _CACHE = Path("runs/decoded")
 
 
 def cifar100_is_prepared() -> bool:
-    """Whether TFDS_DATA_DIR holds CIFAR-100 and there is something to read it with."""
+    """Tells whether TFDS_DATA_DIR holds CIFAR-100 and there is something to read it with."""
     folder = os.environ.get("TFDS_DATA_DIR")
     return (
         importlib.util.find_spec("tensorflow_datasets") is not None
@@ -51,7 +51,7 @@ def write_npz(path: Path, number: int) -> str:
 
 
 def split_size(number: int) -> int:
-    """The size of a training split of which the project trains on `number` images."""
+    """Gives the size of a training split of which the project trains on `number` images."""
     return math.ceil(number / _TRAINING_SHARE)
 
 

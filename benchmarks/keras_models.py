@@ -70,7 +70,7 @@ BLOCKS = {
 
 
 def build(name, preprocessing=(), num_classes=100, dropout_rate=0.2, image_size=64):
-    """A Keras model of the given preset's name, images to logits.
+    """Builds a Keras model of the given preset's name, images to logits.
 
     Args:
       preprocessing: Keras layers between the images and the patches.

@@ -24,7 +24,7 @@ _TRAINING_SHARE = 0.9
 
 
 def build_model(name: str, images: np.ndarray, num_classes: int) -> Any:
-    """A compiled Keras model with the example's augmentation, adapted to the images.
+    """Compiles a Keras model with the example's augmentation, adapted to the images.
 
     Args:
       name: mixer, fnet or gmlp.

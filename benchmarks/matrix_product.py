@@ -13,7 +13,7 @@ from benchmarks.device_loop import DeviceLoop
 
 
 def default_size() -> int:
-    """Large enough to keep the device busy, small enough to be done soon."""
+    """Chooses a size that keeps the device busy, and is done soon."""
     return 2048 if jax.default_backend() == "cpu" else 8192
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def host_peak_bytes() -> int:
-    """The most resident memory that this process has had.
+    """Gives the most resident memory that this process has had, bytes.
 
     On Linux the kernel's VmHWM. getrusage's ru_maxrss would count the parent's memory at the time
     it started this process, too; elsewhere it is what there is.
@@ -22,7 +22,7 @@ def host_peak_bytes() -> int:
 
 
 def device_peak_bytes() -> int | None:
-    """The most memory that JAX has had on its first device; None where it does not say (CPU)."""
+    """Gives the most memory that JAX has had on its first device; None where it is silent (CPU)."""
     import jax
 
     statistics = jax.local_devices()[0].memory_stats()
@@ -30,7 +30,7 @@ def device_peak_bytes() -> int | None:
 
 
 def program_bytes(compiled: Any) -> int:
-    """What a compiled JAX program holds while it runs: arguments, results and temporaries.
+    """Counts what a compiled program holds while it runs: arguments, results and temporaries.
 
     An argument that is donated shares its memory with a result and is counted once.
     """

@@ -7,7 +7,7 @@ import numpy as np
 
 
 def fit_exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
-    """The b of value = a size^b, by least squares on the logarithms.
+    """Fits the b of value = a size^b, by least squares on the logarithms.
 
     Args:
       sizes: positive, at least two different ones.
@@ -19,7 +19,7 @@ def fit_exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
 def crossings(
     sizes: Sequence[float], values: Sequence[float], others: Sequence[float]
 ) -> list[tuple[float, bool]]:
-    """Where one curve overtakes another.
+    """Finds where one curve overtakes another.
 
     Between two sizes both are taken for power laws, straight lines in the logarithms.
 

@@ -21,7 +21,7 @@ class _PlainConfig(dict):
 
 
 def run_config(model: str, changes: Sequence[str] = ()) -> RunConfig:
-    """The settings of configs/<family>.py, for that model or another preset of its family.
+    """Reads the settings of configs/<family>.py, for that model or another preset of its family.
 
     Args:
       model: mixer, fnet, gmlp, or a preset's name such as mixer_b16.

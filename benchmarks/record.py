@@ -64,13 +64,13 @@ def write(
 
 
 def new_path(benchmark: str) -> Path:
-    """The name of a new file in results/, by the time."""
+    """Names a new file in results/, by the time."""
     now = datetime.datetime.now(datetime.UTC)
     return RESULTS / f"{benchmark}-{now:%Y%m%d-%H%M%S}.json"
 
 
 def hardware() -> dict[str, Any]:
-    """The processor's model, and the cores that this process may use."""
+    """Describes the processor's model, and the cores that this process may use."""
     may_use = getattr(os, "sched_getaffinity", None)
     cores = len(may_use(0)) if may_use else os.cpu_count()
     return {"cpu": _cpu_model(), "cores": cores}
@@ -86,7 +86,7 @@ def _cpu_model() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the packages that decide what is computed, as far as installed."""
+    """Lists the versions of Python and of the installed packages that decide what is computed."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -97,7 +97,7 @@ def versions() -> dict[str, str]:
 
 
 def git_revision() -> str | None:
-    """The commit, with "-dirty" where files were changed; None outside of a repository."""
+    """Names the commit, with "-dirty" where files were changed; None outside of a repository."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(

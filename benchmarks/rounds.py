@@ -22,7 +22,7 @@ def interleaved(contestants: Sequence[Contestant], rounds: int) -> Iterator[tupl
 
 
 def summarize(values: Sequence[float]) -> dict[str, Any]:
-    """Median, least, most, and the values themselves in the order of their rounds."""
+    """Gives the median, least, most, and the values themselves in the order of their rounds."""
     return {
         "median": statistics.median(values),
         "least": min(values),
@@ -32,5 +32,5 @@ def summarize(values: Sequence[float]) -> dict[str, Any]:
 
 
 def median_ratio(values: Sequence[float], others: Sequence[float]) -> float:
-    """The median over rounds of value / other, both of one round."""
+    """Computes the median over rounds of value / other, both of one round."""
     return statistics.median(value / other for value, other in zip(values, others, strict=True))

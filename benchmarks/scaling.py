@@ -82,7 +82,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def point_config(model: str, sizes: dict[str, int], changes: Sequence[str] = ()) -> RunConfig:
-    """The settings of a model at one point.
+    """Gives the settings of a model at one point.
 
     Args:
       model: mixer, fnet, gmlp or vit.
@@ -111,7 +111,7 @@ def point_config(model: str, sizes: dict[str, int], changes: Sequence[str] = ())
 
 
 def compile_steps(config: RunConfig) -> DeviceLoop:
-    """A loop of training steps over one batch."""
+    """Compiles a loop of training steps over one batch."""
     model = build_model(config.model, _NUM_CLASSES)
     settings = config.optimizer
     optimizer = adamw(settings.learning_rate, settings.weight_decay)

@@ -13,7 +13,7 @@ _DISTINCT = 256  # small images that shards repeat: what is in them does not mat
 
 
 def encoded(generator: np.random.Generator, height: int, width: int, quality: int = 90) -> bytes:
-    """A JPEG whose detail falls off with its scale as that of photographs does."""
+    """Makes a JPEG whose detail falls off with its scale as that of photographs does."""
     pixels = np.zeros((height, width, 3), np.float32)
     for octave in range(8):
         cells = 4 << octave

@@ -25,7 +25,7 @@ Batches = tuple[Iterator[Any], Callable[[], object]]
 
 
 def ours(folder: Path, size: int, workers: int, reduced_jpeg: bool = False) -> Batches:
-    """The project's stream, in the order of a random permutation."""
+    """Reads the project's stream, in the order of a random permutation."""
     from mlpvis_jax.data import open_source
     from mlpvis_jax.data.reading import ImageStream
 
@@ -44,7 +44,7 @@ def ours(folder: Path, size: int, workers: int, reduced_jpeg: bool = False) -> B
 
 
 def torch_loader(folder: Path, size: int, workers: int) -> Batches:
-    """PyTorch's DataLoader over Pillow, as most write it."""
+    """Reads by PyTorch's DataLoader over Pillow, as most write it."""
     import torch
     from PIL import Image
 
@@ -79,7 +79,7 @@ def torch_loader(folder: Path, size: int, workers: int) -> Batches:
 
 
 def tf_data(folder: Path, size: int, cores: int, antialias: bool) -> Batches:
-    """tf.data with its own decoder; without antialiasing its pixels are not those of the others."""
+    """Reads by tf.data and its decoder; without antialiasing its pixels are other ones."""
     import tensorflow as tf
 
     paths = [str(path) for path in sorted(folder.glob("train/*/*.jpg"))]
@@ -107,7 +107,7 @@ CONTESTANTS: dict[str, Callable[[Path, int, int], Batches]] = {
 
 
 def decode(name: str, folder: Path, size: int, cores: int) -> tuple[dict[str, Any], Measure]:
-    """A contestant on so many cores; it measures images/s."""
+    """Measures the images/s of a contestant on so many cores."""
     os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:cores]))
     batches, close = CONTESTANTS[name](folder, size, cores)
     next(batches)  # what is not installed is told now
@@ -133,7 +133,7 @@ def decode(name: str, folder: Path, size: int, cores: int) -> tuple[dict[str, An
 
 
 def epoch(folder: Path, size: int, batch: int, workers: int) -> tuple[dict[str, Any], Measure]:
-    """The feed of a run over shards; it measures an epoch: seconds, and memory while it lasts."""
+    """Measures an epoch of a run's feed over shards: seconds, and memory while it lasts."""
     from benchmarks.recipes import run_config
     from mlpvis_jax.data import open_source
     from mlpvis_jax.data.streamed import StreamedSet

@@ -83,7 +83,7 @@ def start(command: Sequence[str], environment: dict[str, str] | None = None) -> 
 
 
 def answer(prepare: Callable[[], tuple[dict[str, Any], Measure]]) -> None:
-    """What a worker does: prepares, says that it is ready, and measures as often as it is asked.
+    """Prepares, says that the worker is ready, and measures as often as it is asked.
 
     Args:
       prepare: gives what to say and the function that measures.

@@ -4,7 +4,7 @@ from ml_collections import ConfigDict
 
 
 def keras_example(model: str, learning_rate: float) -> ConfigDict:
-    """The Keras example's experiment on CIFAR-100 with one of its three models."""
+    """Gives the Keras example's experiment on CIFAR-100 with one of its three models."""
     return ConfigDict(
         {
             "seed": 0,
@@ -62,7 +62,7 @@ def keras_example(model: str, learning_rate: float) -> ConfigDict:
 
 
 def digits(config: ConfigDict) -> ConfigDict:
-    """Scikit-learn's embedded digits, 8 x 8 grey pixels: a small model and a short run."""
+    """Takes scikit-learn's embedded digits, 8 x 8 grey pixels: a small model and a short run."""
     config.data.source = "digits"
     config.augment.flip_zoom.flip_probability = 0.0  # a mirrored digit is another sign
     config.duration = "60 epochs"
@@ -74,7 +74,7 @@ def digits(config: ConfigDict) -> ConfigDict:
 
 
 def finetune(config: ConfigDict, model: str, weights: str) -> ConfigDict:
-    """Published weights trained on, as the Mixer paper fine-tunes.
+    """Goes on with published weights, as the Mixer paper fine-tunes.
 
     Tolstikhin et al., 2021: SGD with momentum 0.9, batches of 512, a learning rate of 0.03 that
     falls along a cosine after 500 steps of warm-up, gradients clipped to norm 1, 224 px,
@@ -107,7 +107,7 @@ def finetune(config: ConfigDict, model: str, weights: str) -> ConfigDict:
 
 
 def fast(config: ConfigDict) -> ConfigDict:
-    """About the accuracy of the example's 50 epochs in 5: Muon, a linear decay, and no dropout.
+    """Reaches about the accuracy of the example's 50 epochs in 5: Muon, a linear decay, no dropout.
 
     The schedule, the zoom, the batch size and the smoothing were chosen by the Mixer's validation
     accuracy.
@@ -140,7 +140,7 @@ def fast(config: ConfigDict) -> ConfigDict:
 
 
 def best(config: ConfigDict) -> ConfigDict:
-    """`fast` over 50 epochs, with random crops, and a quarter of the images mixed with others.
+    """Trains `fast` for 50 epochs, with random crops, and mixes a quarter of the images.
 
     The share of mixed images was chosen by the Mixer's validation accuracy.
     """
@@ -165,7 +165,7 @@ def best(config: ConfigDict) -> ConfigDict:
 
 
 def paper(config: ConfigDict) -> ConfigDict:
-    """The block of the paper, at the size of the example's."""
+    """Takes the block of the paper, at the size of the example's."""
     config.model.name = config.model.name.replace("keras", "paper")
     return config
 
@@ -174,7 +174,7 @@ _VARIANTS = {"paper": paper, "digits": digits, "fast": fast}
 
 
 def variant(config: ConfigDict, name: str, further: tuple[str, ...] = ()) -> ConfigDict:
-    """The config as its variant has it; "" is the config as it is.
+    """Gives the config as its variant has it; "" is the config as it is.
 
     Args:
       config: of the Keras example; it may be changed.

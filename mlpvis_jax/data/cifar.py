@@ -89,7 +89,7 @@ ARCHIVES = {
 
 
 def open_cifar(name: str, tfds_name: str, image_size: int, data_dir: str | Path | None) -> Source:
-    """The set TFDS calls cifar10 or cifar100: 50,000 images to train on and 10,000 to test on.
+    """Opens TFDS's cifar10 or cifar100: 50,000 images to train on and 10,000 to test on.
 
     Images are uint8 [32, 32, 3]; of the labels of CIFAR-100, the fine one is handed out.
 

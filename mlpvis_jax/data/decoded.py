@@ -32,7 +32,7 @@ _AT_A_TIME = 64
 
 
 def decode(source: Source, split: Part, *, cache_dir: Path | None) -> tuple[np.ndarray, np.ndarray]:
-    """All images and labels of `split`: uint8 [n, height, width, channels] and int32 [n].
+    """Decodes `split`: images uint8 [n, height, width, channels] and labels int32 [n].
 
     With a `cache_dir`, they are decoded into it the first time and mapped from there (read-only)
     every time, after its digest has been proved. An entry that is damaged is decoded again; a line

@@ -9,7 +9,7 @@ _EVERY = 5
 
 
 def open_digits(name: str) -> Source:
-    """The digits in their order: images uint8 [8, 8, 1], 1,438 to train on and 359 to test on.
+    """Opens the digits, uint8 [8, 8, 1], in their order: 1,438 to train on and 359 to test on.
 
     The grey values 0 to 16 become round(value * 255 / 16). The image at `index` is for testing
     where index % 5 == 4.

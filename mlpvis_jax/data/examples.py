@@ -40,20 +40,20 @@ class Examples(abc.ABC):
 
     @abc.abstractmethod
     def __len__(self) -> int:
-        """The number of images."""
+        """Counts the images."""
 
     @abc.abstractmethod
     def __getitem__(self, index: int) -> Example:
-        """The image at `index`, from 0, decoded; InputError if it cannot be read."""
+        """Decodes the image at `index`, from 0; raises InputError if it cannot be read."""
 
     def read(self, start: int, stop: int) -> list[Example]:
-        """The images from `start` to just before `stop`; faster than one by one where it can be."""
+        """Reads images `start` to just before `stop`; faster than one by one where it can be."""
         return self.gather(range(start, stop))
 
     def gather(
         self, indices: Sequence[int], frames: Sequence[Frame] | None = None
     ) -> list[Example]:
-        """The images at these indices, in this order; faster than one by one where it can be.
+        """Reads the images at these indices, in this order, in less time than one by one if it can.
 
         With `frames`, of each image the part that its own frame takes, which only those give that
         have a `frame`.
@@ -87,11 +87,11 @@ class Examples(abc.ABC):
         return None
 
     def names(self) -> Sequence[str]:
-        """A name for each image, which no other image's coming or going changes."""
+        """Names each image, by a name that no other image's coming or going changes."""
         return [str(index) for index in range(len(self))]
 
     def take(self, rows: np.ndarray | slice) -> "Examples":
-        """The images at these indices, int [n], alone."""
+        """Gives the images at these indices, int [n], alone."""
         if isinstance(rows, slice):
             rows = np.arange(len(self))[rows]
         return _Some(self, rows)
@@ -114,7 +114,7 @@ class ArrayExamples(Examples):
         return Example(self.images[index], int(self.labels[index]))
 
     def names(self) -> Sequence[str]:
-        """A hash of the pixels of each image, so that the order of the arrays does not matter."""
+        """Names each image by a hash of its pixels, so that the arrays' order does not matter."""
         return [f"{digest:016x}" for digest in digests(self.images)]
 
     def take(self, rows: np.ndarray | slice) -> "ArrayExamples":
@@ -182,7 +182,7 @@ class Source:
         return len(self.class_names)
 
     def examples(self, part: Part) -> Examples:
-        """The images of one part; the validation part must be there."""
+        """Gives the images of one part; the validation part must be there."""
         examples = {"train": self.train, "validation": self.validation, "test": self.test}[part]
         assert examples is not None
         return examples
@@ -235,10 +235,10 @@ def copies_of_files(
 
 
 def mark_of(*parts: object) -> int:
-    """A number below 2**64 that changes when any of `parts` (by `repr`) does; see `marks`."""
+    """Makes a number below 2**64 that changes when any of `parts` (by `repr`) does; see `marks`."""
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), "little")
 
 
 def fingerprint_of(*parts: object) -> str:
-    """16 hexadecimal digits that change when any of `parts` (by `repr`) does."""
+    """Makes 16 hexadecimal digits that change when any of `parts` (by `repr`) does."""
     return hashlib.sha256(repr((_DECODING_VERSION, *parts)).encode()).hexdigest()[:16]

@@ -73,21 +73,21 @@ class FolderExamples(Examples):
             ) from error
 
     def names(self) -> Sequence[str]:
-        """The path of each image below the folder of the source."""
+        """Lists the path of each image below the folder of the source."""
         return self._relative
 
     def marks(self) -> np.ndarray:
-        """Of the path of each image below the folder of the source, and its bytes."""
+        """Marks each image by its path below the folder of the source, and its number of bytes."""
         marks = map(mark_of, self._relative, self._sizes.tolist())
         return np.fromiter(marks, np.uint64, len(self))
 
     def copies(self) -> np.ndarray:
-        """By the bytes of the files."""
+        """Tells copies by the bytes of the files."""
         return copies_of_files(self._sizes, self.labels, self._encoded)
 
 
 def open_folder(name: str, path: Path, decoding: Decoding) -> Source:
-    """Image files (PNG, JPEG, WebP, GIF, BMP) in a folder for each class, named after the class.
+    """Opens image files (PNG, JPEG, WebP, GIF, BMP) that lie in a folder named after their class.
 
     The class folders are in PATH/train and PATH/test, and those of images that validate in
     PATH/validation or PATH/val; or they are directly in PATH. In the second case an image is for

@@ -49,7 +49,7 @@ def name_of_set(described: Mapping[str, Any], source: Source) -> str:
 
 
 def is_same_set(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Whether two descriptions are of the same images, one of which may have been streamed."""
+    """Tells whether two descriptions, of which one may be of a stream, are of the same images."""
     same = all(before.get(key) == now.get(key) for key in ("number", "labels"))
     return same and not _has_other_images(before, now)
 

@@ -37,7 +37,7 @@ def decode_image(
     frame: Frame = whole,
     reduced: bool = False,
 ) -> np.ndarray:
-    """The pixels of a PNG, JPEG, WebP, GIF (first frame) or BMP: uint8 [height, width, channels].
+    """Decodes a PNG, JPEG, WebP, GIF (first frame) or BMP: uint8 [height, width, channels].
 
     With `size`, the image is turned upright as its EXIF orientation says, and what `frame` takes of
     it is resized to `size` x `size`, or to (height, width): see `resize_image`. Without, the pixels

@@ -14,7 +14,7 @@ _VALIDATION = ("x_val", "y_val")
 
 
 def open_npz(name: str, path: Path) -> Source:
-    """The arrays x_train, y_train, x_test and y_test, maybe x_val and y_val, of one .npz file.
+    """Opens an .npz file of x_train, y_train, x_test and y_test, and maybe x_val and y_val.
 
     Images are uint8 [n, height, width, channels], or [n, height, width] for one channel;
     labels are integers [n] or [n, 1] from 0 on, and every class has an image to train on.

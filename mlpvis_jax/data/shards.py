@@ -15,6 +15,7 @@ from mlpvis_jax.data.tar_index import TarIndex, index_of, status_of
 from mlpvis_jax.errors import InputError
 
 _CLASSES = "classes.txt"
+_NO_SHARD = re.compile(r"\.(tar|tar\.(gz|bz2|xz|zst|lz4)|tgz|tbz2?|txz)$", re.IGNORECASE)
 _PARTS = {"train": "train", "test": "test", "validation": "validation", "val": "validation"}
 
 
@@ -72,24 +73,24 @@ class ShardExamples(Examples):
             ) from error
 
     def names(self) -> Sequence[str]:
-        """The name of the shard and the key of each image."""
+        """Lists the name of the shard and the key of each image."""
         assert self._index is not None
         shards = [Path(path).name for path in self._shards]
         pairs = zip(self._index.shard.tolist(), self._index.keys(), strict=True)
         return [f"{shards[shard]}/{key}" for shard, key in pairs]
 
     def marks(self) -> np.ndarray:
-        """Of the name of the shard, the key and the bytes of each image."""
+        """Marks each image by its shard's name, its key and the number of its bytes."""
         assert self._index is not None
         return self._index.mark
 
     def copies(self) -> np.ndarray:
-        """By the bytes of the images."""
+        """Tells copies by the bytes of the images."""
         return copies_of_files(self._places[2], self.labels, self._encoded)
 
 
 def open_shards(name: str, path: Path, decoding: Decoding) -> Source:
-    """Tar files in a folder, whose names say which split they are of: `train-000012.tar`.
+    """Opens tar files in a folder, whose names say which split they are of: `train-000012.tar`.
 
     A part of the name between hyphens, dots or underscores is train, test, validation or val.
     Without shards to test, those that validate are tested on. An example has an image (PNG, JPEG,
@@ -140,7 +141,14 @@ def _find(path: Path) -> dict[str, list[Path]]:
     if not path.is_dir():
         raise InputError(f"There is no folder {path}; shards:PATH takes the folder of tar files.")
     found: dict[str, list[Path]] = {}
-    for file in sorted(path.glob("*.tar")):
+    for file in sorted(path.iterdir()):
+        if file.suffix != ".tar":
+            if _NO_SHARD.search(file.name):
+                raise InputError(
+                    f"{file} is not read: a shard is a tar file that is not compressed, and its "
+                    "name ends in .tar. Unpack it or rename it, or take it out."
+                )
+            continue
         words = re.split(r"[-._]", file.name.lower())
         splits = {_PARTS[word] for word in words if word in _PARTS}
         if len(splits) != 1:

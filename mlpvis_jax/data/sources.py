@@ -70,7 +70,7 @@ def open_source(
     framing: str = "stretch",
     reduced_jpeg: bool = False,
 ) -> Source:
-    """The images that `name` stands for.
+    """Opens the source of images that `name` stands for.
 
     It is one of digits, cifar10, cifar100, tfds:NAME, folder:PATH, npz:PATH and shards:PATH; or
     MODULE:NAME, or MODULE:NAME:REST, of a function that opens a source for a `Request`.

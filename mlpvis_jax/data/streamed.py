@@ -52,5 +52,5 @@ class StreamedSet(Trainable):
 
     @property
     def images(self) -> np.ndarray | None:
-        """The images, uint8 [number, height, width, channels], where they lie in one array."""
+        """Gives the images, uint8 [number, height, width, channels], if they lie in one array."""
         return self.examples.images if isinstance(self.examples, ArrayExamples) else None

@@ -85,7 +85,7 @@ class TfdsExamples(Examples):
         return labels
 
     def marks(self) -> np.ndarray:
-        """Of the files of the split, by name and size, and the place of each image in them."""
+        """Marks each image by its place in the split's files and by their names and sizes."""
         first = mark_of(self._split, self._files)
         with np.errstate(over="ignore"):
             return np.arange(len(self), dtype=np.uint64) + np.uint64(first)

@@ -20,14 +20,14 @@ from mlpvis_jax.errors import InputError, first_line
 
 
 def tfds_folder(data_dir: str | Path | None) -> Path:
-    """The folder that holds prepared sets: `data_dir`, else TFDS_DATA_DIR, else TFDS's default."""
+    """Finds the folder of prepared sets: `data_dir`, else TFDS_DATA_DIR, else TFDS's default."""
     if data_dir:
         return read_path(data_dir, "config.data.data_dir")
     return read_path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets", "TFDS_DATA_DIR")
 
 
 def open_tfds(name: str, tfds_name: str, data_dir: str | Path | None, decoding: Decoding) -> Source:
-    """The set that TFDS calls `tfds_name` (a name, or name/config, or name:version).
+    """Opens the set that TFDS calls `tfds_name` (a name, or name/config, or name:version).
 
     It is read from the folder that `tfds_folder` gives, and prepared there first where it is
     missing and TensorFlow can be imported. Tested is on the split "test", else "validation".
@@ -48,7 +48,7 @@ def open_tfds(name: str, tfds_name: str, data_dir: str | Path | None, decoding: 
 
 
 def find_prepared(tfds_name: str, folder: Path) -> Any:
-    """The tfds.core.DatasetBuilder of a prepared copy in `folder`; None if there is none.
+    """Finds the tfds.core.DatasetBuilder of a prepared copy in `folder`; None if there is none.
 
     Only files are looked at, nothing in the network. Raises InputError for a damaged copy, and for
     one with features that are not TFDS's own.
@@ -83,7 +83,7 @@ def find_prepared(tfds_name: str, folder: Path) -> Any:
 
 
 def source_of(name: str, builder: Any, decoding: Decoding) -> Source:
-    """What the prepared copy behind `builder`, a tfds.core.DatasetBuilder, holds."""
+    """Opens what the prepared copy behind `builder`, a tfds.core.DatasetBuilder, holds."""
     image_key, label_key, declared_shape = _find_features(builder)
     test_split = "test" if "test" in builder.info.splits else "validation"
     splits = {"train": "train", "test": test_split}

@@ -75,7 +75,7 @@ class Checkpoints:
                 self._manager.close()
 
     def is_due(self, step: int) -> bool:
-        """Whether enough steps, or enough time, have gone by since the last one."""
+        """Tells whether enough steps, or enough time, have gone by since the last checkpoint."""
         return (
             step - self.last_step >= self._every_steps
             or time.monotonic() - self._last_time >= self._every_seconds
@@ -114,7 +114,7 @@ class Checkpoints:
             raise self._storage_error(error) from error
 
     def has(self, step: int) -> bool:
-        """Whether a checkpoint of the step is on disk."""
+        """Tells whether a checkpoint of the step is on disk."""
         return (self.folder / str(step)).exists()
 
     def newest(self, like: Any) -> Snapshot | None:

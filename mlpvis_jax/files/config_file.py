@@ -50,7 +50,7 @@ class ConfigFile:
 
 
 def command(folder: Path, config: RunConfig, *more: str) -> str | None:
-    """The command that uses the config file kept in a folder; None if there is none.
+    """Writes the command that uses the config file kept in a folder; None if there is none.
 
     Args:
       folder: of a run, of a sweep, or of one of its trials.

@@ -86,7 +86,7 @@ def check_writable(path: Path, flag: str = "--workdir") -> None:
 
 
 def nearest_existing(path: Path) -> Path:
-    """The path itself where something is there, or else the nearest of its parents.
+    """Finds the path itself where something is there, or else the nearest of its parents.
 
     Raises:
       OSError: the path is too long, leads through a loop of links, or is closed to this user.
@@ -117,7 +117,7 @@ def check_kinds(files: Iterable[Path], folders: Iterable[Path]) -> None:
 
 
 def describe_free_space(path: Path) -> str:
-    """Such as "12.3 MB are free", of the disk that a path is on."""
+    """Describes the free space of the disk that a path is on, such as "12.3 MB are free"."""
     try:
         return f"{shutil.disk_usage(nearest_existing(path)).free / 1e6:,.1f} MB are free"
     except OSError as error:

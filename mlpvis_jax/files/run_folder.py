@@ -103,15 +103,15 @@ class RunFolder:
             )
 
     def holds_run(self) -> bool:
-        """Whether settings are here, in config.json or in a checkpoint."""
+        """Tells whether settings are here, in config.json or in a checkpoint."""
         return not is_blank(self.config) or bool(self._checkpoint_steps())
 
     def has_checkpoint(self) -> bool:
-        """Whether there is a checkpoint, whole or not."""
+        """Tells whether there is a checkpoint, whole or not."""
         return bool(self._checkpoint_steps())
 
     def command(self, config: RunConfig, *more: str) -> str:
-        """The command that goes on with this run of these settings; `more` are its arguments."""
+        """Writes the command that goes on with this run of these settings; `more` are arguments."""
         more = (f"--workdir={self.path}", *more)
         return config_file.command(self.path, config, *more) or command_line(*more)
 
@@ -152,7 +152,7 @@ class RunFolder:
             return ""
 
     def finished(self, config: RunConfig) -> dict[str, Any] | None:
-        """The results of a run that has nothing left to do under these settings, or None.
+        """Reads the results of a run that has nothing left to do under these settings, or None.
 
         A run of which a file is missing or damaged has something left to do: to restore it.
         """
@@ -196,7 +196,7 @@ class RunFolder:
         write_json(self.results, results)
 
     def read_config(self) -> RunConfig:
-        """The settings in config.json; where that is empty or missing, those in the checkpoint.
+        """Reads the settings in config.json; where that is empty or missing, in the checkpoint.
 
         Raises:
           InputError: there is none, or it does not hold settings.
@@ -215,7 +215,7 @@ class RunFolder:
 
 
 def is_blank(path: Path) -> bool:
-    """Whether a file is missing, or is empty or all zeros, as a power cut may leave it."""
+    """Tells whether a file is missing, or is empty or all zeros, as a power cut may leave it."""
     try:
         if not path.is_file():
             return True

@@ -62,7 +62,7 @@ def normalization_of(counts: np.ndarray) -> Normalization:
 
 
 def resize(images: jax.Array, image_size: int) -> jax.Array:
-    """Bilinear, with half-pixel centres: [batch, h, w, c] to [batch, size, size, c], float32."""
+    """Resizes bilinearly, with half-pixel centres: [batch, h, w, c] to [batch, size, size, c]."""
     rows = resize_matrix(image_size, images.shape[1])
     columns = resize_matrix(image_size, images.shape[2])
     return interpolate(images, rows[None], columns[None])

@@ -34,7 +34,7 @@ def adamw(
     b2: Annotated[Rate, Role.SHAPE, "Decay of the mean of squared gradients."] = 0.999,
     epsilon: Annotated[NotNegative, Role.SHAPE, "Added to the root of the latter."] = 1e-7,
 ) -> optax.GradientTransformation:
-    """AdamW with decoupled decay (Loshchilov and Hutter, 2019), in Keras's form.
+    """Makes AdamW with decoupled decay (Loshchilov and Hutter, 2019), in Keras's form.
 
         p <- p - lr wd p - lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + epsilon)
 
@@ -62,7 +62,7 @@ def lion(
     b1: Annotated[Rate, Role.SHAPE, "Share of the momentum in an update."] = 0.9,
     b2: Annotated[Rate, Role.SHAPE, "Decay of the momentum."] = 0.99,
 ) -> optax.GradientTransformation:
-    """Lion (Chen et al., 2023), as Optax has it."""
+    """Makes Lion (Chen et al., 2023), as Optax has it."""
     return optax.lion(learning_rate, b1, b2, weight_decay=weight_decay, mask=mask)
 
 
@@ -74,7 +74,7 @@ def sgd(
     momentum: Annotated[Rate, Role.SHAPE, "Decay of the sum of gradients."] = 0.9,
     nesterov: Annotated[bool, Role.SHAPE, "Nesterov's form of momentum."] = False,
 ) -> optax.GradientTransformation:
-    """SGD with momentum and decoupled decay, p <- p - lr (momentum's update + wd p)."""
+    """Makes SGD with momentum and decoupled decay, p <- p - lr (momentum's update + wd p)."""
     return optax.chain(
         optax.trace(momentum, nesterov),
         optax.add_decayed_weights(weight_decay, mask),
@@ -94,7 +94,7 @@ def muon(
     b1: Annotated[Rate, Role.SHAPE, "Of Adam, for all but matrices."] = 0.9,
     b2: Annotated[Rate, Role.SHAPE, "Of Adam, for all but matrices."] = 0.999,
 ) -> optax.GradientTransformation:
-    """Muon (Jordan et al., 2024) for matrices and NAdamW for the rest, as Optax has it.
+    """Makes Muon (Jordan et al., 2024) for matrices and NAdamW for the rest, as Optax has it.
 
     Matrices are the parameters of two dimensions, so the position table and the head's kernel are
     among them, and the stem's kernel, which has four, is not.
@@ -139,7 +139,7 @@ def schedule_free_adamw(
         NotNegative, Role.TRACED, "A step counts in the average by this power of its learning rate."
     ] = 2.0,
 ) -> optax.GradientTransformation:
-    """Schedule-free AdamW (Defazio et al., 2024), as Optax has it, and with a mask of what decays.
+    """Makes Optax's schedule-free AdamW (Defazio et al., 2024), with a mask of what decays.
 
     It needs a warm-up and no falling learning rate. What is validated and kept is its average of
     the weights: see `schedule_free.evaluated`. The average is of whole steps, so what scales the

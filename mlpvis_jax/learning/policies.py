@@ -67,7 +67,7 @@ def apply_operations(
     """
 
     def amount(name: str) -> jax.Array:
-        """The strength where the operation is this one, and 0 elsewhere."""
+        """Gives the strength where the operation is this one, and 0 elsewhere."""
         return jnp.where(operations == OPERATIONS.index(name), strengths, 0.0)
 
     def choose(name: str, chosen: jax.Array, otherwise: jax.Array) -> jax.Array:

@@ -21,17 +21,17 @@ Final = Annotated[Share, Role.TRACED, "Share of the learning rate that is left a
 
 
 def constant(progress: Number) -> Number:
-    """The learning rate as it is."""
+    """Leaves the learning rate as it is."""
     return jnp.ones_like(progress)
 
 
 def cosine(progress: Number, *, final: Final = 0.0) -> Number:
-    """Half a cosine from 1 down to `final` (Loshchilov and Hutter, 2017)."""
+    """Follows half a cosine from 1 down to `final` (Loshchilov and Hutter, 2017)."""
     return optax.cosine_decay_schedule(1.0, 1, alpha=final)(progress)
 
 
 def linear(progress: Number, *, final: Final = 0.0) -> Number:
-    """A straight line from 1 down to `final`."""
+    """Follows a straight line from 1 down to `final`."""
     return optax.linear_schedule(1.0, final, 1)(progress)
 
 

@@ -42,7 +42,7 @@ _MIXINGS = ("fourier", "attention")
 
 
 def fourier_mixing(inputs: jax.Array) -> jax.Array:
-    """Real part of the two-dimensional Fourier transform over tokens and channels.
+    """Computes the real part of the two-dimensional Fourier transform over tokens and channels.
 
     Always computed in float32: low-precision transforms fail on sizes that are no power of two.
 
@@ -75,7 +75,7 @@ def _transform(inputs: jax.Array) -> jax.Array:
 
 
 def fourier_mixing_by_matrices(inputs: jax.Array) -> jax.Array:
-    """The same transform by four real matrix products, together a third of a Dense layer.
+    """Computes the same transform by four real matrix products, a third of a Dense layer's work.
 
     With C = cos(2 pi j k / n) and S = sin(2 pi j k / n), the real part is C_t X C_c - S_t X S_c.
     Rows j and n - j of C are equal and those of S are opposite. So C needs only the sums of
@@ -97,7 +97,7 @@ def fourier_mixing_by_matrices(inputs: jax.Array) -> jax.Array:
 
 
 def fourier_mixing_by_whole_tables(inputs: jax.Array) -> jax.Array:
-    """The same transform as C_t X C_c - S_t X S_c, nothing folded.
+    """Computes the same transform as C_t X C_c - S_t X S_c, nothing folded.
 
     It is slower, and serves programs that `jax.export` makes for any number of tokens, where the
     fast transform is not to be had and sizes cannot be halved.

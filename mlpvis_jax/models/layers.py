@@ -33,7 +33,7 @@ def tokens_first(block: nn.Module, inputs: jax.Array, dtype: Dtype) -> jax.Array
 
 
 def random_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Uniform 32-bit integers: a hash of each element's index and 64 bits drawn from `key`.
+    """Draws uniform 32-bit integers: hashes of each element's index and 64 bits of `key`.
 
     One multiply-xorshift hash an element (the constants are the published `lowbias32` mix by
     Chris Wellons) is a fraction of the work of Threefry's twenty rounds, and being a function of
@@ -67,7 +67,7 @@ def _keep_or_drop(key: jax.Array, inputs: jax.Array, rate: Rate, mask_shape: tup
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def gelu(inputs: jax.Array, approximate: bool) -> jax.Array:
-    """x Phi(x) (Hendrycks and Gimpel, 2016), with the exact normal distribution or its tanh form.
+    """Computes x Phi(x) (Hendrycks and Gimpel, 2016), with Phi exact or in its tanh form.
 
     The derivative is given as one expression. Automatic differentiation keeps the factors of it
     one by one, and Flax's exact form goes through erfc; both take twice the time on CPU.
@@ -139,7 +139,7 @@ class StochasticDepth(nn.Module):
 
 
 def is_zero(rate: Rate) -> bool:
-    """Whether a rate is known to be zero while the program is built."""
+    """Tells whether a rate is known to be zero while the program is built."""
     return isinstance(rate, int | float) and rate == 0
 
 

@@ -175,7 +175,7 @@ _HANDED_ON = {"dropout_rate", "stochastic_depth_rate", "dtype", "param_dtype"}
 
 
 def own_presets() -> set[str]:
-    """The names of those presets that a program has added or changed since this module had them."""
+    """Lists the presets that a program has added or changed since this module had them."""
     return {name for name, row in PRESETS.items() if _PUBLISHED.get(name) != row}
 
 

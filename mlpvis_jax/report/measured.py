@@ -35,18 +35,18 @@ class Measured:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The names of the classes."""
+        """Lists the names of the classes."""
         return self.tested.task.source.class_names
 
     @property
     def matrix(self) -> np.ndarray:
-        """The confusion matrix, int64 [label, prediction]."""
+        """Gives the confusion matrix, int64 [label, prediction]."""
         found = self.predictions
         return confusion_matrix(found.labels, found.predictions, len(self.class_names))
 
     @property
     def superclasses(self) -> tuple[str, ...] | None:
-        """The class of classes that each class belongs to, or None."""
+        """Gives the class of classes that each class belongs to, or None."""
         return self.tested.task.source.superclasses
 
 

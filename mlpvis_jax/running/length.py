@@ -46,7 +46,7 @@ class Length:
 
     @property
     def num_epochs(self) -> int:
-        """The number of epochs, of which the last one may be a part."""
+        """Counts the epochs, of which the last one may be a part."""
         return -(-self.total_steps // max(self.steps_per_epoch, 1))
 
     def end_of(self, epoch: int) -> int:

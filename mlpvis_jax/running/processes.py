@@ -40,7 +40,7 @@ _ending = threading.Lock()  # taken by who ends the process, and never given bac
 
 
 def is_first() -> bool:
-    """Whether this is process 0, which writes and prints."""
+    """Tells whether this is process 0, which writes and prints."""
     return jax.process_index() == 0
 
 

@@ -61,22 +61,22 @@ class RunProgress:
 
     @property
     def epoch(self) -> int:
-        """The epoch under way, from 1."""
+        """Counts the epochs up to the one under way, which is included."""
         return len(self.history) + 1
 
     @property
     def is_between_epochs(self) -> bool:
-        """Whether the last step was the last one of an epoch, and that epoch is written down."""
+        """Tells whether the last step ended an epoch, and that epoch is written down."""
         return int(self.totals.sums["count"]) == 0
 
     @property
     def best_record(self) -> Record:
-        """The record of the best epoch, the one whose weights are kept; {} before there is one."""
+        """Gives the record of the best epoch, whose weights are kept; {} before there is one."""
         best = self.stopping.best_epoch
         return self.history[best - 1] if self.history and best else {}
 
     def is_over(self, num_epochs: int) -> bool:
-        """Whether nothing is left to train."""
+        """Tells whether nothing is left to train."""
         return self.stopping.should_stop or len(self.history) >= num_epochs
 
     def end_epoch(

@@ -44,12 +44,12 @@ class Run:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is left to train, or nothing can be."""
+        """Tells whether nothing is left to train, or nothing can be."""
         return self.progress.is_over(self.length.num_epochs) or self.divergence is not None
 
     @property
     def end_of_epoch(self) -> int:
-        """The step after which the epoch under way ends."""
+        """Gives the step after which the epoch under way ends."""
         return self.length.end_of(self.progress.epoch)
 
 

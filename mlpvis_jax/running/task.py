@@ -172,7 +172,7 @@ def open_data(config: RunConfig) -> Source:
 
 
 def is_streamed(config: RunConfig, source: Source) -> bool:
-    """Whether the sets of a source are streamed with these settings on this machine.
+    """Tells whether the sets of a source are streamed with these settings on this machine.
 
     Raises:
       InputError: they are, and there is nothing to stream them with.

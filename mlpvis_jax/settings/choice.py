@@ -64,7 +64,7 @@ class Choice:
 
     @property
     def traced(self) -> dict[str, float]:
-        """The options that the compiled program is given as numbers."""
+        """Lists the options that the compiled program is given as numbers."""
         return {name: value for name, value in self.values.items() if self._is_traced(name)}
 
     def __call__(self, *arguments: Any, **numbers: Any) -> Any:

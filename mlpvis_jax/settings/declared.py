@@ -231,7 +231,7 @@ def shown(value: Any) -> str:
 
 
 def unknown_key(path: str, known: typing.Iterable[str]) -> str:
-    """The message for a key that does not exist, with the nearest one that does."""
+    """Writes the message for a key that does not exist, with the nearest one that does."""
     known = list(known)
     parent, _, key = path.rpartition(".")
     near = nearest(key, known)

@@ -38,12 +38,12 @@ class Duration(str):
 
     @property
     def number(self) -> Fraction:
-        """How many epochs, steps or examples."""
+        """Gives the number of epochs, steps or examples."""
         return Fraction(self.split()[0])
 
     @property
     def unit(self) -> str:
-        """One of UNITS."""
+        """Gives the unit, one of UNITS."""
         return self.split()[1].removesuffix("s") + "s"
 
     def times(self, factor: int) -> "Duration":

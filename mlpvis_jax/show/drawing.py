@@ -10,7 +10,7 @@ from mlpvis_jax.files.atomic import replacing
 
 
 def new_figure(width: float, height: float, title: str, subtitle: str = "") -> Any:
-    """An empty matplotlib Figure of width x height inches, 150 pixels each.
+    """Makes an empty matplotlib Figure of width x height inches, 150 pixels each.
 
     A title that is too long for the width is broken between its words.
     """

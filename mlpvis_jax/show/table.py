@@ -37,7 +37,7 @@ class Column:
 
 
 def console_for(stream: TextIO | None = None) -> rich.console.Console:
-    """A console that writes to a terminal in its width, and into a pipe in any width."""
+    """Makes a console that writes to a terminal in its width, and into a pipe in any width."""
     console = rich.console.Console(file=stream or sys.stdout, highlight=False)
     if console.is_terminal:
         return console

@@ -205,7 +205,7 @@ class Progress:
 
 
 def format_duration(seconds: float) -> str:
-    """Such as "04:59" or "1:00:07"; "--:--" of a NaN."""
+    """Writes seconds as "04:59" or "1:00:07", and a NaN as "--:--"."""
     if not seconds >= 0:
         return "--:--"
     minutes, seconds = divmod(round(seconds), 60)

@@ -43,7 +43,7 @@ class Writer(Protocol):
         """Takes all records and what results.json holds, at the end of a run that was tested."""
 
     def close(self) -> None:
-        """Is called when the run stops, finished or not."""
+        """Closes what the writer has open, when the run stops, finished or not."""
 
 
 class WritesMore(Writer, Protocol):

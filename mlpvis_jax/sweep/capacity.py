@@ -27,7 +27,7 @@ _SHARE_OF_MEMORY = 0.8
 
 
 def serves(programs: Programs, configs: Sequence[RunConfig]) -> bool:
-    """Whether programs fit the trials, and at least half of the slots would be used."""
+    """Tells whether programs fit the trials, and at least half of the slots would be used."""
     placement, number = programs.placement, len(configs)
     skips_slots = placement.rounds > 1 or placement.capacity == len(placement.devices)
     fits = number <= placement.capacity and (skips_slots or 2 * number > placement.capacity)

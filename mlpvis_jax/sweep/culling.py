@@ -17,7 +17,7 @@ Record = Mapping[str, Any]
 
 
 def score_of(row: Mapping[str, Any], objective: str) -> float:
-    """What a trial is worth so far; lower is better.
+    """Scores what a trial is worth so far; lower is better.
 
     It is that of the epoch of the lowest validation loss, whose weights are kept; infinite where
     the trial diverged, however good its epochs before were, and where it has had none.
@@ -42,7 +42,7 @@ def culled(
     points: Mapping[int, int],
     factor: float,
 ) -> set[int]:
-    """The numbers of the candidates that end here.
+    """Lists the numbers of the candidates that end here.
 
     Args:
       candidates: trials that are at the epoch and would go on.

@@ -16,14 +16,14 @@ INITIAL = ("init_from", "init_from_resolution")
 
 
 def data_key(config: RunConfig) -> tuple[Any, ...]:
-    """What decides which images a run trains on."""
+    """Lists what decides which images a run trains on."""
     return config.data, config.model.image_size
 
 
 def read_task(
     config: RunConfig, values: Mapping[str, Any], sweep: Sweep, folder: SweepFolder
 ) -> Task:
-    """The data of trials with these values, which are those of the trials before them.
+    """Gives the data of trials with these values, read anew only where it is other data.
 
     Raises:
       InputError: trials in the folder had other images, labels or classes under the same name.

@@ -88,7 +88,7 @@ class DatabaseStore:
 
     @retry_until_deadline
     def claim(self, max_trials: Callable[[Trial], int]) -> tuple[Group, list[Trial]] | None:
-        """See `store.Store.claim`."""
+        """Claims a group; see `store.Store.claim`."""
         with self._folder.locked():
             self._fail_the_silent()
             for group in self._folder.read_groups(self._sweep):
@@ -138,7 +138,7 @@ class DatabaseStore:
 
     @retry_until_deadline
     def rows(self) -> list[dict[str, Any]]:
-        """See `store.Store.rows`."""
+        """Lists the trials that were begun; see `store.Store.rows`."""
         found: dict[int, dict[str, Any]] = {}
         for one in self._living():
             if one.state == self._states.WAITING or _VALUES not in one.user_attrs:

@@ -69,7 +69,7 @@ class DatabaseUrl:
         )
 
     def hide(self, message: str) -> str:
-        """The message of a driver without the secrets that it may repeat."""
+        """Strips the message of a driver of the secrets that it may repeat."""
         for secret in self._secrets:
             message = message.replace(secret, "***")
         return message

@@ -127,7 +127,7 @@ class Sweep:
 
     @property
     def num_points(self) -> int:
-        """Points, each of which is trained with every seed."""
+        """Counts the points, each of which is trained with every seed."""
         if self.settings.num_trials is not None:
             return self.settings.num_trials // len(self.space.seeds)
         number = self.strategy.max_points(self.space)
@@ -141,7 +141,7 @@ class Sweep:
 
     @functools.cached_property
     def strategy(self) -> Strategy:
-        """How points are chosen."""
+        """Gives the strategy that chooses points."""
         name, needed = self.settings.strategy, ("knows_points", "max_points", "check")
         return make(find(STRATEGIES, name, "sweep.strategy"), f"sweep.strategy={name}", needed)
 
@@ -169,13 +169,13 @@ class Sweep:
         return traced, rules
 
     def values_of(self, index: int, point: Point) -> dict[int, dict[str, Any]]:
-        """The values of a point's trials, one a seed, by the trial's number."""
+        """Lists the values of a point's trials, one a seed, by the trial's number."""
         first = index * len(self.space.seeds)
         seeds = enumerate(self.space.seeds, start=first)
         return {number: {**point, space.SEED: seed} for number, seed in seeds}
 
     def trials(self, index: int, point: Point) -> list[Trial]:
-        """The trials of a point, one a seed.
+        """Lists the trials of a point, one a seed.
 
         Raises:
           InputError: the config refuses a value.
@@ -186,7 +186,7 @@ class Sweep:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """All of it, for sweep.json."""
+        """Writes all of the sweep as sweep.json has it."""
         return {
             "config": self.base,
             "sweep": {**dataclasses.asdict(self.settings), **self.space.to_json()},
@@ -256,7 +256,7 @@ class Sweep:
 
 
 def config_of(base: Mapping[str, Any], values: Mapping[str, Any]) -> RunConfig:
-    """The settings with these values in them.
+    """Makes the settings with these values in them.
 
     Raises:
       InputError: the config refuses one.

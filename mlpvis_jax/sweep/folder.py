@@ -112,7 +112,7 @@ class SweepFolder:
             )
 
     def read_base(self) -> dict[str, Any]:
-        """The config's settings in sweep.json; a model of the user's own need not be defined yet.
+        """Reads the config's settings in sweep.json; a model of one's own need not be defined yet.
 
         Raises:
           InputError: there are none.
@@ -121,7 +121,7 @@ class SweepFolder:
             return RunConfig.from_mapping(read_json(self.definition).get("config", {})).to_dict()
 
     def read(self) -> Sweep:
-        """The sweep in sweep.json.
+        """Reads the sweep in sweep.json.
 
         Raises:
           InputError: there is none, or it does not hold a sweep.
@@ -157,7 +157,7 @@ class SweepFolder:
             yield
 
     def read_outcome(self, number: int) -> dict[str, Any] | None:
-        """How a trial ended, or None; raises InputError where its file is damaged."""
+        """Reads how a trial ended, or None; raises InputError where its file is damaged."""
         if number not in self._outcomes:
             path = self.run_folder(number).path / "trial.json"
             if not path.exists():
@@ -170,7 +170,7 @@ class SweepFolder:
         write_json(self.run_folder(trial.number).path / "trial.json", content)
 
     def read_history(self, number: int) -> list[Record]:
-        """The epochs of a trial that have been written down so far.
+        """Reads the epochs of a trial that have been written down so far.
 
         Raises:
           InputError: the trial has ended, and its file does not have them all.
@@ -183,7 +183,7 @@ class SweepFolder:
         return self._histories[number]
 
     def read_groups(self, sweep: Sweep) -> list["Group"]:
-        """All groups that were ever formed, in their order."""
+        """Reads all groups that were ever formed, in their order."""
         keys = {*sweep.space.dimensions, SEED}
         found = []
         for path in _numbered(self.groups):
@@ -235,7 +235,7 @@ class Group:
 
     @property
     def has_checkpoint(self) -> bool:
-        """Whether its trials go on from a checkpoint, whole or not."""
+        """Tells whether the group's trials go on from a checkpoint, whole or not."""
         return bool(_numbered(self.checkpoints))
 
     def trials(self, sweep: Sweep) -> list[Trial]:

@@ -188,7 +188,7 @@ class LiveTable:
 
 
 def dimension_columns(keys: Sequence[str]) -> list[Column]:
-    """A column a dimension, by the last word of its key where no other key ends in that."""
+    """Names a column a dimension, by the last word of its key where no other key ends in that."""
     names = [key.rpartition(".")[2] for key in keys]
     titles = [
         name if names.count(name) == 1 else key for key, name in zip(keys, names, strict=True)

@@ -19,7 +19,7 @@ NAME_OF_CULLED, NAME_OF_ENDED = "culled or diverged", "trained to its end"
 
 
 def is_culled(row: Row) -> bool:
-    """Whether a trial ended before its time."""
+    """Tells whether a trial was ended before its time."""
     return row["state"] in ENDED_EARLY
 
 
@@ -90,5 +90,5 @@ def dress(axes: Any) -> None:
 
 
 def on_two_lines(key: str) -> str:
-    """Such as "optimizer." above "learning_rate"."""
+    """Breaks a key in two lines, such as "optimizer." above "learning_rate"."""
     return key.replace(".", ".\n")

@@ -28,25 +28,25 @@ class Ranked:
 
     @property
     def values(self) -> dict[str, Any]:
-        """Of each dimension but the seed."""
+        """Gives the value of each dimension but the seed."""
         return {key: value for key, value in self.rows[0]["values"].items() if key != SEED}
 
     @property
     def states(self) -> str:
-        """Such as "finished" or "2 finished, 1 culled"."""
+        """Describes how the trials ended, such as "finished" or "2 finished, 1 culled"."""
         counts = collections.Counter(describe_state(row) for row in self.rows)
         if len(self.rows) == 1:
             return next(iter(counts))
         return ", ".join(f"{number} {state}" for state, number in counts.items())
 
     def measured(self, name: str) -> list[float]:
-        """What the trials that did not diverge have measured of it."""
+        """Lists what the trials that did not diverge have measured of it."""
         found = [row.get(name) for row in self.rows if row["state"] != DIVERGED]
         return [value for value in found if value is not None]
 
 
 def rank(rows: Sequence[Row], objective: str) -> list[Ranked]:
-    """The points of these trials, the best first."""
+    """Ranks the points of these trials, the best first."""
     by_point = collections.defaultdict(list)
     for row in rows:
         by_point[row["point"]].append(row)
@@ -69,7 +69,7 @@ def _order(one: Ranked) -> tuple[Any, ...]:
 
 
 def best_trial(ranked: Sequence[Ranked], objective: str) -> Row | None:
-    """The best trial of the best point; None where every trial diverged."""
+    """Finds the best trial of the best point; None where every trial diverged."""
     rows = [row for one in ranked[:1] for row in one.rows if row["state"] != DIVERGED]
     return min(
         rows, key=lambda row: (row["state"] == CULLED, score_of(row, objective)), default=None
@@ -77,14 +77,14 @@ def best_trial(ranked: Sequence[Ranked], objective: str) -> Row | None:
 
 
 def describe_state(row: Row) -> str:
-    """Such as "culled at 5"."""
+    """Describes how a trial ended, such as "culled at 5"."""
     if row["state"] in (CULLED, DIVERGED):
         return f"{row['state']} at {row['epochs']}"
     return row["state"]
 
 
 def mean_and_interval(values: Sequence[float]) -> tuple[float, float]:
-    """The mean, and half the width of its 95 % confidence interval (Student's t; NaN for one)."""
+    """Computes the mean and half its 95 % confidence interval (Student's t; NaN for one value)."""
     from scipy.special import stdtrit
 
     mean = statistics.fmean(values)
@@ -95,7 +95,7 @@ def mean_and_interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def percent(values: Sequence[float]) -> str:
-    """Such as "47.70 ± 0.31", or "47.70" of a single one, or "" of none."""
+    """Writes values as "47.70 ± 0.31", or "47.70" where there is one, or "" where there is none."""
     if not values:
         return ""
     mean, half = mean_and_interval([100 * value for value in values])
@@ -103,5 +103,5 @@ def percent(values: Sequence[float]) -> str:
 
 
 def short(value: Any) -> str:
-    """A setting's value as it reads best: seven digits tell apart what narrow ranges draw."""
+    """Writes a setting's value with seven digits, which tell apart what narrow ranges draw."""
     return f"{value:.7g}" if isinstance(value, float) else str(value)

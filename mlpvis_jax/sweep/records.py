@@ -23,7 +23,7 @@ _MEMBER = {"trial": int, "point": int, "values": dict}
 
 
 def read_outcome(path: Path) -> dict[str, Any]:
-    """How a trial ended, from its trial.json.
+    """Reads how a trial ended, from its trial.json.
 
     Raises:
       InputError: the file is damaged.
@@ -37,7 +37,7 @@ def read_outcome(path: Path) -> dict[str, Any]:
 
 
 def read_history(path: Path, epochs: int | None) -> list[Record]:
-    """The records in a trial's metrics.jsonl.
+    """Reads the records in a trial's metrics.jsonl.
 
     Args:
       path: of the file.
@@ -68,7 +68,7 @@ def read_history(path: Path, epochs: int | None) -> list[Record]:
 
 
 def read_members(path: Path, keys: Collection[str]) -> list[dict[str, Any]]:
-    """The trials of a group, from its group.json: number, index of the point, and values.
+    """Reads the trials of a group, from its group.json: number, index of the point, and values.
 
     Args:
       path: of the file.

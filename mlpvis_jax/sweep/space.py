@@ -38,7 +38,7 @@ class Values:
     values: tuple[Any, ...]
 
     def at(self, share: float) -> Any:
-        """The value at a share in [0, 1) of the dimension."""
+        """Gives the value at a share in [0, 1) of the dimension."""
         return self.values[int(share * len(self.values))]
 
     @property
@@ -66,7 +66,7 @@ class Range:
         return self.rounded(value)
 
     def rounded(self, value: float) -> float:
-        """The number to as many significant digits as a drawn one has, within the range."""
+        """Rounds a number to as many significant digits as a drawn one has, within the range."""
         largest = max(abs(self.low), abs(self.high))
         narrowness = math.ceil(math.log10(largest / (self.high - self.low)))
         digits = max(_DIGITS, _DIGITS - 2 + narrowness)
@@ -111,13 +111,13 @@ class Space:
 
     @property
     def grid_size(self) -> int | None:
-        """Points of the grid; None where a dimension is a range."""
+        """Counts the points of the grid; None where a dimension is a range."""
         if any(not isinstance(dimension, Values) for dimension in self.dimensions.values()):
             return None
         return math.prod(len(dimension.extremes) for dimension in self.dimensions.values())
 
     def grid_point(self, index: int) -> Point:
-        """The point of an index below `grid_size`; the last dimension changes fastest."""
+        """Gives the point of an index below `grid_size`; the last dimension changes fastest."""
         point: Point = {}
         for key, dimension in reversed(list(self.dimensions.items())):
             index, place = divmod(index, len(dimension.extremes))
@@ -125,26 +125,26 @@ class Space:
         return {key: point[key] for key in self.dimensions}
 
     def random_point(self, index: int, seed: int) -> Point:
-        """The index-th of a sequence of random points; it depends on nothing else."""
+        """Draws the index-th of a sequence of random points; it depends on nothing else."""
         shares = np.random.default_rng([seed, index]).random(len(self.dimensions))
         pairs = zip(self.dimensions.items(), shares, strict=True)
         return {key: dimension.at(float(share)) for (key, dimension), share in pairs}
 
     def corners(self, most: int = 4096) -> Iterator[Point]:
-        """Every combination of extreme values, or the first `most` of them."""
+        """Lists every combination of extreme values, or the first `most` of them."""
         keys = list(self.dimensions)
         extremes = (dimension.extremes for dimension in self.dimensions.values())
         for values in itertools.islice(itertools.product(*extremes), most):
             yield dict(zip(keys, values, strict=True))
 
     def to_json(self) -> dict[str, Any]:
-        """What `read` takes."""
+        """Writes the space as `read` takes it."""
         dimensions = {key: value.to_json() for key, value in self.dimensions.items()}
         return {**dimensions, SEED: list(self.seeds)}
 
 
 def read(written: Mapping[str, Any], seed: int) -> Space:
-    """The space of dimensions as they are written.
+    """Reads the space of dimensions as they are written.
 
     Args:
       written: a list, or text such as "uniform(0.0, 0.4)", for each key.

@@ -17,7 +17,7 @@ class OwnStorage:
 
     @property
     def place(self) -> tuple[Any, ...]:
-        """What is equal for two names of one store."""
+        """Gives what is equal for two names of one store."""
         return (self.shown,)
 
 

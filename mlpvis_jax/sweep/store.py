@@ -38,7 +38,7 @@ class Store:
         """Does nothing: the folder has been written."""
 
     def claim(self, max_trials: Callable[[Trial], int]) -> tuple[Group, list[Trial]] | None:
-        """A group for this process alone; None if all trials are ended or taken.
+        """Claims a group for this process alone; None if all trials are ended or taken.
 
         A group whose process has died comes first.
 
@@ -69,7 +69,7 @@ class Store:
         self._folder.write_outcome(trial, outcome)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Of each trial that was begun: trial, point, values, state, history and its outcome."""
+        """Lists each trial that was begun: trial, point, values, state, history and its outcome."""
         found = []
         for group in self._folder.read_groups(self._sweep):
             for one in group.points:

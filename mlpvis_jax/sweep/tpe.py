@@ -16,7 +16,7 @@ from mlpvis_jax.sweep.space import Point
 
 
 def optuna() -> ModuleType:
-    """Optuna, quiet.
+    """Imports Optuna, and keeps it quiet.
 
     Raises:
       InputError: it is not installed.
@@ -34,7 +34,7 @@ def optuna() -> ModuleType:
 
 
 def sampler(sweep: Sweep, chosen: int) -> Any:
-    """TPE, in a state that depends on how many points have been chosen; alike in every process."""
+    """Makes a TPE sampler whose state depends only on how many points have been chosen."""
     # Points that are still trained count as bad ones, so that a group's are spread out.
     return optuna().samplers.TPESampler(
         seed=(sweep.settings.suggestion_seed + chosen) % 2**32,
@@ -44,7 +44,7 @@ def sampler(sweep: Sweep, chosen: int) -> Any:
 
 
 def distributions(sweep: Sweep) -> dict[str, Any]:
-    """The space in Optuna's terms."""
+    """Writes the space in Optuna's terms."""
     kinds = optuna().distributions
 
     def of(dimension: space.Dimension) -> Any:
@@ -58,7 +58,7 @@ def distributions(sweep: Sweep) -> dict[str, Any]:
 
 
 def rounded(sweep: Sweep, params: Mapping[str, Any]) -> Point:
-    """A suggestion with as many digits as a person reads, within its ranges."""
+    """Rounds a suggestion to as many digits as a person reads, within its ranges."""
     point = {}
     for key, dimension in sweep.space.dimensions.items():
         value = params[key]
@@ -69,7 +69,7 @@ def rounded(sweep: Sweep, params: Mapping[str, Any]) -> Point:
 
 
 def score_of_point(sweep: Sweep, rows: Sequence[Mapping[str, Any]]) -> float | None:
-    """The mean score of a point's trials; None while one of them goes on, infinite if one diverged.
+    """Averages the scores of a point's trials; None while one goes on, infinite if one diverged.
 
     Args:
       sweep: with the objective.
@@ -82,7 +82,7 @@ def score_of_point(sweep: Sweep, rows: Sequence[Mapping[str, Any]]) -> float | N
 
 
 def suggest(sweep: Sweep, number: int, rows: Sequence[Mapping[str, Any]]) -> list[Point]:
-    """So many new points, from what is known of the old ones.
+    """Suggests new points, from what is known of the old ones.
 
     Args:
       sweep: its space and objective.

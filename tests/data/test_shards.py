@@ -177,6 +177,16 @@ def test_folders_of_no_use_are_refused(tmp_path: Path) -> None:
     refused("train-1.tar is not a tar file that can be read .*unexpected end of data")
 
 
+@pytest.mark.parametrize("name", ["train-1.tar.gz", "train-1.TAR", "test-1.tgz"])
+def test_a_shard_is_not_passed_over(tmp_path: Path, name: str) -> None:
+    write_shards(tmp_path, SPLITS)
+    (tmp_path / "train-000000.tar.idx").write_bytes(b"")  # of another library, and no shard
+    open_source(f"shards:{tmp_path}", image_size=8)
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(InputError, match=f"{name} is not read: a shard is a tar file that is not"):
+        open_source(f"shards:{tmp_path}", image_size=8)
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [

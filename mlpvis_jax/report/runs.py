@@ -58,8 +58,8 @@ class ComparedRun:
     @property
     def settings(self) -> dict[str, Any]:
         """Gives each setting by its key, and the order of transforms where there are several."""
-        orders = {section: getattr(self.config, section) for section in ("augment", "mix")}
-        several = {key: ", ".join(labels) for key, labels in orders.items() if len(labels) > 1}
+        orders = self.config.orders().items()
+        several = {section: ", ".join(order) for section, order in orders if len(order) > 1}
         return {**several, **self.config.flat()}
 
     @property

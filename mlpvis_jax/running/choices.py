@@ -181,12 +181,12 @@ def differences(before: RunConfig, now: RunConfig) -> list[str]:
         is_free = key in declared and declared[key].role is Role.MACHINE
         if old.get(key) != new.get(key) and not is_free and key != "duration":
             found.append(f"config.{key} was {old.get(key)!r} and is now {new.get(key)!r}")
-    for section in ("augment", "mix"):
-        labels = [list(getattr(config, section)) for config in (before, now)]
-        if labels[0] != labels[1] and set(labels[0]) == set(labels[1]):
+    for section, order in before.orders().items():
+        order_now = now.orders()[section]
+        if order != order_now and set(order) == set(order_now):
             found.append(
-                f"the order of config.{section} was {', '.join(labels[0])} and is now "
-                f"{', '.join(labels[1])}"
+                f"the order of config.{section} was {', '.join(order)} and is now "
+                f"{', '.join(order_now)}"
             )
     if now.duration != before.duration:
         change = f"config.duration was {before.duration!r} and is now {now.duration!r}"

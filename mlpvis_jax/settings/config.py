@@ -135,6 +135,10 @@ class RunConfig:
         """Returns each setting by its key, such as "optimizer.learning_rate"."""
         return dict(_flat(self.to_dict()))
 
+    def orders(self) -> dict[str, list[str]]:
+        """Lists the labels of each section whose order counts, which `flat` does not tell."""
+        return {section: list(getattr(self, section)) for section in ("augment", "mix")}
+
 
 def closed_settings(section: type = RunConfig, prefix: str = "") -> dict[str, Setting]:
     """Reads the settings that every config has, by key; `running.choices` knows the others."""

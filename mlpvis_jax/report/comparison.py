@@ -98,15 +98,19 @@ def _titles(keys: Sequence[str]) -> list[str]:
 
 
 def _spread(values: Sequence[float | None], scale: float, unit: str) -> str:
-    """The mean and, of several values, their standard deviation; a dash where there is none."""
+    """The mean and, of several values, their standard deviation; a dash where there is none.
+
+    Where some runs have no value, it says of how many runs it is.
+    """
     known = [value * scale for value in values if value is not None]
     digits = 2 if scale > 1 else 3
     if not known:
         return "-"
+    of_all = f" ({len(known)} of {len(values)})" if len(known) < len(values) else ""
     mean = statistics.fmean(known)
     if len(known) == 1:
-        return f"{mean:.{digits}f}{unit}"
-    return f"{mean:.{digits}f} ± {statistics.stdev(known):.{digits}f}{unit}"
+        return f"{mean:.{digits}f}{unit}{of_all}"
+    return f"{mean:.{digits}f} ± {statistics.stdev(known):.{digits}f}{unit}{of_all}"
 
 
 def _shown(value: Any) -> str:
@@ -153,7 +157,7 @@ def _files(
         sections=sections,
         footer=f"Made by {', '.join(f'{name} {number}' for name, number in versions().items())}.",
     )
-    return {**render(page), "comparison.csv": _csv(runs, keys)}
+    return {**render(page), "comparison.csv": _csv(groups, keys)}
 
 
 def _row_of_run(run: ComparedRun) -> list[str]:
@@ -190,13 +194,13 @@ def _curves(groups: Sequence[Group]) -> list[Picture]:
     return [by_epoch, by_time]
 
 
-def _csv(runs: Sequence[ComparedRun], keys: Sequence[str]) -> bytes:
+def _csv(groups: Sequence[Group], keys: Sequence[str]) -> bytes:
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["run", *keys, SEED, *_MEASURED, "seconds"])
-    for run in runs:
-        settings = run.settings
-        measured = [run.results.get(name) for name in _MEASURED]
-        values = [settings.get(key) for key in keys]
-        writer.writerow([run.name, *values, run.config.seed, *measured, f"{run.seconds:.2f}"])
+    for group in groups:
+        for run in group.runs:
+            measured = [run.results.get(name) for name in _MEASURED]
+            values = [group.values[key] for key in keys]
+            writer.writerow([run.name, *values, run.config.seed, *measured, f"{run.seconds:.2f}"])
     return stream.getvalue().encode(errors="surrogateescape")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.pictures.statistics import reliability
 from mlpvis_jax.report.folder import check_replaceable, replace_report
@@ -109,8 +110,15 @@ def write_report(place: Path, measured: Measured) -> None:
 
 
 def digest_of_weights(folder: RunFolder) -> str:
-    """Computes a hash of the best weights, by which a report tells which weights it is of."""
-    return hashlib.sha256(folder.best_weights.read_bytes()).hexdigest()[:32]
+    """Computes a hash of the best weights, by which a report tells which weights it is of.
+
+    Raises:
+      InputError: they are missing, or cannot be read.
+    """
+    try:
+        return hashlib.sha256(folder.best_weights.read_bytes()).hexdigest()[:32]
+    except OSError as error:
+        raise InputError(f"{folder.best_weights} cannot be read ({error.strerror}).") from error
 
 
 def predicted_with(config: RunConfig) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def sentences(tests: Sequence[PairOfRuns]) -> list[str]:
     said = f", adjusted for {len(tests)} tests" if len(tests) > 1 else ""
     return [
         f"{one.best} against {one.other}: {one.test.only_first:,} images that it alone gets right, "
-        f"{one.test.only_second:,} that the other alone does; p = {_p_value(one.adjusted)}{said}"
+        f"{one.test.only_second:,} that the other alone does; {_equation(one.adjusted)}{said}"
         for one in tests
     ]
 
@@ -128,4 +128,8 @@ def section_of_tests(tests: Sequence[PairOfRuns]) -> Section:
 
 
 def _p_value(value: float) -> str:
-    return f"{value:.2g}" if value >= 1e-4 else "below 0.0001"
+    return f"{value:.2g}" if value >= 1e-4 else "< 0.0001"
+
+
+def _equation(value: float) -> str:
+    return f"p = {_p_value(value)}".replace("= <", "<")

@@ -31,6 +31,7 @@ class ComparedRun:
       history: the lines of metrics.jsonl.
       results: of the test set; {} of a run that has not ended.
       data: what its weights say of the data, see `data.identity`; {} where they say nothing.
+      initial_weights: the digest of the weights that it started from; None of random ones.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ComparedRun:
     history: Sequence[Mapping[str, Any]]
     results: Mapping[str, Any]
     data: Mapping[str, Any]
+    initial_weights: str | None = None
 
     @classmethod
     def read(cls, name: str, folder: RunFolder) -> "ComparedRun":
@@ -47,13 +49,14 @@ class ComparedRun:
         Raises:
           InputError: its settings cannot be read.
         """
-        config, results, data = folder.read_config(), {}, {}
+        config, results, told = folder.read_config(), {}, {}
         with contextlib.suppress(InputError):  # it has not ended
             results = read_json(folder.results)
-            data = read_description(folder.best_weights).get("data", {})
+            told = read_description(folder.best_weights)
         if not isinstance(results.get("test_accuracy"), float | int):
             results = {}
-        return cls(name, folder, config, _read_history(folder.metrics), results, data)
+        history, data = _read_history(folder.metrics), told.get("data", {})
+        return cls(name, folder, config, history, results, data, told.get("initial_weights"))
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -78,7 +81,8 @@ class Group:
     """Runs that differ in nothing but the seed.
 
     Attributes:
-      values: of the settings in which the compared runs differ, but for the seed, by key.
+      values: of the settings in which the compared runs differ, but for the seed, by key; and a
+        number for the images or the initial weights where those differ under equal settings.
       runs: one or several.
     """
 
@@ -130,7 +134,9 @@ def find_runs(patterns: str) -> list[ComparedRun]:
 def group_by_settings(runs: Sequence[ComparedRun]) -> tuple[list[Group], list[str]]:
     """Groups runs that differ in the seed alone, and lists the settings in which groups differ.
 
-    Settings that are a matter of the machine, such as folders, count for nothing.
+    Settings that are a matter of the machine, such as folders, count for nothing. Runs of the same
+    settings that were trained on other images under one name, or that began with other weights, are
+    no group.
     """
     declared = {key: one for run in runs for key, one in _declared(run.config).items()}
     flats = [run.settings for run in runs]
@@ -141,12 +147,41 @@ def group_by_settings(runs: Sequence[ComparedRun]) -> tuple[list[Group], list[st
         and not (key in declared and declared[key].role is Role.MACHINE)
         and len({repr(flat.get(key)) for flat in flats}) > 1
     ]
+    values = [{key: flat.get(key) for key in keys} for flat in flats]
+    for key, found in (("training images", _sets(runs)), ("initial weights", _starts(runs))):
+        told = [{**one, key: place} for one, place in zip(values, found, strict=True)]
+        if len(set(map(repr, told))) > len(set(map(repr, values))):
+            keys, values = [*keys, key], told
     groups: dict[str, Group] = {}
-    for run, flat in zip(runs, flats, strict=True):
-        values = {key: flat.get(key) for key in keys}
-        before = groups.get(repr(values), Group(values, []))
-        groups[repr(values)] = Group(values, [*before.runs, run])
+    for run, one in zip(runs, values, strict=True):
+        before = groups.get(repr(one), Group(one, []))
+        groups[repr(one)] = Group(one, [*before.runs, run])
     return list(groups.values()), keys
+
+
+def _sets(runs: Sequence[ComparedRun]) -> list[int]:
+    """A number from 1 for the images that each run was trained and validated on."""
+    parts = ("training", "validation")
+    known: list[Mapping[str, Any]] = []
+    found = []
+    for run in runs:
+        same = [
+            all(identity.is_same_set(one.get(part, {}), run.data.get(part, {})) for part in parts)
+            for one in known
+        ]
+        if "training" not in run.data:  # it has not ended, or is of an older version
+            found.append(1)
+            continue
+        if True not in same:
+            known.append(run.data)
+        found.append(same.index(True) + 1 if True in same else len(known))
+    return found
+
+
+def _starts(runs: Sequence[ComparedRun]) -> list[int]:
+    """A number from 1 for the weights that each run began with."""
+    known = list(dict.fromkeys(run.initial_weights for run in runs if run.data))
+    return [known.index(run.initial_weights) + 1 if run.data else 1 for run in runs]
 
 
 def _declared(config: RunConfig) -> dict[str, Setting]:

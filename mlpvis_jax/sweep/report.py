@@ -132,7 +132,8 @@ def _print_culled(console: Any, sweep: Sweep, rows: Sequence[Row]) -> None:
     texts = []
     for epoch in sweep.cull_epochs:
         here = [row["trial"] for row in culled if row["epochs"] == epoch]
-        came = sum(row["epochs"] >= epoch for row in rows)
+        # As `loop` counts: a trial that diverged is worse than all that came so far.
+        came = sum(row["epochs"] >= epoch or row["state"] == DIVERGED for row in rows)
         texts.append([str(epoch), str(came), str(len(here)), ", ".join(map(str, here))])
     console.print("\nCulled")
     console.print(fitted(columns, texts, console.width))

@@ -151,6 +151,36 @@ def test_a_run_that_has_not_ended_is_listed(runs, launch_main, capsys, tmp_path)
     assert "against" in capsys.readouterr().out
 
 
+def test_a_figure_says_of_how_many_runs_it_is(runs, launch_main, capsys, tmp_path):
+    shutil.copytree(runs, tmp_path / "runs")
+    (tmp_path / "runs/a/1/results.json").unlink()
+    assert compared(launch_main, tmp_path / "runs", tmp_path / "out") == 0
+    accuracy = 100 * read_json(runs / "a/0/results.json")["test_accuracy"]
+    assert f"{accuracy:.2f}% (1 of 2)" in capsys.readouterr().out
+
+
+def test_a_run_without_weights_costs_a_line(runs, launch_main, capsys, tmp_path):
+    shutil.copytree(runs, tmp_path / "runs")
+    (tmp_path / "runs/a/1/best.safetensors").unlink()
+    shutil.rmtree(tmp_path / "runs/a/1/checkpoints")  # which would restore them
+    assert compared(launch_main, tmp_path / "runs", tmp_path / "out") == 0
+    told = capsys.readouterr()
+    assert "best.safetensors cannot be read (No such file or directory)" in told.err
+    assert "against" in told.out
+
+
+def test_runs_that_were_trained_on_other_images_are_no_group(runs, launch_main, tmp_path):
+    found = find_runs(f"{runs}/a/*")
+    others = {**found[1].data, "training": {**found[1].data["training"], "images": "0" * 32}}
+    groups, keys = group_by_settings([found[0], dataclasses.replace(found[1], data=others)])
+    assert keys == ["training images"]
+    assert [group.values for group in groups] == [{"training images": 1}, {"training images": 2}]
+    started = dataclasses.replace(found[1], initial_weights="0" * 32)
+    assert group_by_settings([found[0], started])[1] == ["initial weights"]
+    not_ended = dataclasses.replace(found[1], data={}, results={})
+    assert group_by_settings([found[0], not_ended])[1] == []
+
+
 def test_runs_of_other_test_images_are_not_compared(runs, launch_main, write_npz, tmp_path):
     other = write_npz(255 - IMAGES, LABELS, training=40)
     arguments = tiny.settings(other, duration=1)

@@ -1,12 +1,16 @@
 """Weights & Biases: the same as goes into event files."""
 
+import secrets
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.show.writer import Record, RunDescription, arrays_of, best_of, numbers_of
+
+_ID = "wandb_id.txt"
 
 
 class WeightsAndBiases:
@@ -31,10 +35,18 @@ class WeightsAndBiases:
     def __init__(self, run: RunDescription) -> None:
         import wandb
 
-        name = run.folder.absolute().name
+        folder = run.folder.absolute()
+        sweep = folder.parents[1].name if run.is_trial else None
         self._step = run.first_step - 1
         self._run = wandb.init(
-            dir=str(run.folder), id=name, name=name, resume="allow", config=dict(run.settings)
+            dir=str(run.folder),
+            id=_read_id(run.folder),
+            name=f"{sweep}/{folder.name}" if sweep else folder.name,
+            group=sweep,
+            resume="allow",
+            # Trials that train together are open together.
+            reinit="create_new",
+            config=dict(run.settings),
         )
         self._run.define_metric("*", step_metric="epoch")
         self._run.define_metric("steps/*", step_metric="step")
@@ -62,3 +74,14 @@ class WeightsAndBiases:
 
     def close(self) -> None:
         self._run.finish()
+
+
+def _read_id(folder: Path) -> str:
+    """The id of a run, by which a run that goes on is found; drawn once and kept in its folder.
+
+    A project has the runs of many folders, so that the folder's name could be another run's, too.
+    """
+    file = folder / _ID
+    if not file.exists():
+        file.write_text(f"{secrets.token_hex(8)}\n")
+    return file.read_text().strip()

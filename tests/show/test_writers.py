@@ -1,5 +1,6 @@
 """Who writes epochs down: event files, the picture of curves, Weights & Biases."""
 
+import dataclasses
 import struct
 import sys
 from types import SimpleNamespace
@@ -191,6 +192,7 @@ def test_weights_and_biases_hold_the_records(tmp_path, monkeypatch):
     wandb = Wandb()
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     (make,) = writers.chosen("wandb")
+    (tmp_path / "run").mkdir()
     writer = make(description(tmp_path / "run"))
     first, second = history(2)
     writer.write_steps({"step": 5, "train_loss": 4.5, "learning_rate": 0.005})
@@ -208,8 +210,8 @@ def test_weights_and_biases_hold_the_records(tmp_path, monkeypatch):
     writer.close()
     begin, epochs, steps, *logged, end = wandb.calls
     assert begin == {
-        **{"dir": str(tmp_path / "run"), "id": "run", "name": "run", "resume": "allow"},
-        "config": SETTINGS,
+        **{"dir": str(tmp_path / "run"), "id": begin["id"], "name": "run", "group": None},
+        **{"resume": "allow", "reinit": "create_new", "config": SETTINGS},
     }
     assert (epochs, steps) == ("* over epoch", "steps/* over step")
     within, *of_epochs, weights = logged
@@ -225,6 +227,21 @@ def test_weights_and_biases_hold_the_records(tmp_path, monkeypatch):
         "best/validation_accuracy": pytest.approx(0.13),
     }
     assert end == "finish"
+
+
+def test_weights_and_biases_tell_runs_apart_whose_folders_have_one_name(tmp_path, monkeypatch):
+    wandb = Wandb()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    (make,) = writers.chosen("wandb")
+    for name in ("a/trials/0000", "b/trials/0000", "a/trials/0000"):
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+        make(dataclasses.replace(description(tmp_path / name), is_trial=True))
+    first, second, again = (call for call in wandb.calls if isinstance(call, dict))
+    assert first["id"] == again["id"] != second["id"]
+    assert [(one["name"], one["group"]) for one in (first, second)] == [
+        ("a/0000", "a"),
+        ("b/0000", "b"),
+    ]
 
 
 def test_weights_and_biases_are_refused_where_they_are_not_installed(monkeypatch):

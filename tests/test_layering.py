@@ -80,8 +80,8 @@ ORDER = {
     ),
     "running": (
         "machine cluster native_output processes interruption room length task placement trials "
-        "feed stream frozen choices start plan evaluation_program programs progress failures "
-        "outcome run points group_files restore testing trainer evaluation solo manual"
+        "feed stream frozen choices own_functions start plan evaluation_program programs progress "
+        "failures outcome run points group_files restore testing trainer evaluation solo manual"
     ),
     "inference": (
         "pixels paths predictions contact_sheet trained files runners exporters exported agreement "

@@ -273,4 +273,6 @@ def _finite(content: Any) -> Any:
     """JSON has no NaN and no infinity: they become null."""
     if isinstance(content, Mapping):
         return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content

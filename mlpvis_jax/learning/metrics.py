@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlpvis_jax.settings.choice import find
+from mlpvis_jax.settings.choice import find_each
 
 Sums = dict[str, Any]
+_COUNT = "count"  # of examples, beside the sums
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,12 +115,10 @@ def chosen(names: str) -> dict[str, Metric]:
     """Finds the metrics of a config, such as "top5_accuracy", after the loss and the accuracy.
 
     Raises:
-      InputError: no such metric.
+      InputError: no such metric, or two of one name.
     """
-    wanted = ["loss", "accuracy", *names.replace(",", " ").split()]
-    rows = {name: find(METRICS, name, "config.metrics", _is_metric) for name in wanted}
-    # A metric of the user's own is known by the name of its attribute.
-    return {name.rpartition(":")[2]: row for name, row in rows.items()}
+    paths = ["loss", "accuracy", *names.replace(",", " ").split()]
+    return find_each(METRICS, paths, "config.metrics", _is_metric, taken=[_COUNT])
 
 
 def telling(metrics: Mapping[str, Metric], num_classes: int) -> dict[str, Metric]:
@@ -130,7 +129,7 @@ def telling(metrics: Mapping[str, Metric], num_classes: int) -> dict[str, Metric
 def sums_of(metrics: Mapping[str, Metric], outputs: Outputs) -> Sums:
     """Sums the metrics over the examples of a batch where the mask is true, and counts them."""
     sums = {name: metric.total(outputs) for name, metric in metrics.items()}
-    return {**sums, "count": jnp.sum(outputs.mask)}
+    return {**sums, _COUNT: jnp.sum(outputs.mask)}
 
 
 def no_sums(metrics: Mapping[str, Metric], num_classes: int) -> Sums:
@@ -147,5 +146,12 @@ def no_sums(metrics: Mapping[str, Metric], num_classes: int) -> Sums:
 
 def means_of(metrics: Mapping[str, Metric], sums: Sums) -> dict[str, Any]:
     """Averages sums that were gathered: loss in nats, accuracies as fractions, by name."""
-    count = float(sums["count"])
-    return {name: metric.mean(sums[name], count) for name, metric in metrics.items()}
+    count = float(sums[_COUNT])
+    return {name: _plain(metric.mean(sums[name], count)) for name, metric in metrics.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Python numbers and lists, which JSON takes; a mean of one's own may give those of NumPy."""
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value.tolist() if hasattr(value, "tolist") else value

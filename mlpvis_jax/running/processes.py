@@ -137,6 +137,11 @@ def largest(*values: int) -> list[int]:
     return [max(column) for column in zip(*said, strict=True)]
 
 
+def wait_for_all() -> None:
+    """Waits until every process has come here, for those that would else run out of patience."""
+    exchange("")
+
+
 @contextlib.contextmanager
 def in_turn() -> Iterator[None]:
     """Lets process 0 do what is inside, and then all others: what it writes, they find."""
@@ -158,12 +163,12 @@ def refuse_different(find: Callable[[], Mapping[str, Any]]) -> None:
     texts = exchange(json.dumps(find(), default=str))
     first, *others = (json.loads(text) for text in texts)
     for number, other in enumerate(others, 1):
-        for name, value in first.items():
-            if other[name] != value:
+        for name in {**first, **other}:
+            if first.get(name) != other.get(name):
                 raise InputError(
-                    f"The processes of a run must have the same {name}: it is {_short(value)} in "
-                    f"process 0, and {_short(other[name])} in process {number}. If each is to be "
-                    "a run of its own, give --processes=1."
+                    f"The processes of a run must have the same {name}: it is "
+                    f"{_short(first.get(name))} in process 0, and {_short(other.get(name))} in "
+                    f"process {number}. If each is to be a run of its own, give --processes=1."
                 )
 
 
@@ -247,10 +252,13 @@ def _publish(error: Exception, message: str = "", status: int = 1) -> None:
 
 def _watch() -> None:
     """Ends this process soon after any has failed, whatever this one is waiting for."""
-    try:
-        said = json.loads(_client().blocking_key_value_get(_FAILED, _FOREVER))
-    except Exception:  # one has died: JAX ends this one then
-        return
+    while True:
+        try:
+            said = json.loads(_client().blocking_key_value_get(_FAILED, _FOREVER))
+            break
+        except Exception as error:
+            if "DEADLINE_EXCEEDED" not in str(error):  # one has died: JAX ends this one then
+                return
     if said is None:  # nothing has failed, and all is done
         return
     time.sleep(_SECONDS_TO_END)

@@ -49,7 +49,7 @@ def restore_or_start(
     with in_turn():  # the first puts damaged ones aside
         saved = checkpoints.newest(stacked)
     step = None if saved is None else checkpoints.last_step
-    refuse_different(lambda: {f"newest checkpoint in {checkpoints.folder}": step})
+    refuse_different(lambda: {"step of the newest checkpoint": step})
     if saved is None:
         states = [
             plan.initial_state(run.config, given_params(run.config, run.initial)) for run in runs

@@ -56,7 +56,7 @@ def _bytes_of_parameters(model: Classifier, image_size: int) -> tuple[int, int]:
         return model.init(jax.random.key(0), jnp.zeros((1, image_size, image_size, 3)))["params"]
 
     params = jax.eval_shape(init)
-    trees = (params, params[f"{model.block.__name__}_0"])
+    trees = (params, params.get(f"{model.block.__name__}_0", {}))  # a block may have none
     whole, block = (
         sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)) for tree in trees
     )

@@ -20,6 +20,7 @@ from mlpvis_jax.running.failures import explain_resource_errors, interrupted
 from mlpvis_jax.running.interruption import Interruption
 from mlpvis_jax.running.length import Length
 from mlpvis_jax.running.outcome import Outcome, versions
+from mlpvis_jax.running.own_functions import check_functions
 from mlpvis_jax.running.placement import DataParallel, Placement, describe_devices
 from mlpvis_jax.running.programs import Programs
 from mlpvis_jax.running.run import Observer, Run
@@ -57,12 +58,13 @@ def train(
     config = completed(config)
     with processes.in_turn():  # what the first decodes, downloads or finds out is kept
         results = _results(config, folder)
-        if results is None:
-            task, initial = _read(config, folder)
-    processes.refuse_different(lambda: _facts(config, placement, None if results else task))
-    if results is not None:
+        read = _read(config, folder) if results is None else None
+    processes.refuse_different(lambda: _facts(config, placement, read))
+    if read is None:
+        assert results is not None
         print(f"The run in {folder.path} is finished; nothing is changed.")
         return results
+    task, initial = read
     with explain_resource_errors(config, folder), _begun(config, folder), processes.telling():
         programs = Programs([config], task, placement)
         run = Run(0, config, folder, lambda run: _writers(run, task), initial)
@@ -97,24 +99,30 @@ def _read(config: RunConfig, folder: RunFolder) -> tuple[Task, InitialWeights | 
     task = Task.read(config, folder.path)
     task.training.refuse_larger_batch(config.batch_size)
     Length.of(config, len(task.training))  # which refuses too many steps
+    check_functions(config, task.source.num_classes)
     return task, initial
 
 
-def _facts(config: RunConfig, placement: Placement, task: Task | None) -> dict[str, Any]:
-    """What all processes of a run have to have in common; no task if the run is finished."""
-    read: dict[str, Any] = {"state of the run, to train or not": task is not None}
-    if task is not None:
-        read |= {f"data, {name}": value for name, value in task.identity.items()}
-        is_streamed = isinstance(task.training, StreamedSet)
-        scales = (task.normalization.mean, task.normalization.deviation)
-        read["scales of the pixels"] = [np.asarray(one).tolist() for one in scales]
-        read["config.data.feed"] = "stream" if is_streamed else "resident"
-    return {
+def _facts(
+    config: RunConfig, placement: Placement, read: tuple[Task, InitialWeights | None] | None
+) -> dict[str, Any]:
+    """What all processes of a run have to have in common; nothing is read of a finished one."""
+    facts = {
         **{f"version of {name}": version for name, version in versions().items()},
         **{f"config.{key}": value for key, value in config.flat().items()},
+        **{f"order of config.{section}": order for section, order in config.orders().items()},
         "number and kind of devices": describe_devices(placement.devices),
-        **read,
+        "state of the run, to train or not": read is not None,
     }
+    if read is not None:
+        task, initial = read
+        facts |= {f"data, {name}": value for name, value in task.identity.items()}
+        is_streamed = isinstance(task.training, StreamedSet)
+        scales = (task.normalization.mean, task.normalization.deviation)
+        facts["scales of the pixels"] = [np.asarray(one).tolist() for one in scales]
+        facts["config.data.feed"] = "stream" if is_streamed else "resident"
+        facts["content of config.init_from"] = initial and initial.digest
+    return facts
 
 
 @contextlib.contextmanager
@@ -203,6 +211,9 @@ class SoloObserver(Observer):
         self._progress.compiling()
 
     def compiled(self) -> None:
+        # One that had its programs from the cache would wait for the others in a collective, and
+        # that of CPUs gives up after half a minute.
+        processes.wait_for_all()
         self._progress.compiled()
 
     def advance(self, images: int, totals: Sequence[EpochTotals]) -> None:

@@ -48,6 +48,37 @@ def find(
     return found
 
 
+def find_each(
+    table: Mapping[str, Any],
+    paths: Sequence[str],
+    path: str,
+    is_row: Callable[[Any], bool] = callable,
+    taken: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Finds several rows; what is the user's own is known by the name of its attribute.
+
+    Args:
+      table: the rows that the package has.
+      paths: names of rows, or import paths.
+      path: the setting, for messages.
+      is_row: whether what is imported can stand in the table.
+      taken: names that no row may have.
+
+    Raises:
+      InputError: as `find`; or a name that is another row's.
+    """
+    found: dict[str, Any] = {}
+    for one in paths:
+        row, name = find(table, one, path, is_row), one.rpartition(":")[2]
+        if name in taken or {**table, **found}.get(name, row) is not row:
+            raise InputError(
+                f"{path}: there is another {name}, by whose name {one} would be known; give the "
+                "attribute another name."
+            )
+        found[name] = row
+    return found
+
+
 @dataclasses.dataclass(frozen=True)
 class Choice:
     """A function with the options that a config gives it.

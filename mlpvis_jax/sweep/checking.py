@@ -4,11 +4,14 @@ from typing import Any
 
 from mlpvis_jax.data import Source
 from mlpvis_jax.errors import InputError
-from mlpvis_jax.running.task import is_streamed, open_data
+from mlpvis_jax.running.length import Length
+from mlpvis_jax.running.own_functions import check_functions
+from mlpvis_jax.running.task import Task, is_streamed, open_data
 from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.sweep.data import INITIAL, data_key, find_weights
 from mlpvis_jax.sweep.definition import Settings, Sweep, config_of
 from mlpvis_jax.sweep.folder import SweepFolder
+from mlpvis_jax.sweep.space import Space
 
 
 def check_settings(sweep: Sweep) -> None:
@@ -55,7 +58,9 @@ def check_trials(sweep: Sweep, folder: SweepFolder) -> list[str]:
     sources: dict[Any, Source] = {}
     begins: dict[str, None] = {}
     for point in points:
-        shape = (sweep.shape_of_point(point), *(point.get(key) for key in INITIAL))
+        # A number that is zero switches something off, with which others may not fit.
+        zeros = tuple(key for key, value in point.items() if value == 0)
+        shape = (sweep.shape_of_point(point), zeros, *(point.get(key) for key in INITIAL))
         if shape in shapes:
             continue
         shapes.add(shape)
@@ -74,6 +79,24 @@ def check_trials(sweep: Sweep, folder: SweepFolder) -> list[str]:
         if initial is not None:
             begins[initial.described] = None
     return list(begins)
+
+
+def check_with_data(sweep: Sweep, task: Task) -> int:
+    """Checks what it takes the data to know, and counts the epochs of the longest trial.
+
+    All trials have as many training examples, unless the data are swept.
+
+    Raises:
+      InputError: a loss, a metric or a batch size of no use.
+    """
+    check_functions(config_of(sweep.base, {}), task.source.num_classes)
+    dimensions = sweep.space.dimensions
+    decisive = {key: dimensions[key] for key in ("duration", "batch_size") if key in dimensions}
+    corners = Space(decisive, sweep.space.seeds).corners()
+    configs = [config_of(sweep.base, corner) for corner in corners]
+    if not any(key.startswith("data.") for key in dimensions):
+        task.training.refuse_larger_batch(max(config.batch_size for config in configs))
+    return max(Length.of(config, len(task.training)).num_epochs for config in configs)
 
 
 def _refuse_several_orders(sweep: Sweep, config: RunConfig, source: Source) -> None:

@@ -20,7 +20,6 @@ from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.learning.state import EpochTotals
 from mlpvis_jax.running.failures import explain_resource_errors
 from mlpvis_jax.running.interruption import Interruption
-from mlpvis_jax.running.length import Length
 from mlpvis_jax.running.machine import local_devices
 from mlpvis_jax.running.outcome import DIVERGED, Outcome
 from mlpvis_jax.running.placement import describe_devices
@@ -34,13 +33,12 @@ from mlpvis_jax.show import writers
 from mlpvis_jax.show.terminal import print_header
 from mlpvis_jax.sweep import culling, report
 from mlpvis_jax.sweep.capacity import serves, trials_that_fit
-from mlpvis_jax.sweep.checking import check_settings, check_trials
+from mlpvis_jax.sweep.checking import check_settings, check_trials, check_with_data
 from mlpvis_jax.sweep.data import data_key, find_weights, read_task
 from mlpvis_jax.sweep.definition import Sweep, Trial, config_of
 from mlpvis_jax.sweep.folder import Group, SweepFolder
 from mlpvis_jax.sweep.live import LiveTable
 from mlpvis_jax.sweep.records import RUNNING
-from mlpvis_jax.sweep.space import Space
 from mlpvis_jax.sweep.storage import read_storage
 from mlpvis_jax.sweep.stores import TrialStore, open_store
 from mlpvis_jax.sweep.tpe import optuna
@@ -86,7 +84,7 @@ def run(
         store = open_store(folder, sweep, shared)
         config = config_of(sweep.base, {})
         task = read_task(config, {}, sweep, folder)
-        most_epochs = _most_epochs(sweep, len(task.training))
+        most_epochs = check_with_data(sweep, task)
         sweep.check_cull_epochs(most_epochs)
         with folder.locked():
             folder.check(sweep, shared)
@@ -104,15 +102,6 @@ def run(
         session.work()
         with folder.locked():
             return report.finish(folder, sweep, store.rows())
-
-
-def _most_epochs(sweep: Sweep, num_examples: int) -> int:
-    """Counts the epochs of the longest trial, where all have as many training examples."""
-    dimensions = sweep.space.dimensions
-    decisive = {key: dimensions[key] for key in ("duration", "batch_size") if key in dimensions}
-    corners = Space(decisive, sweep.space.seeds).corners()
-    configs = [config_of(sweep.base, corner) for corner in corners]
-    return max(Length.of(config, num_examples).num_epochs for config in configs)
 
 
 class _Session(Observer):

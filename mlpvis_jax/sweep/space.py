@@ -13,6 +13,7 @@ A point is a value of each dimension but the seed, whose values every point is t
 
 import ast
 import dataclasses
+import functools
 import itertools
 import math
 import re
@@ -29,6 +30,7 @@ MOST_VALUES = 1000  # of a list
 # Significant ones of a number that is drawn, so that a person can read it. A range that is narrow
 # beside its ends takes more, for at least some hundreds of numbers to lie in it.
 _DIGITS = 4
+_MOST_SHUFFLED = 100_000  # points; of more, one hardly comes twice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Values:
 
     @property
     def extremes(self) -> tuple[Any, ...]:
-        """Values of which all are good if the dimension is."""
+        """Lists the values, which are all of them to be looked at."""
         return self.values
 
     def to_json(self) -> Any:
@@ -94,6 +96,11 @@ class Integers:
     def extremes(self) -> tuple[Any, ...]:
         return (self.low, self.high)
 
+    @property
+    def some(self) -> tuple[int, ...]:
+        """Lists the numbers, the first ones of very many."""
+        return tuple(range(self.low, self.high + 1)[:MOST_VALUES])
+
     def to_json(self) -> Any:
         return f"integers({self.low}, {self.high})"
 
@@ -125,7 +132,14 @@ class Space:
         return {key: point[key] for key in self.dimensions}
 
     def random_point(self, index: int, seed: int) -> Point:
-        """Draws the index-th of a sequence of random points; it depends on nothing else."""
+        """Draws the index-th of a sequence of random points; it depends on nothing else.
+
+        Where all dimensions are lists, no point comes again before all have come.
+        """
+        size = self.grid_size
+        if size is not None and size <= _MOST_SHUFFLED:
+            turn, place = divmod(index, size)
+            return self.grid_point(int(_shuffled(size, seed, turn)[place]))
         shares = np.random.default_rng([seed, index]).random(len(self.dimensions))
         pairs = zip(self.dimensions.items(), shares, strict=True)
         return {key: dimension.at(float(share)) for (key, dimension), share in pairs}
@@ -192,9 +206,19 @@ def _dimension(key: str, written: Any, seed: int) -> Dimension:
         )
     refuse_odd(place, values)
     for number, value in enumerate(values):
-        if any(value == other and type(value) is type(other) for other in values[:number]):
+        if any(_are_one(value, other) for other in values[:number]):
             raise InputError(f"{place} has {value!r} twice.")
     return Values(tuple(values))
+
+
+def _are_one(value: Any, other: Any) -> bool:
+    """Whether two values are the same setting: 1 and 1.0 are, and 1 and True are not."""
+    return value == other and isinstance(value, bool) == isinstance(other, bool)
+
+
+@functools.lru_cache
+def _shuffled(size: int, seed: int, turn: int) -> np.ndarray:
+    return np.random.default_rng([seed, turn]).permutation(size)
 
 
 def refuse_odd(place: str, written: Any) -> None:

@@ -74,7 +74,7 @@ class Grid(_Known):
 
 
 class Random(_Known):
-    """Points drawn independently of each other."""
+    """Points drawn at random; of lists alone, none comes again before all have come."""
 
     def max_points(self, space: Space) -> int | None:
         return None

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.sweep import space
 from mlpvis_jax.sweep.culling import score_of
@@ -35,9 +37,10 @@ def optuna() -> ModuleType:
 
 def sampler(sweep: Sweep, chosen: int) -> Any:
     """Makes a TPE sampler whose state depends only on how many points have been chosen."""
+    sequence = np.random.SeedSequence([sweep.settings.suggestion_seed, chosen])
     # Points that are still trained count as bad ones, so that a group's are spread out.
     return optuna().samplers.TPESampler(
-        seed=(sweep.settings.suggestion_seed + chosen) % 2**32,
+        seed=int(sequence.generate_state(1)[0]),
         multivariate=True,
         constant_liar=True,
     )

@@ -34,6 +34,16 @@ ROWS = [
     bad(f"{RATE}=0.1", "must be a list such as [4, 8], or uniform(LOW, HIGH)", "0.1"),
     bad(f"{RATE}=[]", "sweep.optimizer.learning_rate has no values"),
     bad(f"{RATE}=[0.1,0.1]", "has 0.1 twice"),
+    bad(f"{RATE}=[1,1.0]", "has 1.0 twice"),
+    bad("--sweep.batch_size=[32,4096]", "config.batch_size is 4,096, and there are"),
+    bad(
+        f"--sweep.model.patch_size='integers(2,4)' {RANDOM}",
+        "The sweep's point model.patch_size=3: The patch_size of model 'mixer_keras', 3, does not",
+    ),
+    bad(
+        f"{RATE}=[0.1,0.0] --sweep.optimizer.head_learning_rate='[None,0.01]'",
+        "The sweep's point optimizer.learning_rate=0.0, optimizer.head_learning_rate=0.01",
+    ),
     bad(f"{RATE}=[0.1,", "must be a list"),
     bad(f"{RATE}={{1:2}}", "must be a list"),
     bad(f"{RATE}=[\\'a\\']", "config.optimizer.learning_rate must be a number, not 'a'"),

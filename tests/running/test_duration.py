@@ -12,7 +12,10 @@ from safetensors.numpy import load_file
 from configs import mixer
 from mlpvis_jax.running import solo
 from mlpvis_jax.running.length import Length
+from mlpvis_jax.running.task import Task
+from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.sweep import loop
+from mlpvis_jax.sweep.checking import check_with_data
 from mlpvis_jax.sweep.definition import Sweep
 from tests import soak, tiny
 from tests.running.resume_script import StopAfter
@@ -121,15 +124,18 @@ def test_a_cull_after_the_last_epoch_is_refused(launch_main, tiny_npz, tmp_path,
     assert message in capsys.readouterr().err and not (tmp_path / "sweep").exists()
 
 
-def test_the_longest_trial_of_a_sweep_may_be_that_of_another_batch():
+def test_the_longest_trial_of_a_sweep_may_be_that_of_another_batch(tiny_npz, tmp_path):
     base = mixer.get_config("digits").to_dict()
+    base["data"]["source"] = tiny_npz
+    task = Task.read(RunConfig.from_mapping(base), tmp_path)
+    assert len(task.training) == 180
     dimensions = {"duration": ["6 steps", "12 steps", "1 epoch"], "batch_size": [32, 90]}
     # Of 180 images, 32 a step are 6 steps an epoch, and 90 a step are 2.
-    assert loop._most_epochs(Sweep.read(base, dimensions), 180) == 6
-    assert loop._most_epochs(Sweep.read(base, {**dimensions, "batch_size": [32]}), 180) == 2
+    assert check_with_data(Sweep.read(base, dimensions), task) == 6
+    assert check_with_data(Sweep.read(base, {**dimensions, "batch_size": [32]}), task) == 2
     dimensions["batch_size"] = "integers(32, 90)"
     ranged = {**dimensions, "strategy": "random", "num_trials": 2}
-    assert loop._most_epochs(Sweep.read(base, ranged), 180) == 6
+    assert check_with_data(Sweep.read(base, ranged), task) == 6
 
 
 def test_a_run_that_was_begun_with_the_older_names_goes_on(train, launch_main):

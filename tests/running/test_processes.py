@@ -1,21 +1,31 @@
 """One run over several processes, for real: they meet at a port of this machine."""
 
 import contextlib
+import dataclasses
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 from mlpvis_jax.errors import InputError
-from mlpvis_jax.running import processes
+from mlpvis_jax.files.recipe import recipe
+from mlpvis_jax.running import processes, solo
+from mlpvis_jax.running.choices import completed
 from mlpvis_jax.running.cluster import Cluster, find_cluster
 from mlpvis_jax.running.native_output import passed_on
+from mlpvis_jax.running.placement import DataParallel
+from mlpvis_jax.running.task import Task
+from mlpvis_jax.settings.config import RunConfig
+from mlpvis_jax.weights.initial import InitialWeights
 from tests import soak, tiny, together
 
 ROOT = Path(__file__).parents[2]
@@ -127,18 +137,69 @@ def test_four_processes_stream_what_one_holds(start, launch_main, tiny_npz, tmp_
 
 @pytest.mark.first
 @pytest.mark.slow
-def test_settings_that_differ_are_refused_once(start, tmp_path):
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("--config.seed=3", "the same config.seed: it is 0 in process 0, and 3 in process 1"),
+        ("--config.mix.mixup.alpha=0.4", "the same order of config.mix: it is [] in process 0"),
+    ],
+)
+def test_settings_that_differ_are_refused_once(setting, message, start, tmp_path):
     one, other = start(tmp_path / "run", 2)
     other.kill()
-    arguments = [*other.args[1:], "--config.seed=3"]
+    arguments = [*other.args[1:], setting]
     with subprocess.Popen(
         [sys.executable, *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True
     ) as third:
         statuses, errors = end([one, third])
     assert statuses == [2, 2]
-    assert "the same config.seed: it is 0 in process 0, and 3 in process 1" in errors[0]
+    assert message in errors[0]
     assert errors[0].count("\n") == 1 and errors[1] == ""
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ([{"a": 1}, {"a": 1, "b": 2}], "the same b: it is null in process 0, and 2 in process 1"),
+        ([{"a": 1, "b": 2}, {"a": 1}], "the same b: it is 2 in process 0, and null in process 1"),
+        ([{"a": [1, 2]}, {"a": [1, 2]}, {"a": [2, 1]}], r"a: it is \[1, 2\] .* in process 2"),
+    ],
+)
+def test_a_fact_that_one_process_lacks_is_another_fact(facts, message, monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: len(facts))
+    monkeypatch.setattr(processes, "exchange", lambda text: [json.dumps(one) for one in facts])
+    with pytest.raises(InputError, match=message):
+        processes.refuse_different(lambda: facts[0])
+
+
+def test_processes_must_have_the_same_initial_weights_and_the_same_order(tmp_path):
+    values = recipe("mixer:digits")
+    values["augment"] = {"random_crop": {"padding": 1.0}, **values["augment"]}
+    config = completed(RunConfig.from_mapping(values))
+    task, placement = Task.read(config, tmp_path), DataParallel.all()
+    weights = [InitialWeights({}, digest, "") for digest in ("a", "b")]
+    one, other = (solo._facts(config, placement, (task, initial)) for initial in weights)
+    assert {name for name in one if one[name] != other[name]} == {"content of config.init_from"}
+    reordered = dataclasses.replace(config, augment=dict(reversed(config.augment.items())))
+    facts = [solo._facts(each, placement, None) for each in (config, reordered)]
+    differing = {name for name in facts[0] if facts[0][name] != facts[1][name]}
+    assert differing == {"order of config.augment"}
+
+
+def test_a_process_watches_the_others_however_long_the_run_is(monkeypatch):
+    answers = [RuntimeError("DEADLINE_EXCEEDED: timed out"), "null"]
+
+    def wait(*_):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    client = types.SimpleNamespace(blocking_key_value_get=wait)
+    monkeypatch.setattr(processes, "_client", lambda: client)
+    processes._watch()
+    assert answers == []
 
 
 def test_a_death_at_the_very_end_is_no_traceback(monkeypatch):

@@ -56,6 +56,14 @@ def test_random_points_lie_in_the_space_and_depend_on_nothing_else(text, index, 
     assert space.read(text, seed=0).random_point(index, seed) == point
 
 
+@given(written(LISTS), st.integers(0, 3), st.integers(0, 2**32 - 1))
+def test_no_random_point_of_lists_comes_again_before_all_have_come(text, turn, seed):
+    found = space.read(text, seed=0)
+    size = found.grid_size
+    drawn = [found.random_point(turn * size + index, seed) for index in range(min(size, 500))]
+    assert len({repr(point) for point in drawn}) == len(drawn)
+
+
 @given(RANGES, SHARES)
 def test_every_share_of_a_range_lies_in_it(text, share):
     dimension = space.read({"batch_size": text}, 0).dimensions["batch_size"]

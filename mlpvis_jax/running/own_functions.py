@@ -1,0 +1,75 @@
+"""Whether what a loss and the metrics compute has the shape that a step needs; nothing is run."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mlpvis_jax.errors import InputError, first_line
+from mlpvis_jax.learning.metrics import Metric, Outputs
+from mlpvis_jax.running.choices import Choices
+from mlpvis_jax.settings.config import RunConfig
+
+
+def check_functions(config: RunConfig, num_classes: int) -> None:
+    """Refuses a loss that is not one of each example, and metrics that cannot be added up.
+
+    Both may be the user's own. A loss of another shape would be broadcast, and train in silence.
+
+    Args:
+      config: the settings.
+      num_classes: of the data.
+
+    Raises:
+      InputError: naming the setting and the shapes.
+    """
+    choices, setting = Choices.of(config), f"config.loss.name={config.loss.name}"
+
+    def losses(of: dict[str, jax.Array]) -> jax.Array:
+        targets = jax.nn.one_hot(of["labels"], num_classes) if config.mix else of["labels"]
+        return choices.loss(of["logits"], targets, **choices.loss.traced)
+
+    for number in (2, 3):
+        shape = _shape(losses, setting, number, num_classes)
+        if shape != (number,):
+            raise InputError(
+                f"{setting} must give the loss of each example, [{number}] of logits "
+                f"[{number}, {num_classes}], and gives {_shown(shape)}."
+            )
+    for name, metric in choices.metrics.items():
+
+        def total(of: dict[str, jax.Array], metric: Metric = metric) -> jax.Array:
+            return metric.total(Outputs(**of))
+
+        setting = f"config.metrics: {name}"
+        of_two, of_three = (_shape(total, setting, number, num_classes) for number in (2, 3))
+        if of_two != of_three or of_two is None:
+            raise InputError(
+                f"{setting} must sum a batch to an array whose shape does not depend on the batch; "
+                f"of 2 examples it is {_shown(of_two)}, and of 3 {_shown(of_three)}."
+            )
+
+
+def _shape(
+    function: Callable[[dict[str, jax.Array]], Any], setting: str, number: int, num_classes: int
+) -> tuple[int, ...] | None:
+    """The shape of what a function of a batch's outputs gives; None if it is no array."""
+    shape = jax.ShapeDtypeStruct
+    outputs = {
+        "losses": shape((number,), jnp.float32),
+        "logits": shape((number, num_classes), jnp.float32),
+        "labels": shape((number,), jnp.int32),
+        "mask": shape((number,), jnp.bool_),
+    }
+    try:
+        found = jax.eval_shape(function, outputs)
+    except Exception as error:  # a function of the user's own may raise anything
+        raise InputError(
+            f"{setting} cannot be used ({type(error).__name__}: {first_line(error)})."
+        ) from error
+    return getattr(found, "shape", None)
+
+
+def _shown(shape: tuple[int, ...] | None) -> str:
+    return "no array" if shape is None else str(list(shape))

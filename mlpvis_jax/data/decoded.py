@@ -25,7 +25,7 @@ import rich.console
 import rich.progress
 
 from mlpvis_jax.data.examples import ArrayExamples, Examples, Part, Source, checked_image
-from mlpvis_jax.errors import InputError
+from mlpvis_jax.errors import InputError, first_line
 
 # Images read and decoded in one go; a thread takes on as many at a time.
 _AT_A_TIME = 64
@@ -170,7 +170,13 @@ def _decode_into(images: np.ndarray, source: Source, split: str, examples: Examp
 
     def decode_some(start: int) -> int:
         stop = min(start + _AT_A_TIME, len(images))
-        some = examples.read(start, stop)
+        try:
+            some = examples.read(start, stop)
+        except OSError as error:  # of a source of the user's own; it is no error of the cache
+            raise InputError(
+                f"Images {start} to {stop - 1} of the {split} part of {source.name} cannot be read "
+                f"({first_line(error)})."
+            ) from error
         some_labels = np.array([example.label for example in some])
         check_labels(some_labels, source, split, first_index=start)
         labels[start:stop] = some_labels

@@ -63,6 +63,9 @@ def _download_alone(url: str, path: Path, size: int, checksum: Checksum | None) 
     part = path.with_name(path.name + ".part")
     if not part.exists() or part.stat().st_size != size:
         _fetch(url, part, size)
+        if checksum is None and part.stat().st_size > size:  # a checksum says it better
+            part.unlink()
+            raise UnreachableError(f"it sent more than the {size} bytes that it had announced")
     try:
         check(part, path, checksum, advice="it was removed, so try again")
     except InputError:

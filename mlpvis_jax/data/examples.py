@@ -4,6 +4,7 @@ import abc
 import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -176,6 +177,8 @@ class Source:
     default_validation: str = "stratified:0.1"  # where it has no split that validates
     # The class of classes that each class belongs to, in the order of class_names, if any.
     superclasses: tuple[str, ...] | None = None
+    # Where whatever is written would be taken for images, such as those of another class.
+    folders: tuple[Path, ...] = ()
 
     @property
     def num_classes(self) -> int:

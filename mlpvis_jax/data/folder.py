@@ -116,6 +116,7 @@ def open_folder(name: str, path: Path, decoding: Decoding) -> Source:
 def _open(name: str, path: Path, decoding: Decoding) -> Source:
     found = _split_folders(path)
     validation: list[_File] = []
+    folders = tuple(path / name for name in found.values()) or (path,)
     if found:
         class_names, train = _list_files(path, path / "train")
         test = _list_files_of(class_names, path, path / "test")
@@ -141,6 +142,7 @@ def _open(name: str, path: Path, decoding: Decoding) -> Source:
         test=FolderExamples(path, test, decoding.exact),
         validation=FolderExamples(path, validation, decoding.exact) if validation else None,
         split_names=found,
+        folders=folders,
         fingerprint=fingerprint_of(
             "folder",
             str(path.resolve()),

@@ -13,7 +13,7 @@ from mlpvis_jax.errors import InputError
 # The only decoders that Pillow may try: what image sets are made of, and nothing exotic.
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 # EXIF orientations from this one on exchange width and height.
-_FIRST_QUARTER_TURN = 5
+_QUARTER_TURNS = (5, 6, 7, 8)  # orientations that exchange height and width
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 DECODED_CHANNELS = tuple(_MODES)
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp")
@@ -94,7 +94,7 @@ def _read(
 
 def _reduce(image: JpegImageFile, size: tuple[int, int], frame: Frame) -> None:
     """Asks a JPEG's decoder for its smallest scale at which what `frame` takes fills `size`."""
-    is_turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= _FIRST_QUARTER_TURN
+    is_turned = image.getexif().get(ExifTags.Base.Orientation) in _QUARTER_TURNS
     left, top, right, bottom = frame(*(image.size[::-1] if is_turned else image.size))
     larger = min((right - left) / size[1], (bottom - top) / size[0])
     for scale in (8, 4, 2):

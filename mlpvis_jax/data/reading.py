@@ -147,6 +147,8 @@ class _Pieces:
                 images[place] = checked_image(example, distinct[place], self._image_shape)
         except InputError as error:
             return str(error)
+        except OSError as error:  # of a source of the user's own; it is no error of the run's disk
+            return f"One of images {sorted(distinct.tolist())} cannot be read ({error})."
         return images[places].reshape(len(rows), -1)
 
 

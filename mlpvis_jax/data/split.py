@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,7 @@ def divide(
     kind, _, text = rule.partition(":")
     share = float(text)
     if kind == _LAST:
-        number = int(len(labels) * (1 - share))
+        number = int(len(labels) * (1 - Fraction(text)))  # floats would be off by one at times
         if number in (0, len(labels)):
             raise InputError(
                 f"{source.name} has {len(labels):,} training images, of which config.data."

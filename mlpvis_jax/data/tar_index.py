@@ -24,7 +24,7 @@ from mlpvis_jax.errors import InputError, first_line
 # An example's class number: a member of its own, or one of these keys of a JSON member.
 _LABEL, _JSON = "cls", "json"
 _LABEL_KEYS = ("label", "cls", "class")
-_LONGEST_LABEL = 1 << 16  # bytes of such a member
+_LONGEST_LABEL = 1 << 24  # bytes of such a member, which may hold more than the label
 _VERSION = 2  # raised when the same shards would be indexed otherwise
 _AT_A_TIME = 1 << 20  # bytes
 

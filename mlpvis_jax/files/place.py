@@ -1,5 +1,6 @@
 """Where files can be: paths that lead to a folder, and what may stand in the way there."""
 
+import contextlib
 import itertools
 import os
 import shutil
@@ -122,6 +123,21 @@ def describe_free_space(path: Path) -> str:
         return f"{shutil.disk_usage(nearest_existing(path)).free / 1e6:,.1f} MB are free"
     except OSError as error:
         return f"the disk does not answer ({error.strerror})"
+
+
+def take_name(folder: Path, name: str, suffixes: Sequence[str]) -> str:
+    """Takes the first of NAME, NAME-2, ... that is free, by an empty file with the first suffix.
+
+    Of several processes that look for a name at once each has another.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    while True:
+        found = free_name(folder, name, suffixes)
+        with contextlib.suppress(FileExistsError):
+            (folder / f"{found}{suffixes[0]}").touch(exist_ok=False)
+            return found
 
 
 def free_name(folder: Path, name: str, suffixes: Sequence[str] = ("",)) -> str:

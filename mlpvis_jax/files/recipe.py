@@ -113,12 +113,16 @@ def _shipped() -> Path:
 def _call(path: Path, name: str, *arguments: str) -> Any:
     """What a function of a Python file returns; None if the file does not define it."""
     # A recipe imports its neighbour as configs.recipe.
-    sys.path.append(str(_shipped().parent))
+    place = str(_shipped().parent)
+    is_added = place not in sys.path  # what is there already keeps its place
+    if is_added:
+        sys.path.append(place)
     try:
         function = runpy.run_path(str(path)).get(name)
         return function(*arguments) if function is not None else None
     finally:
-        sys.path.remove(str(_shipped().parent))
+        if is_added:
+            sys.path.remove(place)
 
 
 @contextlib.contextmanager

@@ -28,7 +28,8 @@ def save_weights(path: Path, params: Any, description: Mapping[str, Any]) -> Non
       description: JSON values about them; kept in the file's header.
     """
     named = traverse_util.flatten_dict(params, sep="/")
-    arrays = {name: np.ascontiguousarray(leaf) for name, leaf in named.items()}
+    # np.ascontiguousarray would make a vector of a scalar.
+    arrays = {name: np.asarray(leaf, order="C") for name, leaf in named.items()}
     # One entry: of several, the file's order would be another every time.
     told = {**description, _DIGEST: _digest(arrays, description)}
     data = save(arrays, {DESCRIPTION: json.dumps(told)})

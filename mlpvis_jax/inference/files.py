@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from mlpvis_jax.errors import StorageError
-from mlpvis_jax.files.place import free_name
+from mlpvis_jax.files.place import take_name
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.inference.contact_sheet import MOST, draw_contact_sheet
 from mlpvis_jax.inference.paths import find_images
@@ -43,13 +43,19 @@ def predict_files(
     predictions = classifier.predict(paths)
     _print(predictions)
     place = folder.path if output is None else output
-    name = free_name(place, "predictions", (".csv", ".png"))
-    table, picture = place / f"{name}.csv", place / f"{name}.png"
     try:
         place.mkdir(parents=True, exist_ok=True)
-        predictions.write_csv(table)
+        name = take_name(place, "predictions", (".csv", ".png"))
+        table, picture = place / f"{name}.csv", place / f"{name}.png"
+        try:
+            predictions.write_csv(table)
+        except OSError:
+            table.unlink(missing_ok=True)  # the empty file by which the name was taken
+            raise
     except OSError as error:
-        raise StorageError(f"{table} cannot be written ({error.strerror or error}).") from error
+        raise StorageError(
+            f"The predictions cannot be written to {place} ({error.strerror or error})."
+        ) from error
     sheet = classifier.read(paths[:MOST])
     is_drawn = draw_contact_sheet(picture, sheet, predictions, f"Predictions of {folder.path}")
     written = {"predictions": str(table), **({"picture": str(picture)} if is_drawn else {})}

@@ -58,6 +58,7 @@ class Task:
           InputError: no such source, or one that cannot be trained on.
         """
         source = open_data(config)
+        _refuse_inside(source, config, run)
         rule = split.find_rule(source, config.data.validation)
         training, examples = _read(config, source, "train", run)
         labels = np.asarray(training.labels)
@@ -214,6 +215,17 @@ def _normalization(
     return augment.channel_statistics(
         np.asarray(training.images).reshape(-1, *training.image_shape)
     )
+
+
+def _refuse_inside(source: Source, config: RunConfig, run: Path) -> None:
+    """Raises InputError where a run, or what is decoded, would lie among the images."""
+    for setting, place in (("--workdir", run), ("config.data.cache_dir", config.data.cache_dir)):
+        for folder in source.folders if place else ():
+            if Path(place or "").expanduser().resolve().is_relative_to(folder.resolve()):
+                raise InputError(
+                    f"{setting}={place} lies in {folder}, of which every folder is a class of "
+                    f"{source.name}; choose a place outside of it."
+                )
 
 
 def _read(config: RunConfig, source: Source, part: Part, run: Path) -> tuple[ImageSet, Examples]:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from mlpvis_jax.data import cifar, decode, open_source
+from mlpvis_jax.data.download import UnreachableError, download
 from mlpvis_jax.errors import InputError
 from tests.server import Server
 
@@ -164,6 +165,14 @@ def test_a_part_that_is_too_long_is_started_anew(
     part.write_bytes(server.content + b"more")
     assert len(open_source("cifar100", image_size=8, data_dir=tmp_path).train) == TRAIN
     assert server.ranges == [None]
+
+
+def test_more_than_was_announced_is_not_kept(server: Server, tmp_path: Path) -> None:
+    server.content = bytes(12)
+    path = tmp_path / "file.bin"
+    with pytest.raises(UnreachableError, match="it sent more than the 9 bytes"):
+        download(f"http://localhost:{server.server_port}/file.bin", path, size=9, checksum=None)
+    assert list(tmp_path.glob("file*")) == []
 
 
 @pytest.mark.parametrize("length", ["same", "longer", "endless"])

@@ -294,6 +294,17 @@ def test_a_cache_folder_that_cannot_be_used(tmp_path: Path) -> None:
             decode(source_of(Counted()), "train", cache_dir=folder)
 
 
+def test_an_image_that_a_source_of_ones_own_cannot_read_is_no_error_of_the_cache(
+    tmp_path: Path,
+) -> None:
+    class Lost(Counted):
+        def __getitem__(self, index: int) -> Example:
+            raise FileNotFoundError(2, "No such file or directory", "17.png")
+
+    with pytest.raises(InputError, match=r"Images 0 to .* train part .* cannot be read .*17\.png"):
+        decode(source_of(Lost(threads=False)), "train", cache_dir=tmp_path)
+
+
 def test_a_cache_without_room(tmp_path: Path) -> None:
     class Huge(Counted):
         def __getitem__(self, index: int) -> Example:

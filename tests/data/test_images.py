@@ -121,6 +121,15 @@ def test_a_large_jpeg_is_decoded_at_a_reduced_scale(
     assert (scale == 1) == np.array_equal(reduced, whole)
 
 
+def test_an_orientation_that_is_no_number_is_none() -> None:
+    encoded = jpeg(200, 300, 6)
+    short, ascii_ = (b"\x01\x12\x00" + bytes([kind]) for kind in (3, 2))  # types of TIFF
+    assert encoded.count(short) == 1
+    encoded = encoded.replace(short, ascii_)
+    reduced = decode_image(encoded, channels=3, size=64, name="it", reduced=True)
+    assert reduced.shape == (64, 64, 3)
+
+
 def test_what_a_frame_takes_is_never_decoded_below_the_size() -> None:
     def left_third(width: int, height: int) -> Box:
         return 0.0, 0.0, width / 3, float(height)

@@ -109,6 +109,19 @@ def test_an_image_that_cannot_be_decoded_is_named(
     stream.close()
 
 
+def test_an_image_that_a_source_of_ones_own_cannot_read_is_named() -> None:
+    class Lost(Examples):
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, index: int) -> Example:
+            raise FileNotFoundError(2, "No such file or directory", "17.png")
+
+    stream = reading.ImageStream(Lost(), np.array([[0, 1, 2]], np.int32), (SIZE, SIZE, 3), 0)
+    with pytest.raises(InputError, match=r"One of images \[0, 1, 2\] cannot be read .*17\.png"):
+        read(stream, 1, 3)
+
+
 def test_an_image_of_another_shape_is_refused() -> None:
     class Odd(Examples):
         def __len__(self) -> int:

@@ -1,5 +1,6 @@
 """Tar shards: the images of a folder, at random, and an index that is made once."""
 
+import json
 import os
 import pickle
 import tarfile
@@ -175,6 +176,13 @@ def test_folders_of_no_use_are_refused(tmp_path: Path) -> None:
     whole = (tmp_path / "set/train-000000.tar").read_bytes()
     (tmp_path / "set/train-1.tar").write_bytes(whole[:700])
     refused("train-1.tar is not a tar file that can be read .*unexpected end of data")
+
+
+def test_a_label_may_stand_in_a_long_json_member(tmp_path: Path) -> None:
+    text = json.dumps({"caption": "a" * 100_000, "label": 0}).encode()
+    for split in ("train", "test"):
+        write_tar(tmp_path / f"{split}-0.tar", [("1.jpg", IMAGE), ("1.json", text)])
+    assert len(open_source(f"shards:{tmp_path}", image_size=8).train) == 1
 
 
 @pytest.mark.parametrize("name", ["train-1.tar.gz", "train-1.TAR", "test-1.tgz"])

@@ -111,6 +111,14 @@ def test_the_last_tenth_is_that_of_the_keras_example(number: int) -> None:
     assert rows == (slice(int(number * 0.9)), slice(int(number * 0.9), None))
 
 
+@pytest.mark.parametrize(("number", "share", "train"), [(1000, "0.9", 100), (10, "0.9", 1)])
+def test_a_share_is_exact(number: int, share: str, train: int) -> None:
+    labels = np.zeros(number, np.int32)
+    source = source_of(np.array([0, 1]))
+    rows = split.divide(source, f"last:{share}", source.train, labels, labels)
+    assert rows == (slice(train), slice(train, None))
+
+
 def test_what_cannot_be_divided() -> None:
     with pytest.raises(InputError, match="'class 1' of made up has one image to train on"):
         divide(source_of(np.array([0, 0, 1])), "stratified:0.1")

@@ -1,12 +1,13 @@
 """Paths at which a run's folder can be, and at which it cannot."""
 
+import concurrent.futures
 import os
 from pathlib import Path
 
 import pytest
 
 from mlpvis_jax.errors import InputError
-from mlpvis_jax.files.place import check_folder, describe_free_space, find_folder
+from mlpvis_jax.files.place import check_folder, describe_free_space, find_folder, take_name
 
 
 def test_a_tilde_is_a_home(tmp_path, monkeypatch):
@@ -54,6 +55,13 @@ def test_where_no_folder_can_be(tmp_path, path, reason):
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(InputError, match=rf"^--workdir=\S* cannot be a folder: .*({reason})"):
         check_folder(tmp_path / path)
+
+
+def test_of_several_that_look_for_a_name_each_has_its_own(tmp_path):
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        names = list(pool.map(lambda _: take_name(tmp_path, "a", (".csv", ".png")), range(40)))
+    assert len(set(names)) == 40
+    assert {path.name for path in tmp_path.iterdir()} == {f"{name}.csv" for name in names}
 
 
 def test_the_longest_name_there_is(tmp_path):

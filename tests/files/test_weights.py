@@ -37,6 +37,13 @@ def test_what_is_saved_is_loaded(path):
     assert [file.name for file in path.parent.iterdir()] == ["best.safetensors"]
 
 
+def test_a_scalar_stays_one(tmp_path):
+    params = {"ReZero_0": {"gain": np.float32(0.5).reshape(())}}
+    save_weights(tmp_path / "best.safetensors", params, {})
+    loaded, _ = load_weights(tmp_path / "best.safetensors", params)
+    assert loaded["ReZero_0"]["gain"].shape == () and loaded["ReZero_0"]["gain"] == 0.5
+
+
 def test_the_file_needs_nothing_of_this_project(path):
     with safe_open(path, "numpy") as file:
         assert sorted(file.keys()) == ["head/kernel", "stem/bias", "stem/kernel"]

@@ -106,7 +106,9 @@ def test_the_mode(launch_main, tiny_npz, pictures, capfd, monkeypatch):
     assert launch_main("--mode=predict", run, "--images=a.png") == 1
     out, err = capfd.readouterr()
     assert out.startswith("a.png\t")
-    assert err.endswith("predictions-3.csv cannot be written (No space left on device).\n")
+    assert "The predictions cannot be written to" in err
+    assert err.endswith("/run (No space left on device).\n")
+    assert not (pictures / "run/predictions-3.csv").exists()
 
 
 def test_the_table_fits_a_terminal(monkeypatch):

@@ -103,6 +103,9 @@ def test_files_that_a_finished_run_has_lost_are_restored(run, config, tmp_path, 
     folder = RunFolder(tmp_path / "run")
     shutil.copytree(run[0].path, folder.path)
     lost = (folder.config, folder.metrics, folder.best_weights, folder.last_weights, folder.results)
+    assert "curves" in config.writers
+    damage(folder.curves)
+    assert folder.finished(config) is None
     before = [path.read_bytes() for path in lost]
     for path, content in zip(lost, before, strict=True):
         damage(path)

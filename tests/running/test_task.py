@@ -8,6 +8,7 @@ from mlpvis_jax.data import open_source
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.running.task import Task
 from mlpvis_jax.settings.config import RunConfig
+from tests.images_on_disk import made, write_folder
 
 
 @pytest.fixture
@@ -20,6 +21,27 @@ def read(tmp_path):
         return Task.read(RunConfig.from_mapping(values), tmp_path / "run")
 
     return call
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_a_run_does_not_lie_among_its_images(tmp_path, monkeypatch, split):
+    """Its pictures would be another class at the next start."""
+    images = tmp_path / "pets"
+    splits = {"train": made(25), "test": made(7, seed=1)}
+    write_folder(images, splits)
+    if not split:
+        images = images / "train"
+    values = mixer.get_config("digits").to_dict()
+    values["data"]["source"] = "folder:."
+    monkeypatch.chdir(images)
+    inside = images / ("train/runs" if split else "runs/a")
+    with pytest.raises(InputError, match=r"--workdir=.* lies in .*, of which every folder is a"):
+        Task.read(RunConfig.from_mapping(values), inside)
+    values["data"]["cache_dir"] = str(inside)
+    with pytest.raises(InputError, match=r"config.data.cache_dir=.* lies in"):
+        Task.read(RunConfig.from_mapping(values), tmp_path / "runs/a")
+    values["data"]["cache_dir"] = None
+    Task.read(RunConfig.from_mapping(values), images / "runs" if split else tmp_path / "runs/a")
 
 
 @pytest.fixture

@@ -1,10 +1,11 @@
 """What the command can do: a row of MODES for each --mode, with the flags that are its own."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.place import find_folder
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.settings.config import RunConfig
@@ -56,6 +57,24 @@ class Mode:
     meaning: str
     flags: Mapping[str, Flag] = dataclasses.field(default_factory=dict)
     needs_run: bool = True
+
+
+# Settings and sections that are of training alone.
+_OF_TRAINING = (
+    *("seed", "duration", "microbatch_size", "steps_per_dispatch", "repeats", "augment", "mix"),
+    *("optimizer", "schedule", "averaging", "reduce_on_plateau", "early_stopping", "checkpoint"),
+    *("writers", "writers_every_steps", "writers_histograms", "init_from", "init_from_resolution"),
+)
+
+
+def refuse_settings_of_training(mode: str, keys: Iterable[str]) -> None:
+    """Raises InputError for settings, by key, that change nothing where a run is not trained."""
+    idle = [f"config.{key}" for key in keys if key.partition(".")[0] in _OF_TRAINING]
+    if idle:
+        raise InputError(
+            f"--mode={mode} does not train, so {', '.join(idle)} would change nothing; leave "
+            f"{'them' if len(idle) > 1 else 'it'} out."
+        )
 
 
 def _train(call: Call) -> None:

@@ -10,7 +10,7 @@ import os
 import runpy
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from mlpvis_jax.errors import InputError, one_line
 from mlpvis_jax.files.run_folder import read_json
+from mlpvis_jax.settings.declared import shown
 from mlpvis_jax.settings.written_order import in_written_order
 
 
@@ -49,9 +50,12 @@ def read_config(argument: str) -> tuple[dict[str, Any], str]:
         raise InputError(f"--config={file} is neither a .py file nor a run's config.json.")
     with _code_of(path, f"--config={argument}"):
         config = _call(path, "get_config", variant)
-        values = in_written_order(config) if isinstance(config, ConfigDict) else None
+        values = in_written_order(config) if isinstance(config, ConfigDict | Mapping) else None
     if values is None:
-        raise InputError(f"--config={path} must define get_config(variant) -> ConfigDict.")
+        returned = "" if config is None else f"; it returns {shown(config)}"
+        raise InputError(
+            f"--config={path} must define get_config(variant) -> ConfigDict{returned}."
+        )
     return values, "-".join(filter(None, (path.stem, variant)))
 
 

@@ -61,9 +61,12 @@ def _mix(degenerate: jax.Array | float, images: jax.Array, factors: jax.Array) -
 
 
 def luminance(images: jax.Array) -> jax.Array:
-    """Computes the luminance of images [..., channels] as [..., 1]."""
+    """Computes the luminance of red, green and blue [..., 3] as [..., 1].
+
+    Of other channels each is a grey image, and its own luminance.
+    """
     if images.shape[-1] != 3:
-        return images[..., :1]
+        return images
     return (images * jnp.array(_LUMINANCE)).sum(axis=-1, keepdims=True)
 
 

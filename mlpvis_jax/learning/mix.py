@@ -18,6 +18,7 @@ from mlpvis_jax.settings.declared import NotNegative, OneOf, Role, Share
 
 Mixed = tuple[jax.Array, jax.Array]
 _BLOCK = 16  # examples
+MOST_REPEATS = _BLOCK // 2  # copies of an image that do not become each other's partners
 Number = float | jax.Array
 Alpha = Annotated[NotNegative, Role.TRACED, "Of the Beta(alpha, alpha) that shares are of."]
 Per = Annotated[
@@ -144,8 +145,9 @@ def partners_of(mask: jax.Array) -> jax.Array:
     """Gives each example the one half a block of sixteen further on, cyclically in the block.
 
     Padding, at the end, stays with itself. Where a device's share of the batch is a multiple of
-    sixteen, the partners do not depend on the number of devices; and the copies that repeated
-    augmentation makes, which lie side by side, are mixed with other images.
+    sixteen, the partners do not depend on the number of devices; and up to `MOST_REPEATS` copies,
+    which repeated augmentation puts side by side, are mixed with other images. In what is left of
+    a share beyond its last whole block, a copy may be mixed with another.
     """
     places = jnp.arange(len(mask))
     place_in_block = places % _BLOCK

@@ -102,8 +102,8 @@ def smooth(images: jax.Array) -> jax.Array:
 
 
 def _luminance(images: jax.Array) -> jax.Array:
-    if images.shape[-1] != 3:
-        return images[..., :1]
+    if images.shape[-1] != 3:  # of other channels than red, green and blue each is grey
+        return images
     weighted = (images.astype(jnp.int32) * jnp.array(_LUMINANCE)).sum(axis=-1, keepdims=True)
     return ((weighted + 0x8000) >> 16).astype(jnp.float32)
 

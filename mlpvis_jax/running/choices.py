@@ -12,7 +12,7 @@ from typing import Any
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.learning import metrics
 from mlpvis_jax.learning.losses import LOSSES
-from mlpvis_jax.learning.mix import MIXES
+from mlpvis_jax.learning.mix import MIXES, MOST_REPEATS
 from mlpvis_jax.learning.optimizers import OPTIMIZERS
 from mlpvis_jax.learning.schedules import SCHEDULES
 from mlpvis_jax.learning.transforms import TRANSFORMS
@@ -116,6 +116,11 @@ def completed(config: RunConfig) -> RunConfig:
         raise InputError(
             "config.model.param_dtype=bfloat16 is for modules of your own: what is trained is "
             "stored in float32. Set it to that; config.model.dtype=bfloat16 computes in bfloat16."
+        )
+    if config.mix and config.repeats > MOST_REPEATS:
+        raise InputError(
+            f"config.repeats is {config.repeats}, and with config.mix at most {MOST_REPEATS} are "
+            "possible, for else an image would be mixed with its own copies."
         )
     check_freezing(config, model)
     writers.chosen(config.writers)

@@ -237,4 +237,6 @@ def unknown_key(path: str, known: typing.Iterable[str]) -> str:
     near = nearest(key, known)
     if near:
         return f"There is no {path}; did you mean {parent}.{near}?"
+    if not known:
+        return f"There is no {path}; {parent} has no options, which are parameters with a Role."
     return f"There is no {path}; {parent} has {', '.join(known)}."

@@ -13,6 +13,13 @@ from mlpvis_jax.sweep.definition import Settings, Sweep, config_of
 from mlpvis_jax.sweep.folder import SweepFolder
 from mlpvis_jax.sweep.space import Space
 
+# Settings that do nothing where another one is None.
+_NEEDS = {
+    "reduce_on_plateau.factor": "reduce_on_plateau.patience",
+    "reduce_on_plateau.min_delta": "reduce_on_plateau.patience",
+    "init_from_resolution": "init_from",
+}
+
 
 def check_settings(sweep: Sweep) -> None:
     """Refuses settings of a new sweep that do nothing, or that contradict each other.
@@ -22,6 +29,7 @@ def check_settings(sweep: Sweep) -> None:
     Raises:
       InputError: naming the settings.
     """
+    _refuse_idle_dimensions(sweep)
     settings, seeds = sweep.settings, len(sweep.space.seeds)
     together = settings.trials_per_program
     if sweep.cull_epochs and together is not None and together < seeds:
@@ -39,6 +47,17 @@ def check_settings(sweep: Sweep) -> None:
             f"sweep.suggestion_seed is {settings.suggestion_seed}, but a grid draws nothing; leave "
             "it out, or give another sweep.strategy. The seed of the trials is sweep.seed."
         )
+
+
+def _refuse_idle_dimensions(sweep: Sweep) -> None:
+    """Raises InputError for a dimension that does nothing while another setting is off."""
+    values, dimensions = config_of(sweep.base, {}).flat(), sweep.space.dimensions
+    for key, needed in _NEEDS.items():
+        if key in dimensions and needed not in dimensions and values[needed] is None:
+            raise InputError(
+                f"sweep.{key} does nothing while config.{needed} is None; set config.{needed}, or "
+                f"leave sweep.{key} out."
+            )
 
 
 def check_trials(sweep: Sweep, folder: SweepFolder) -> list[str]:

@@ -35,6 +35,14 @@ ROWS = [
     bad(f"{RATE}=[]", "sweep.optimizer.learning_rate has no values"),
     bad(f"{RATE}=[0.1,0.1]", "has 0.1 twice"),
     bad(f"{RATE}=[1,1.0]", "has 1.0 twice"),
+    bad(
+        "--sweep.init_from_resolution=\"['interpolate','block_diagonal']\"",
+        "sweep.init_from_resolution does nothing while config.init_from is None",
+    ),
+    bad(
+        "--sweep.reduce_on_plateau.factor=[0.1,0.5] --config.reduce_on_plateau.patience=None",
+        "sweep.reduce_on_plateau.factor does nothing while",
+    ),
     bad("--sweep.batch_size=[32,4096]", "config.batch_size is 4,096, and there are"),
     bad(
         f"--sweep.model.patch_size='integers(2,4)' {RANDOM}",

@@ -8,6 +8,7 @@ VIT = "--config.model.name=vit_paper"
 BILLION = 10**9
 VAST = 10**20
 ROWS = [
+    bad("--config.repeats=9 --config.mix.mixup.alpha=0.2", "config.repeats is 9, and with config"),
     bad("--config.seed=-1", "config.seed must be at least 0 and below 4,294,967,296, not -1"),
     bad("--config.seed=4294967296", "config.seed must be", "not 4294967296"),
     bad("--config.seed=1.5", "config.seed must be a whole number, not 1.5"),

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
 from mlpvis_jax.learning import auto_augment as module
-from mlpvis_jax.learning import pixels
+from mlpvis_jax.learning import colour, pixels
 from mlpvis_jax.learning.policies import (
     OPERATIONS,
     Ranges,
@@ -147,3 +147,19 @@ def test_grey_images_are_taken_too():
     found = apply_operations(images, np.arange(number), strengths, RAND)
     colour = apply_operations(jnp.repeat(images, 3, -1), np.arange(number), strengths, RAND)
     np.testing.assert_array_equal(jnp.repeat(found, 3, -1), colour)
+
+
+def test_of_four_channels_none_is_taken_for_the_light_of_the_others():
+    images = jax.random.randint(jax.random.key(0), (2, 5, 5, 4), 0, 256).astype(jnp.float32)
+    np.testing.assert_array_equal(pixels.grey(images), images)
+    np.testing.assert_array_equal(colour.luminance(images), images)
+    turned = colour.colour_jitter(
+        jax.random.split(jax.random.key(1), 2),
+        images,
+        5,
+        brightness=0.0,
+        contrast=0.0,
+        saturation=0.9,
+        hue=0.3,
+    )
+    np.testing.assert_allclose(turned, images, atol=1e-4)

@@ -14,7 +14,7 @@ from mlpvis_jax.running.plan import Plan
 from mlpvis_jax.running.task import Task
 from mlpvis_jax.settings.declared import Role
 from mlpvis_jax.settings.override import override_all
-from mlpvis_jax.sweep import loop
+from mlpvis_jax.sweep import loop, tpe
 from mlpvis_jax.sweep.definition import Sweep, config_of
 from mlpvis_jax.sweep.folder import SweepFolder
 
@@ -219,3 +219,15 @@ def test_the_sweep_in_the_documentation_is_one():
     exec(compile(snippet, "docs/sweeps.md", "exec"), found)
     sweep = Sweep.read(mixer.get_config().to_dict(), found["get_sweep"]())
     assert (sweep.num_trials, sweep.num_points, sweep.cull_epochs) == (36, 12, (5, 10))
+
+
+def test_another_suggestion_seed_is_another_search():
+    """And not the same one, begun a point later."""
+    pytest.importorskip("optuna")
+    written = {RATE: "uniform(0.1, 1)", "strategy": "tpe", "num_trials": 4}
+    seeds = [
+        tpe.sampler(sweep_of({**written, "suggestion_seed": seed}), chosen)._rng.rng.get_state()[1]
+        for seed in range(3)
+        for chosen in range(3)
+    ]
+    assert len({tuple(state) for state in seeds}) == 9

@@ -3,7 +3,8 @@
 python -m benchmarks.ablation [--model mixer] [--variant best] [--duration '10 epochs'] [--seeds 2]
 
 Each row has the settings of the row above it and one change more, so that the last row is the
-recipe of `configs/<model>.py:<variant>`, but for the duration. Each row is a sweep over the seed.
+recipe of `configs/<model>.py:<variant>`, but for the duration; a change that the variant does not
+make has no row. Each row is a sweep over the seed.
 Sweeps that have ended are not repeated and begun ones go on; with `--rows` and one `--out`, a table
 is made in several sittings. Accuracies are those of the best epoch by the validation loss. Test
 accuracies, which the sweeps print as well, are not in the table, because recipes are chosen by it.
@@ -65,6 +66,9 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     wanted = range(len(ROWS)) if settings.rows is None else settings.rows
     for number in wanted:
         name = list(ROWS)[number]
+        if name not in configs:
+            record.say(f"{name}: left out, for {settings.variant} does not change it")
+            continue
         if name in results:
             record.say(f"{name}: measured before")
             continue
@@ -72,7 +76,8 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
         record.say(f"{name}: {results[name]}")
     results = {name: results[name] for name in ROWS if name in results}
     device = describe_devices(local_devices())
-    path = record.write("ablation", arguments, settings, device, "CIFAR-100", results)
+    data = next(iter(results.values()))["config"]["data"]["source"]
+    path = record.write("ablation", arguments, settings, device, data, results)
     rows = [
         [name, *(_cell(one[key]) for key in ("validation_accuracy", "train_accuracy"))]
         for name, one in results.items()
@@ -84,17 +89,33 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def configs_of_rows(model: str, variant: str) -> dict[str, dict[str, Any]]:
-    """Makes the settings of each row, from the example's recipe to the variant's."""
+    """Makes the settings of each row, from the example's recipe to the variant's.
+
+    A row that would change nothing is left out.
+
+    Raises:
+      ValueError: the variant has settings that no row takes.
+    """
     values, goal = recipe(model), recipe(f"{model}:{variant}")
-    configs = {}
+    goal["duration"] = values["duration"]
+    configs: dict[str, dict[str, Any]] = {}
     for name, keys in ROWS.items():
+        before = copy.deepcopy(values)
         for key in keys:
             *groups, last = key.split(".")
             into, source = values, goal
             for group in groups:
                 into, source = into[group], source[group]
-            into[last] = source[last]
-        configs[name] = copy.deepcopy(values)  # the next row changes it again
+            if last in source:
+                into[last] = source[last]
+        if values != before or not configs:
+            configs[name] = copy.deepcopy(values)  # the next row changes it again
+    left = [key for key in goal if values.get(key) != goal[key]]
+    if left:
+        raise ValueError(
+            f"The rows do not lead to {model}:{variant}, which differs from the last one in "
+            f"{', '.join(left)}; name a variant that they lead to, such as fast or best."
+        )
     return configs
 
 

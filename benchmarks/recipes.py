@@ -12,6 +12,8 @@ from mlpvis_jax.settings.override import override
 # The three models of the Keras example, by the name of their config.
 MODELS = ("mixer", "fnet", "gmlp")
 
+_LIBRARY = "ml_collections"
+
 
 class _PlainConfig(dict):
     """Stands in for ml_collections.ConfigDict, where a config only builds and returns one."""
@@ -52,9 +54,17 @@ def change_each(values: dict, changes: Sequence[str]) -> None:
         override(values, path, text)
 
 
+def has_ml_collections() -> bool:
+    """Tells whether ml_collections is installed; what stands in for it does not count."""
+    module = sys.modules.get(_LIBRARY)
+    if module is None:
+        return importlib.util.find_spec(_LIBRARY) is not None
+    return module.ConfigDict is not _PlainConfig
+
+
 def _read_config(family: str) -> dict:
     # A machine that only lends its GPU may lack ml_collections. The configs then build a plain
     # dict, so that their values still stand in one place only.
-    if importlib.util.find_spec("ml_collections") is None:
-        sys.modules["ml_collections"] = types.SimpleNamespace(ConfigDict=_PlainConfig)  # type: ignore[assignment]
+    if not has_ml_collections():
+        sys.modules[_LIBRARY] = types.SimpleNamespace(ConfigDict=_PlainConfig)  # type: ignore[assignment]
     return importlib.import_module(f"configs.{family}").get_config().to_dict()

@@ -55,7 +55,9 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     placement = DataParallel.all()
     results = {model: _measure(model, settings, placement) for model in settings.models}
     device = describe_devices(placement.devices)
-    path = record.write("resolution", arguments, settings, device, "CIFAR-100", results)
+    named = [one.partition("=")[2] for one in settings.set if one.startswith("data.source=")]
+    data = (named or ["cifar100"])[-1]
+    path = record.write("resolution", arguments, settings, device, data, results)
     rows = [
         [model, f"{size} px", *(_cell(measured[way]) for way in _WAYS)]
         for model, sizes in results.items()

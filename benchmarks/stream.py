@@ -133,7 +133,7 @@ def _print_tables(results: dict[str, Any], data: str) -> None:
     )
     tables.show(f"Decoding {data}", columns, rows)
     of_epoch = (
-        *("images", "index, s", "first batch, s", "epoch, s", "images/s"),
+        *("images", "index, s", "first batches, s", "epoch, s", "images/s"),
         *("memory after a tenth, GB", "most, GB"),
     )
     rows = [

@@ -171,7 +171,7 @@ def _add_rates(ours: dict[str, Any], ready: dict[str, Any], product_rates: Seque
 
 
 def _time_starts(model: str, npz: Path, settings: argparse.Namespace) -> dict[str, Any] | None:
-    if importlib.util.find_spec("ml_collections") is None:
+    if not recipes.has_ml_collections():
         record.say("launch.py is not started: ml_collections is not installed.")
         return None
     source = "cifar100" if images.cifar100_is_prepared() else f"npz:{npz.absolute()}"

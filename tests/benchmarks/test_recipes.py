@@ -9,11 +9,11 @@ import pytest
 from benchmarks import recipes
 
 WITHOUT_ML_COLLECTIONS = """
-import importlib.util, json
-find_spec = importlib.util.find_spec
-importlib.util.find_spec = lambda name: None if name == "ml_collections" else find_spec(name)
+import json, sys
+sys.modules["ml_collections"] = None  # it cannot be imported, nor found
 from benchmarks import recipes
 print(json.dumps([recipes.run_config(model).to_dict() for model in recipes.MODELS]))
+assert not recipes.has_ml_collections()
 """
 
 
@@ -23,6 +23,7 @@ def test_ml_collections_is_not_needed():
     )
     expected = [recipes.run_config(model).to_dict() for model in recipes.MODELS]
     assert json.loads(done.stdout) == expected
+    assert recipes.has_ml_collections()
 
 
 def test_changes_come_last():

@@ -77,6 +77,13 @@ def test_the_rows_of_an_ablation_lead_from_one_recipe_to_the_other():
     assert configs[0] == recipe("mixer")
     assert configs[-1] == {**recipe("mixer:best"), "duration": configs[0]["duration"]}
     assert list(configs[-1]["augment"]) == ["random_crop", "flip_zoom"]
+    assert len(configs) == len(ablation.ROWS)
+    of_fast = ablation.configs_of_rows("fnet", "fast")
+    assert list(of_fast) == list(ablation.ROWS)[:-2]  # it crops and mixes nothing
+    assert {**of_fast["Muon in place of AdamW"], "duration": "5 epochs"} == recipe("fnet:fast")
+    for variant in ("digits", "paper"):
+        with pytest.raises(ValueError, match=f"The rows do not lead to mixer:{variant}, which"):
+            ablation.configs_of_rows("mixer", variant)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ python launch.py --config=configs/fnet.py
     The block of the example.
     After 1 epoch (--config.duration='1 epoch') 13.54 ± 0.44 / 36.20 ± 0.35, 3 seeds.
     484 images/s (median of four rounds, 378 to 517),
-    about a minute and a half an epoch: benchmarks/README.md.
+    about a minute and a half an epoch: docs/results.md.
 
 python launch.py --config=configs/fnet.py:paper
     The block of the paper at the same size, with the example's dropout.

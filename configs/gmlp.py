@@ -7,7 +7,7 @@ python launch.py --config=configs/gmlp.py
     The block of the example.
     After 1 epoch (--config.duration='1 epoch') 15.84 ± 1.16 / 41.18 ± 1.07, 3 seeds.
     324 images/s (median of four rounds, 280 to 399),
-    about two and a half minutes an epoch: benchmarks/README.md.
+    about two and a half minutes an epoch: docs/results.md.
 
 python launch.py --config=configs/gmlp.py:paper
     The block of the paper at the same size, with the example's dropout.

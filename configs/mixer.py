@@ -8,7 +8,7 @@ python launch.py --config=configs/mixer.py
     After 1 epoch (--config.duration='1 epoch') 17.35 ± 1.63 / 42.60 ± 1.98, 3 seeds.
     After 50 epochs 47.69 / 77.20, 1 seed.
     758 images/s (median of four rounds, 672 to 801),
-    about a minute an epoch: benchmarks/README.md.
+    about a minute an epoch: docs/results.md.
 
 python launch.py --config=configs/mixer.py:paper
     The block of the paper at the same size, with the example's dropout.

@@ -13,8 +13,8 @@
 #SBATCH --signal=SIGUSR1@120
 #SBATCH --open-mode=append
 
-# Two minutes before the time is up all processes get SIGUSR1, save and end; so does a job that is
-# preempted or requeued, by SIGTERM. The folder has a name of its own, so that the job, when it is
+# Two minutes before the time is up all processes get SIGUSR1; when the job is preempted or requeued
+# they get SIGTERM. After either they save and end. The folder has a name of its own, so that the job, when it is
 # run again, goes on with the run.
 srun .venv/bin/python launch.py \
     --config=configs/imagenet/mixer_b16.py \

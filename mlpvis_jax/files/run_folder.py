@@ -47,7 +47,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike, config_file: ConfigFile | None = None) -> None:
-        self.path = Path(path).expanduser()
+        self.path = Path(os.path.expanduser(path))
         self._config_file = config_file
         self.config = self.path / "config.json"
         self.metrics = self.path / "metrics.jsonl"
@@ -167,7 +167,6 @@ class RunFolder:
         is_over = done in (config.duration, config.duration.number) or results.get("stopped_early")
         needed = [self.config, self.metrics, self.best_weights, self.last_weights]
         needed += [] if config.averaging.decay is None else [self.averaged_weights]
-        needed += [self.curves] if "curves" in config.writers.replace(",", " ").split() else []
         is_whole = not any(map(is_blank, needed)) or not self._checkpoint_steps()
         return results if is_over and is_whole else None
 

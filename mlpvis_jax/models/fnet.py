@@ -75,7 +75,7 @@ def _transform(inputs: jax.Array) -> jax.Array:
 
 
 def fourier_mixing_by_matrices(inputs: jax.Array) -> jax.Array:
-    """Computes the same transform by four real matrix products, a third of a Dense layer's work.
+    """Computes the same transform by four real matrix products, less work than a Dense layer's.
 
     With C = cos(2 pi j k / n) and S = sin(2 pi j k / n), the real part is C_t X C_c - S_t X S_c.
     Rows j and n - j of C are equal and those of S are opposite. So C needs only the sums of

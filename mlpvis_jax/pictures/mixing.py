@@ -27,7 +27,7 @@ class Kernels(NamedTuple):
 
     Attributes:
       units: [units, tokens], the weights of each unit over the tokens that it reads; a unit is a
-        hidden unit of the Mixer's MLP over tokens, or an output token of the two other blocks. Of
+        hidden unit of the Mixer's MLP over tokens, or an output token of gMLP and ResMLP. Of
         FNet it is the real part of the transform.
       between: [tokens, tokens], real or complex: the weight of each token that is read (columns)
         in each token that is written (rows).

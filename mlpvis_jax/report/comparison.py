@@ -45,6 +45,8 @@ def compare(workdirs: str, output: Path) -> None:
         Column(name.removeprefix("#"), order, is_text=name[0] != "#") for name, order in columns
     ]
     console.print(fitted(shown, rows, console.width))
+    if any(len(group.runs) > 1 for group in groups):
+        console.print("Of several runs: mean ± standard deviation over seeds.")
     tests = compare_with_best(runs)
     for line in sentences(tests):
         console.print(line, soft_wrap=True, markup=False)

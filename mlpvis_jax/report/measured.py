@@ -119,7 +119,7 @@ def measure_corruptions(
     found: dict[str, list[float]] = {}
     for name in names:
         if name not in possible:
-            print(f"{name}: left out, for the images have no colour.")
+            print(f"{name}: left out, for the images are not of red, green and blue.")
             continue
         found[name] = []
         for strength in STRENGTHS:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mlpvis_jax.errors import InputError, first_line
-from mlpvis_jax.learning.metrics import Metric, Outputs
+from mlpvis_jax.learning.metrics import Metric, Outputs, telling
 from mlpvis_jax.running.choices import Choices
 from mlpvis_jax.settings.config import RunConfig
 
@@ -37,7 +37,7 @@ def check_functions(config: RunConfig, num_classes: int) -> None:
                 f"{setting} must give the loss of each example, [{number}] of logits "
                 f"[{number}, {num_classes}], and gives {_shown(shape)}."
             )
-    for name, metric in choices.metrics.items():
+    for name, metric in telling(choices.metrics, num_classes).items():
 
         def total(of: dict[str, jax.Array], metric: Metric = metric) -> jax.Array:
             return metric.total(Outputs(**of))

@@ -4,6 +4,7 @@ The sets are resident or streamed, all three alike.
 """
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -219,9 +220,13 @@ def _normalization(
 
 def _refuse_inside(source: Source, config: RunConfig, run: Path) -> None:
     """Raises InputError where a run, or what is decoded, would lie among the images."""
-    for setting, place in (("--workdir", run), ("config.data.cache_dir", config.data.cache_dir)):
-        for folder in source.folders if place else ():
-            if Path(place or "").expanduser().resolve().is_relative_to(folder.resolve()):
+    places = {"--workdir": run}
+    if config.data.cache_dir:
+        setting = "config.data.cache_dir"
+        places[setting] = read_path(config.data.cache_dir, setting)
+    for setting, place in places.items():
+        for folder in source.folders:
+            if Path(os.path.realpath(place)).is_relative_to(os.path.realpath(folder)):
                 raise InputError(
                     f"{setting}={place} lies in {folder}, of which every folder is a class of "
                     f"{source.name}; choose a place outside of it."

@@ -46,8 +46,8 @@ from mlpvis_jax.settings.written_order import in_written_order
 class RunConfig:
     """All settings of a run; make one with `from_mapping`.
 
-    In Python: `RunConfig.from_mapping(mlpvis_jax.recipe("mixer:digits"))`, or with any nested dict
-    or ConfigDict of the same keys.
+    In Python: `RunConfig.from_mapping(recipe("mixer:digits"))`, where `recipe` is of
+    `mlpvis_jax.files.recipe`, or with any nested dict or ConfigDict of the same keys.
     """
 
     seed: Annotated[int, Within(0, below=2**32), Role.TRACED, "Decides every random draw."]

@@ -57,7 +57,8 @@ class DataConfig:
         OneOf(("resident", "stream")),
         Role.MACHINE,
         "Whether decoded images lie on every device, or are read and decoded on the way; None: a "
-        "stream where the decoded images would fill a quarter of a device's memory.",
+        "stream where the decoded images would fill a quarter of a device's memory, or random_crop "
+        "is set.",
     ] = None
     workers: Annotated[
         int,

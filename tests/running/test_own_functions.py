@@ -3,6 +3,7 @@
 import sys
 import types
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -31,6 +32,7 @@ OWN = {
     "not_summed": Metric(lambda of: of.logits),
     "loss": Metric(lambda of: of.logits.sum() * 0),
     "count": Metric(lambda of: of.logits.sum()),
+    "of_six": Metric(lambda of: jax.lax.top_k(of.logits, 6)[0].sum(), least_classes=6),
     "numpy": Metric(lambda of: of.logits.sum(), lambda total, count: [total / count, np.nan]),
 }
 
@@ -51,7 +53,9 @@ def config_of(**sections):
 def test_losses_of_each_example_are_taken(mix):
     for name in ("softmax_cross_entropy", "sigmoid_cross_entropy", "own:of_each"):
         check_functions(config_of(loss={"name": name}, mix=mix), 10)
-    check_functions(config_of(metrics=" ".join([*list(METRICS)[2:], "own:sum"])), 10)
+    names = " ".join([*list(METRICS)[2:], "own:sum", "own:of_six"])
+    for num_classes in (10, 2):
+        check_functions(config_of(metrics=names), num_classes)
 
 
 @pytest.mark.parametrize(

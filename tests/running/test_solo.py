@@ -19,6 +19,7 @@ from mlpvis_jax.running.evaluation import evaluate, normalization_of
 from mlpvis_jax.running.placement import DataParallel
 from mlpvis_jax.running.programs import Programs
 from mlpvis_jax.running.task import Task
+from mlpvis_jax.settings.sections import AveragingConfig
 from tests import tiny
 
 
@@ -103,9 +104,6 @@ def test_files_that_a_finished_run_has_lost_are_restored(run, config, tmp_path, 
     folder = RunFolder(tmp_path / "run")
     shutil.copytree(run[0].path, folder.path)
     lost = (folder.config, folder.metrics, folder.best_weights, folder.last_weights, folder.results)
-    assert "curves" in config.writers
-    damage(folder.curves)
-    assert folder.finished(config) is None
     before = [path.read_bytes() for path in lost]
     for path, content in zip(lost, before, strict=True):
         damage(path)
@@ -122,6 +120,16 @@ def test_files_that_a_finished_run_has_lost_are_restored(run, config, tmp_path, 
     capfd.readouterr()
     solo.train(config, folder)
     assert "is finished; nothing is changed" in capfd.readouterr().out
+
+
+def test_averaged_weights_that_a_finished_run_has_lost_are_missed(run, config, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    shutil.copytree(run[0].path, folder.path)
+    assert folder.finished(config) is not None
+    averaged = dataclasses.replace(config, averaging=AveragingConfig(decay=0.9))
+    assert folder.finished(averaged) is None
+    folder.averaged_weights.write_bytes(folder.best_weights.read_bytes())
+    assert folder.finished(averaged) is not None
 
 
 def test_a_run_that_is_killed_before_its_first_checkpoint_goes_on(

@@ -339,7 +339,8 @@ def test_weights_and_biases_is_told_of_each_epoch(launch_main, tiny_npz, tmp_pat
     arguments = arguments_of(tiny_npz, ["writers=wandb"])
     assert launch_main(*arguments, f"--workdir={tmp_path / 'first'}") == 0
     (run,) = runs
-    assert run.options["id"] == "first" and run.options["resume"] == "allow"
+    assert run.options["name"] == "first" and run.options["resume"] == "allow"
+    assert (tmp_path / "first/wandb_id.txt").read_text().strip() == run.options["id"]
     assert run.options["config"]["optimizer.learning_rate"] == 0.005
     history = history_of(tmp_path / "first")
     assert [(step, values["epoch"]) for step, values in run.logged] == [

@@ -165,16 +165,17 @@ def _sets(runs: Sequence[ComparedRun]) -> list[int]:
     known: list[Mapping[str, Any]] = []
     found = []
     for run in runs:
+        if "training" not in run.data:  # it has not ended, or is of an older version
+            found.append(1)
+            continue
         same = [
             all(identity.is_same_set(one.get(part, {}), run.data.get(part, {})) for part in parts)
             for one in known
         ]
-        if "training" not in run.data:  # it has not ended, or is of an older version
-            found.append(1)
-            continue
         if True not in same:
             known.append(run.data)
-        found.append(same.index(True) + 1 if True in same else len(known))
+            same.append(True)
+        found.append(same.index(True) + 1)
     return found
 
 

@@ -241,10 +241,7 @@ class Sweep:
             )
         # What the config refuses at either end of a range, or anywhere in a list.
         for key, dimension in self.space.dimensions.items():
-            looked_at = (
-                dimension.some if isinstance(dimension, space.Integers) else dimension.extremes
-            )
-            for value in looked_at:
+            for value in dimension.checked:
                 try:
                     config_of(self.base, {key: value})
                 except InputError as error:

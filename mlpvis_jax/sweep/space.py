@@ -45,7 +45,12 @@ class Values:
 
     @property
     def extremes(self) -> tuple[Any, ...]:
-        """Lists the values, which are all of them to be looked at."""
+        """Lists the values between which all are good if these are."""
+        return self.values
+
+    @property
+    def checked(self) -> tuple[Any, ...]:
+        """Lists the values that a config is made of to see whether it refuses them."""
         return self.values
 
     def to_json(self) -> Any:
@@ -78,6 +83,10 @@ class Range:
     def extremes(self) -> tuple[Any, ...]:
         return (self.low, self.high)
 
+    @property
+    def checked(self) -> tuple[Any, ...]:
+        return self.extremes
+
     def to_json(self) -> Any:
         return f"{'log_uniform' if self.is_log else 'uniform'}({self.low!r}, {self.high!r})"
 
@@ -97,8 +106,8 @@ class Integers:
         return (self.low, self.high)
 
     @property
-    def some(self) -> tuple[int, ...]:
-        """Lists the numbers, the first ones of very many."""
+    def checked(self) -> tuple[Any, ...]:
+        """Lists all numbers, or the first of very many: one between the ends may be refused."""
         return tuple(range(self.low, self.high + 1)[:MOST_VALUES])
 
     def to_json(self) -> Any:

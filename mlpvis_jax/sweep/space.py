@@ -45,7 +45,7 @@ class Values:
 
     @property
     def extremes(self) -> tuple[Any, ...]:
-        """Lists the values between which all are good if these are."""
+        """Lists the values, or the ends of a range."""
         return self.values
 
     @property

@@ -18,8 +18,8 @@ import launch
 from tests.server import Server
 
 # Most of the time of these tests is compilation. In this process, where the wiring is tested,
-# programs are compiled quickly and run slowly: here, in _compile_quickly, and nowhere else. The
-# processes that tests start compile as those of users do: resumed runs, signals, kills, workers.
+# programs are compiled quickly and run slowly: here, in _compile_quickly, and nowhere else.
+# Processes that tests start compile as those of users do, unless they get `compiled_quickly`.
 _FLAGS = os.environ.get("XLA_FLAGS")
 if jax.__version_info__ < (0, 11):
     # The XLA of JAX 0.10 has two ways to write loops, of which the older compiles in half the time;

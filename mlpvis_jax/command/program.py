@@ -23,7 +23,7 @@ from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.running.cluster import Cluster, find_cluster
 from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.settings.override import override_all
-from mlpvis_jax.show.output import print_while_somebody_reads
+from mlpvis_jax.show.output import find_lost_output, print_while_somebody_reads
 
 
 def main(arguments: list[str]) -> int:
@@ -97,7 +97,12 @@ def run_as_program() -> NoReturn:
     # be imported where that is not installed.
     os.environ["MPLBACKEND"] = "agg"
     sys.path.append(os.getcwd())  # where MODULE:NAME in a config may be
-    sys.exit(main(sys.argv))
+    status = main(sys.argv)
+    if (lost := find_lost_output()) is not None:
+        program = Path(sys.argv[0]).name
+        print(f"{program}: what was printed is not whole: {lost.strerror}.", file=sys.stderr)
+        status = status or 1
+    sys.exit(status)
 
 
 def _print_help(topic: str) -> None:

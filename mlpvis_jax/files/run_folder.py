@@ -167,8 +167,12 @@ class RunFolder:
         is_over = done in (config.duration, config.duration.number) or results.get("stopped_early")
         needed = [self.config, self.metrics, self.best_weights, self.last_weights]
         needed += [] if config.averaging.decay is None else [self.averaged_weights]
-        is_whole = not any(map(is_blank, needed)) or not self._checkpoint_steps()
-        return results if is_over and is_whole else None
+        is_whole = not any(map(is_blank, needed)) and self._has_line_of_each_epoch(results)
+        return results if is_over and (is_whole or not self._checkpoint_steps()) else None
+
+    def _has_line_of_each_epoch(self, results: Mapping[str, Any]) -> bool:
+        lines = self.metrics.read_bytes().count(b"\n")
+        return "duration" not in results or lines == results.get("epochs")
 
     def check_weights(self, config: RunConfig) -> None:
         """Raises InputError where best.safetensors is lost and a checkpoint can restore it."""

@@ -1,17 +1,27 @@
 """Standard output and error whose reader may go away: `| head -1`, a closed terminal."""
 
+import errno
 import io
 import sys
 from typing import Any
 
+_NO_READER = (errno.EPIPE, errno.EIO)  # the latter of a terminal that is gone
+
 
 class _Output(io.FileIO):
-    """A file in which a write that fails is taken for done."""
+    """A file in which a write that fails is taken for done.
+
+    Attributes:
+      lost: why something that somebody would have read was not written, or None.
+    """
+
+    lost: OSError | None = None
 
     def write(self, data: Any) -> int:
         try:
             return super().write(data)
-        except OSError:
+        except OSError as error:
+            self.lost = self.lost if error.errno in _NO_READER else error
             return memoryview(data).nbytes
 
 
@@ -31,3 +41,13 @@ def print_while_somebody_reads() -> None:
             write_through=stream.write_through,
         )
         setattr(sys, name, text)
+
+
+def find_lost_output() -> OSError | None:
+    """Finds why standard output is not whole, such as a full disk; None where nobody reads it."""
+    buffer = getattr(sys.stdout, "buffer", None)
+    raw = getattr(buffer, "raw", buffer)
+    if not isinstance(raw, _Output):
+        return None
+    sys.stdout.flush()
+    return raw.lost

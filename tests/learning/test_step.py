@@ -82,9 +82,9 @@ def examples():
     return ResidentSet.of(jnp.asarray(images), jnp.asarray(random.integers(0, 5, 22, np.int32)))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def state():
-    params = MODEL.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))["params"]
+    params = jax.jit(MODEL.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))["params"]
     return TrainState.create(params, adamw(0.0, 0.0))
 
 
@@ -139,9 +139,8 @@ def test_padding_changes_neither_the_step_nor_its_sums(state, examples):
 
 
 def test_an_evaluation_is_exact_for_any_batch_size(state, examples):
-    logits = apply(
-        state.params, augment.resize(NORMALIZE(examples.batch(jnp.arange(22)).images), 8)
-    )
+    images = augment.resize(NORMALIZE(examples.batch(jnp.arange(22)).images), 8)
+    logits = jax.jit(apply)(state.params, images)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, examples.labels)
     evaluation = jax.jit(make_evaluation(learner(), batch_of, ()))
     for batch_size in (1, 5, 8, 22, 64):
@@ -300,7 +299,7 @@ def test_a_batch_is_mixed_as_a_whole(examples, state):
     assert abs(float(found[0][1]["loss"] - plain[1]["loss"])) > 1e-3
 
 
-@pytest.mark.parametrize("per", ["batch", "image"])
+@pytest.mark.parametrize("per", [pytest.param("batch", marks=pytest.mark.slow), "image"])
 def test_mixing_is_the_same_on_another_number_of_devices(state, per):
     random = np.random.default_rng(1)
     images = jnp.asarray(random.integers(0, 256, (32, 8, 8, 3), np.uint8))

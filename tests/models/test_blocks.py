@@ -1,5 +1,6 @@
 """Each block against its equation, and the symmetries that the equations imply."""
 
+import functools
 import re
 
 import jax
@@ -24,6 +25,11 @@ def random_weights(module, inputs, seed=0):
     return jax.tree.map(lambda leaf: random.normal(0.3, 0.4, leaf.shape).astype("float32"), shapes)
 
 
+def apply(block, weights, inputs, **call):
+    """What the block gives, by one compiled program."""
+    return jax.jit(functools.partial(block.apply, **call))({"params": weights}, inputs)
+
+
 def tokens(shape=(3, 10, 12), seed=1):
     return np.random.default_rng(seed).normal(0.2, 1.0, shape).astype("float32")
 
@@ -41,7 +47,7 @@ def test_mixer_block_is_its_equation(shared_norm, approximate):
     expected = references.mixer_block(
         inputs, as_float64(weights), shared_norm=shared_norm, approximate=approximate
     )
-    np.testing.assert_allclose(block.apply({"params": weights}, inputs), expected, 2e-5, 2e-5)
+    np.testing.assert_allclose(apply(block, weights, inputs), expected, 2e-5, 2e-5)
 
 
 @pytest.mark.parametrize("epsilon", [1e-6, 1e-12])
@@ -53,7 +59,7 @@ def test_fnet_block_is_its_equation(epsilon, approximate):
     expected = references.fnet_block(
         inputs, as_float64(weights), approximate=approximate, epsilon=epsilon
     )
-    np.testing.assert_allclose(block.apply({"params": weights}, inputs), expected, 2e-5, 2e-5)
+    np.testing.assert_allclose(apply(block, weights, inputs), expected, 2e-5, 2e-5)
 
 
 @pytest.mark.parametrize("heads", [1, 3])
@@ -64,7 +70,7 @@ def test_fnet_block_with_attention_is_a_layer_of_bert(heads):
     expected = references.fnet_attention_block(
         inputs, as_float64(weights), heads=heads, approximate=True, epsilon=1e-12
     )
-    np.testing.assert_allclose(block.apply({"params": weights}, inputs), expected, 2e-5, 2e-5)
+    np.testing.assert_allclose(apply(block, weights, inputs), expected, 2e-5, 2e-5)
     with pytest.raises(InputError, match="must be one of fourier, attention, not 'random'"):
         FNetBlock(9, mixing="random")
 
@@ -78,7 +84,7 @@ def test_gmlp_block_is_its_equation(normalized_skip, approximate):
     expected = references.gmlp_block(
         inputs, as_float64(weights), normalized_skip=normalized_skip, approximate=approximate
     )
-    np.testing.assert_allclose(block.apply({"params": weights}, inputs), expected, 2e-5, 5e-5)
+    np.testing.assert_allclose(apply(block, weights, inputs), expected, 2e-5, 5e-5)
 
 
 @pytest.mark.parametrize("given, of_gate", [(None, 0.1), (0.01, 0.01)])
@@ -94,7 +100,7 @@ def test_the_gate_may_have_an_epsilon_of_its_own(given, of_gate):
         epsilon=0.1,
         gate_epsilon=of_gate,
     )
-    np.testing.assert_allclose(block.apply({"params": weights}, inputs), expected, 2e-5, 5e-5)
+    np.testing.assert_allclose(apply(block, weights, inputs), expected, 2e-5, 5e-5)
 
 
 @pytest.mark.parametrize("heads", [1, 3])
@@ -106,7 +112,7 @@ def test_vit_block_is_its_equation(heads, approximate):
     expected = references.vit_block(
         inputs, as_float64(weights), heads=heads, approximate=approximate
     )
-    np.testing.assert_allclose(block.apply({"params": weights}, inputs), expected, 2e-5, 2e-5)
+    np.testing.assert_allclose(apply(block, weights, inputs), expected, 2e-5, 2e-5)
 
 
 @pytest.mark.parametrize("approximate", [False, True])
@@ -115,13 +121,13 @@ def test_amlp_is_the_papers_pseudo_code(approximate):
     inputs = tokens()
     weights = random_weights(block, inputs)
     expected = references.amlp_block(inputs, as_float64(weights), approximate=approximate)
-    np.testing.assert_allclose(block.apply({"params": weights}, inputs), expected, 2e-5, 5e-5)
+    np.testing.assert_allclose(apply(block, weights, inputs), expected, 2e-5, 5e-5)
     # Without its projection the tiny attention adds nothing, and the block is gMLP's.
     without = {key: value for key, value in weights.items() if key != "tiny_attention"}
     nothing = jax.tree.map(np.zeros_like, weights["tiny_attention"])
     np.testing.assert_array_equal(
-        block.apply({"params": {**without, "tiny_attention": nothing}}, inputs),
-        block.clone(attention_dim=None).apply({"params": without}, inputs),
+        apply(block, {**without, "tiny_attention": nothing}, inputs),
+        apply(block.clone(attention_dim=None), without, inputs),
     )
 
 
@@ -131,7 +137,7 @@ def test_resmlp_block_is_its_equation(approximate):
     inputs = tokens()
     weights = random_weights(block, inputs)
     expected = references.resmlp_block(inputs, as_float64(weights), approximate=approximate)
-    np.testing.assert_allclose(block.apply({"params": weights}, inputs), expected, 2e-5, 2e-5)
+    np.testing.assert_allclose(apply(block, weights, inputs), expected, 2e-5, 2e-5)
 
 
 def test_layer_scale_begins_with_its_initial_value_and_affine_as_the_identity():
@@ -147,8 +153,8 @@ def test_attention_commutes_with_permutations_of_tokens():
     inputs = tokens()
     weights = random_weights(block, inputs)
     order = np.random.default_rng(3).permutation(inputs.shape[1])
-    permuted = block.apply({"params": weights}, inputs[:, order])
-    expected = block.apply({"params": weights}, inputs)[:, order]
+    permuted = apply(block, weights, inputs[:, order])
+    expected = apply(block, weights, inputs)[:, order]
     np.testing.assert_allclose(permuted, expected, 2e-5, 2e-5)
 
 
@@ -164,7 +170,7 @@ def test_dropout_of_attention_stands_after_every_dense_but_the_first():
 
     def zeros(weights):
         call = {"deterministic": False, "rngs": {"dropout": jax.random.key(0)}}
-        return float((block.apply({"params": weights}, np.zeros((3, 10, 12)), **call) == 0).mean())
+        return float((apply(block, weights, np.zeros((3, 10, 12)), **call) == 0).mean())
 
     for place in ("self_attention/projection", "channel_mixing/Dense_1"):
         module, dense = place.split("/")
@@ -190,20 +196,24 @@ def test_fourier_mixing_is_the_dft_matrix(shape):
 
     expected = (dft(shape[1]) @ inputs.astype(np.float64) @ dft(shape[2])).real
     scale = np.abs(expected).max()
-    by_matrices = fourier_mixing_by_matrices(jnp.asarray(inputs.swapaxes(0, 1)))
+    by_matrices = jax.jit(fourier_mixing_by_matrices)(inputs.swapaxes(0, 1))
     np.testing.assert_allclose(by_matrices.swapaxes(0, 1), expected, 0, 2e-6 * scale)
-    by_tables = fourier_mixing_by_whole_tables(jnp.asarray(inputs.swapaxes(0, 1)))
+    by_tables = jax.jit(fourier_mixing_by_whole_tables)(inputs.swapaxes(0, 1))
     np.testing.assert_allclose(by_tables.swapaxes(0, 1), expected, 0, 2e-6 * scale)
     np.testing.assert_allclose(jnp.fft.fft2(inputs).real, expected, 0, 2e-6 * scale)
 
 
 @pytest.mark.parametrize("shape", [(4, 2, 6), (5, 1, 7), (1, 3, 2), (1030, 1, 4)])
 def test_fourier_mixing_is_its_own_transpose(shape):
-    inputs, gradient = (jnp.asarray(tokens(shape)) + shift for shift in (0.0, 0.5))
-    _, transpose = jax.vjp(lambda x: jnp.fft.fft2(x, axes=(0, 2)).real, inputs)
-    outputs, own_transpose = jax.vjp(fourier_mixing, inputs)
-    assert outputs.shape == shape
-    (expected,), (found,) = transpose(gradient), own_transpose(gradient)
+    inputs, gradient = (tokens(shape) + np.float32(shift) for shift in (0.0, 0.5))
+
+    def transposed(transform):
+        outputs, transpose = jax.vjp(transform, inputs)
+        assert outputs.shape == shape
+        return transpose(gradient)[0]
+
+    expected = jax.jit(transposed, static_argnums=0)(lambda x: jnp.fft.fft2(x, axes=(0, 2)).real)
+    found = jax.jit(transposed, static_argnums=0)(fourier_mixing)
     np.testing.assert_allclose(found, expected, 0, 1e-5 * np.abs(expected).max())
 
 
@@ -240,22 +250,21 @@ def test_channel_mlp_commutes_with_permutations_of_tokens():
         np.zeros_like, weights["token_mixing"]["Dense_1"]
     )
     order = np.random.default_rng(3).permutation(inputs.shape[1])
-    permuted = block.apply({"params": weights}, inputs[:, order])
-    np.testing.assert_allclose(permuted, block.apply({"params": weights}, inputs)[:, order], 1e-6)
+    permuted = apply(block, weights, inputs[:, order])
+    np.testing.assert_allclose(permuted, apply(block, weights, inputs)[:, order], 1e-6)
     # The token MLP itself does not commute.
     weights = random_weights(block, inputs)
-    permuted = block.apply({"params": weights}, inputs[:, order])
-    assert not np.allclose(permuted, block.apply({"params": weights}, inputs)[:, order], atol=1e-2)
+    permuted = apply(block, weights, inputs[:, order])
+    assert not np.allclose(permuted, apply(block, weights, inputs)[:, order], atol=1e-2)
 
 
 def test_the_gate_begins_as_the_identity():
     block = GMlpBlock(16)
     inputs = tokens((2, 6, 8))
-    variables = block.init(jax.random.key(0), inputs)
-    hidden = block.bind(variables)
-    gated = hidden.apply(variables, inputs, mutable=["intermediates"], capture_intermediates=True)[
-        1
-    ]["intermediates"]["spatial_gating"]["__call__"][0]
+    variables = jax.jit(block.init)(jax.random.key(0), inputs)
+    capture = functools.partial(block.apply, capture_intermediates=True)
+    captured = jax.jit(capture)(variables, inputs)[1]["intermediates"]
+    gated = captured["spatial_gating"]["__call__"][0]
     weights = as_float64(variables["params"])
     normalized = references.layer_norm(inputs, weights["LayerNorm_0"], 1e-6)
     passed = np.split(
@@ -275,12 +284,13 @@ NAMED = {"argvalues": BLOCKS, "ids": lambda block: type(block).__name__}
 def test_bfloat16_computes_what_float32_does_but_coarser(block):
     inputs = tokens()
     weights = random_weights(block, inputs)
-    exact = block.apply({"params": weights}, inputs)
-    coarse = block.clone(dtype=jnp.bfloat16).apply({"params": weights}, inputs.astype(jnp.bfloat16))
+    exact = apply(block, weights, inputs)
+    coarse = apply(block.clone(dtype=jnp.bfloat16), weights, inputs.astype(jnp.bfloat16))
     assert coarse.dtype == jnp.bfloat16
     error = np.abs(np.asarray(coarse, np.float32) - exact).max()
     assert error < 0.06 * np.abs(exact).max()
-    stored = block.clone(param_dtype=jnp.bfloat16).init(jax.random.key(0), inputs)
+    low = block.clone(param_dtype=jnp.bfloat16)
+    stored = jax.eval_shape(low.init, jax.random.key(0), inputs)
     assert {leaf.dtype for leaf in jax.tree.leaves(stored)} == {jnp.dtype(jnp.bfloat16)}
 
 
@@ -297,7 +307,7 @@ def test_a_block_returns_its_dtype_whatever_it_is_given(block, given, dtype):
 @pytest.mark.parametrize("block", **NAMED)
 def test_a_batch_may_be_empty(block):
     weights = random_weights(block, tokens())
-    outputs = block.apply({"params": weights}, tokens((0, 10, 12)))
+    outputs = apply(block, weights, tokens((0, 10, 12)))
     assert outputs.shape == (0, 10, 12)
 
 
@@ -307,7 +317,7 @@ def test_inputs_of_other_axes_are_refused(block):
     name = type(block).__name__
     for shape in [(10, 12), (2, 2, 10, 12)]:
         with pytest.raises(ValueError) as refused:
-            block.apply({"params": weights}, np.zeros(shape))
+            apply(block, weights, np.zeros(shape))
         assert str(refused.value) == (
             f"The input of {name} must have the axes [batch, tokens, channels]; "
             f"its shape is {list(shape)}."
@@ -318,9 +328,9 @@ def test_inputs_of_other_axes_are_refused(block):
 def test_inputs_of_another_size_than_the_parameters_are_refused(block):
     weights = random_weights(block, tokens((3, 9, 12)))
     with pytest.raises(ValueError, match="is for 12 channels, and the input has 13 channels"):
-        block.apply({"params": weights}, tokens((3, 9, 13)))
+        apply(block, weights, tokens((3, 9, 13)))
     if isinstance(block, FNetBlock | VitBlock):  # they have no parameters over tokens
-        assert block.apply({"params": weights}, tokens((3, 11, 12))).shape == (3, 11, 12)
+        assert apply(block, weights, tokens((3, 11, 12))).shape == (3, 11, 12)
         return
     path = {
         MixerBlock: "token_mixing/Dense_0/kernel",
@@ -329,4 +339,4 @@ def test_inputs_of_another_size_than_the_parameters_are_refused(block):
     }[type(block)]
     message = f"'{path}' is for 9 tokens (3 x 3 of a square image), and the input has 11 tokens."
     with pytest.raises(ValueError, match=re.escape(message)):
-        block.apply({"params": weights}, tokens((3, 11, 12)))
+        apply(block, weights, tokens((3, 11, 12)))

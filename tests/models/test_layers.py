@@ -1,5 +1,7 @@
 """Dropout and the random bits it is made of, gelu, normalisation, linear maps, patches."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +22,11 @@ from tests.models import references
 
 
 def dropped(module, inputs, seed):
-    return np.asarray(module.apply({}, inputs, False, rngs={"dropout": jax.random.key(seed)}))
+    @jax.jit
+    def apply(inputs, key):
+        return module.apply({}, inputs, False, rngs={"dropout": key})
+
+    return np.asarray(apply(inputs, jax.random.key(seed)))
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
@@ -91,7 +97,7 @@ def test_random_bits_do_not_depend_on_jit_or_vmap():
 def test_patches_are_a_strided_convolution():
     images = np.random.default_rng(0).normal(size=(2, 12, 20, 3)).astype("float32")
     module = PatchProjection(4, 5)
-    variables = module.init(jax.random.key(0), images)
+    variables = jax.jit(module.init)(jax.random.key(0), images)
     assert variables["params"]["kernel"].shape == (4, 4, 3, 5)
     convolution = nn.Conv(5, (4, 4), strides=(4, 4), padding="VALID")
     expected = convolution.apply(variables, images).reshape(2, 15, 5)
@@ -126,11 +132,16 @@ def normal(*shape):
 
 def assert_same_gradients(function, other, *arguments):
     """Of a weighted sum of the outputs, by each argument; and the outputs themselves."""
-    outputs, pull = jax.vjp(function, *arguments)
-    expected, pull_expected = jax.vjp(other, *arguments)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def outputs_and_gradients(function, *arguments):
+        outputs, pull = jax.vjp(function, *arguments)
+        return outputs, pull(jnp.cos(jnp.arange(outputs.size)).reshape(outputs.shape))
+
+    outputs, gradients = outputs_and_gradients(function, *arguments)
+    expected, expected_gradients = outputs_and_gradients(other, *arguments)
     np.testing.assert_allclose(outputs, expected, 1e-5, 1e-6)
-    weights = jnp.cos(jnp.arange(outputs.size)).reshape(outputs.shape)
-    for found, wanted in zip(pull(weights), pull_expected(weights), strict=True):
+    for found, wanted in zip(gradients, expected_gradients, strict=True):
         np.testing.assert_allclose(found, wanted, 1e-4, 1e-5)
 
 
@@ -140,8 +151,13 @@ def test_gelu_and_its_derivative_are_those_of_jax(approximate):
     assert_same_gradients(
         lambda x: gelu(x, approximate), lambda x: jax.nn.gelu(x, approximate), inputs
     )
-    forward = jax.jvp(lambda x: gelu(x, approximate), (inputs,), (jnp.ones_like(inputs),))[1]
-    expected = jax.vmap(jax.grad(lambda x: jax.nn.gelu(x, approximate)))(inputs)
+
+    @jax.jit
+    def derivatives(inputs):
+        forward = jax.jvp(lambda x: gelu(x, approximate), (inputs,), (jnp.ones_like(inputs),))[1]
+        return forward, jax.vmap(jax.grad(lambda x: jax.nn.gelu(x, approximate)))(inputs)
+
+    forward, expected = derivatives(inputs)
     np.testing.assert_allclose(forward, expected, 1e-4, 1e-6)
     assert gelu(inputs.astype(jnp.bfloat16), approximate).dtype == jnp.bfloat16
 
@@ -152,11 +168,11 @@ def test_gelu_of_low_precision_is_rounded_once(dtype, approximate):
     inputs = jnp.linspace(-8, 3, 400).astype(dtype)
     exact = np.asarray(inputs, np.float64)
     expected = references.gelu(exact, approximate)
-    found = np.asarray(gelu(inputs, approximate), np.float64)
+    found = np.asarray(jax.jit(gelu, static_argnums=1)(inputs, approximate), np.float64)
     # tanh is that of float32; below a type's least normal number a result may be zero.
     least = 1e-6 if approximate else float(jnp.finfo(dtype).tiny)
     np.testing.assert_allclose(found, expected, float(jnp.finfo(dtype).eps), least)
-    slope = jax.vmap(jax.grad(lambda x: gelu(x, approximate)))(inputs)
+    slope = jax.jit(jax.vmap(jax.grad(lambda x: gelu(x, approximate))))(inputs)
     above, below = (references.gelu(exact + shift, approximate) for shift in (1e-5, -1e-5))
     assert slope.dtype == dtype
     np.testing.assert_allclose(

@@ -45,12 +45,13 @@ def start():
 
 
 @pytest.fixture
-def command(start, tiny_npz):
+def command(start, tiny_npz, compiled_quickly):
     """A function: starts a run in a folder, with more arguments."""
 
     def call(folder, *more):
         arguments = [f"--workdir={folder}", *soak.settings(tiny_npz), *more]
-        return start("launch.py", *arguments, cwd=ROOT)
+        environment = {**os.environ, **compiled_quickly}
+        return start("launch.py", *arguments, cwd=ROOT, env=environment)
 
     return call
 

@@ -122,6 +122,18 @@ def test_files_that_a_finished_run_has_lost_are_restored(run, config, tmp_path, 
     assert "is finished; nothing is changed" in capfd.readouterr().out
 
 
+def test_epochs_that_the_metrics_of_a_finished_run_have_lost_are_restored(run, config, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    shutil.copytree(run[0].path, folder.path)
+    before = folder.metrics.read_bytes()
+    assert folder.finished(config) is not None
+    for cut in (before[:-20], before[: before.index(b"\n") + 1]):
+        folder.metrics.write_bytes(cut)
+        assert folder.finished(config) is None
+    solo.train(config, folder)
+    assert folder.metrics.read_bytes() == before
+
+
 def test_averaged_weights_that_a_finished_run_has_lost_are_missed(run, config, tmp_path):
     folder = RunFolder(tmp_path / "run")
     shutil.copytree(run[0].path, folder.path)

@@ -36,11 +36,13 @@ def gate_over(side):
     return {"kernel": random(4, side**2, side**2) / side, "bias": random(5, side**2)}
 
 
+@jax.jit
 def apply_mlp(params, inputs):
     nested = traverse_util.unflatten_dict(params, sep="/")
     return Mlp(len(params["Dense_0/bias"]), first_axis=True).apply({"params": nested}, inputs)
 
 
+@jax.jit
 def apply_gate(params, inputs):
     return Dense(len(params["bias"]), first_axis=True).apply({"params": params}, inputs)
 
@@ -123,6 +125,12 @@ def shapes_of(model, size):
     return {name: leaf.shape for name, leaf in traverse_util.flatten_dict(params, sep="/").items()}
 
 
+def random_weights(model, size):
+    """Arrays of the model for images of this size, by name."""
+    shapes = sorted(shapes_of(model, size).items())
+    return {name: random(seed, *shape) for seed, (name, shape) in enumerate(shapes)}
+
+
 SMALL = {"patch_size": 4, "width": 16, "num_blocks": 1}  # 16 tokens of width 16: told apart
 
 
@@ -146,17 +154,14 @@ def test_axes_of_tokens_are_found_where_other_axes_are_as_long():
 def test_the_map_of_a_resmlp_is_carried_over_between_interpolations():
     """On a finer grid, the block of interpolated tokens is the interpolated block."""
     model = create_model("resmlp_paper", 2, patch_size=4, width=8, num_blocks=1, hidden_dim=6)
-    variables = model.init(jax.random.key(0), jnp.zeros((1, 12, 12, 3)))
-    init = traverse_util.flatten_dict(variables["params"], sep="/")
-    stored = {
-        name: random(seed, *leaf.shape) for seed, (name, leaf) in enumerate(sorted(init.items()))
-    }
+    stored = random_weights(model, 12)
     matched = match(stored, model, (20, 20, 3), keeps_head=True)
     kernel, bias = (f"ResMlpBlock_0/token_mixing/{name}" for name in ("kernel", "bias"))
     assert (matched.grid, matched.carried) == ((3, 5), (bias, kernel))
     along, _ = grid_maps(3, 5)
     block, tokens = ResMlpBlock(6), random(50, 2, 9, 8)
 
+    @jax.jit
     def apply(params, tokens):
         nested = traverse_util.unflatten_dict(params, sep="/")
         return block.apply({"params": nested["ResMlpBlock_0"]}, tokens)
@@ -172,8 +177,7 @@ def test_the_map_of_a_resmlp_is_carried_over_between_interpolations():
 def test_a_vision_transformer_starts_at_another_image_size():
     """Its table is interpolated, and all else, which has no axis of tokens, stays bit for bit."""
     model = create_model("vit_paper", 2, patch_size=4, width=8, num_blocks=2, hidden_dim=6)
-    variables = model.init(jax.random.key(0), jnp.zeros((1, 12, 12, 3)))
-    stored = traverse_util.flatten_dict(jax.device_get(variables["params"]), sep="/")
+    stored = random_weights(model, 12)
     matched = match(stored, model, (20, 20, 3), keeps_head=True)
     assert (matched.grid, matched.carried) == ((3, 5), ("position_table/embedding",))
     table = matched.params.pop("position_table/embedding").reshape(5, 5, 8)
@@ -196,11 +200,7 @@ def test_a_block_diagonal_mixer_sees_each_part_of_the_image_by_itself(factor):
             tokens_hidden_dim=hidden * times, channels_hidden_dim=7,
         )  # fmt: skip
 
-    init = mixer(1).init(jax.random.key(0), jnp.zeros((1, size, size, 3)))["params"]
-    params = {
-        name: random(seed, *leaf.shape)
-        for seed, (name, leaf) in enumerate(traverse_util.flatten_dict(init, sep="/").items())
-    }
+    params = random_weights(mixer(1), size)
     mlps = ["MixerBlock_0/token_mixing", "MixerBlock_1/token_mixing"]
     moved = block_diagonal(params, mlps, size // 4, factor)
     images = random(99, 2, factor * size, factor * size, 3)

@@ -19,7 +19,7 @@ class Accelerator:
     Attributes:
       name: of the device, in words.
       platform: what compiles for it: "tpu", "cuda", or "cpu" for this machine's own processor.
-      topologies: what libtpu calls an arrangement of so many chips.
+      topologies: what the compiler calls an arrangement of so many chips.
       flop_per_second: of products in bfloat16, without sparsity.
       bytes_per_second: to and from the device's memory.
       memory_bytes: of a device.
@@ -58,6 +58,7 @@ ACCELERATORS = {
     "h200": Accelerator(
         "NVIDIA H200",
         "cuda",
+        {1: "1x1x1", 4: "1x1x4", 8: "1x1x8"},  # of one machine
         flop_per_second=989e12,
         bytes_per_second=4.8e12,
         memory_bytes=141e9,
@@ -110,6 +111,8 @@ def prepare_environment(accelerator: Accelerator) -> None:
         os.environ["TPU_SKIP_MDS_QUERY"] = "1"
         os.environ["TPU_ACCELERATOR_TYPE"] = "v5litepod-4"
         os.environ["TPU_WORKER_HOSTNAMES"] = "localhost"
+        # Else libtpu is for one process at a time, as the chips are that are not there.
+        os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"
     if accelerator.platform == "cuda":
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
         toolkit = Path(sys.prefix, "lib", version, "site-packages", "nvidia", "cu13")
@@ -134,7 +137,9 @@ def described_devices(accelerator: Accelerator, chips: int) -> tuple[Any, ...]:
     if accelerator.platform == "cuda":
         _let_gpu_mean_cuda()
         topology = topologies.get_topology_desc(
-            platform="cuda", topology=f"1x{chips}x1", target_config=_text_format(_H200)
+            platform="cuda",
+            topology=accelerator.topologies[chips],
+            target_config=_text_format(_H200),
         )
     else:
         topology = topologies.get_topology_desc(

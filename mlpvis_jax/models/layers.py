@@ -85,6 +85,10 @@ def gelu(inputs: jax.Array, approximate: bool) -> jax.Array:
 def _gelu_jvp(approximate: bool, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     (inputs,), (tangent,) = primals, tangents
     wide = _at_least_float32(inputs)
+    if wide.dtype != inputs.dtype:
+        # Else XLA computes Phi once for both passes and keeps it in between, in float32: twice the
+        # bytes of the inputs, which are kept anyway.
+        wide = _at_least_float32(jax.lax.optimization_barrier(inputs))
     if approximate:
         _, vjp = jax.vjp(lambda x: nn.gelu(x, approximate=True), wide)
         (derivative,) = vjp(jnp.ones_like(wide))

@@ -172,12 +172,16 @@ def test_gelu_of_low_precision_is_rounded_once(dtype, approximate):
     # tanh is that of float32; below a type's least normal number a result may be zero.
     least = 1e-6 if approximate else float(jnp.finfo(dtype).tiny)
     np.testing.assert_allclose(found, expected, float(jnp.finfo(dtype).eps), least)
-    slope = jax.jit(jax.vmap(jax.grad(lambda x: gelu(x, approximate))))(inputs)
+    derivative = jax.vmap(jax.grad(lambda x: gelu(x, approximate)))
+    slope = jax.jit(derivative)(inputs)
     above, below = (references.gelu(exact + shift, approximate) for shift in (1e-5, -1e-5))
     assert slope.dtype == dtype
     np.testing.assert_allclose(
         np.asarray(slope, np.float64), (above - below) / 2e-5, float(jnp.finfo(dtype).eps), 2e-5
     )
+    # It shares nothing with the value that XLA would keep in float32 until the backward pass.
+    assert "optimization_barrier" in str(jax.make_jaxpr(derivative)(inputs))
+    assert "optimization_barrier" not in str(jax.make_jaxpr(derivative)(exact.astype("float32")))
 
 
 @pytest.mark.parametrize("epsilon", [1e-12, 0.1])

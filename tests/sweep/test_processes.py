@@ -1,7 +1,6 @@
 """Sweeps as processes: killed at any moment, stopped, and shared by several of them."""
 
 import json
-import os
 import random
 import re
 import signal
@@ -23,7 +22,7 @@ NUM_TRIALS = 6
 
 
 @pytest.fixture(scope="module")
-def start(tiny_npz, compiled_quickly):
+def start(tiny_npz):
     """A function: starts a sweep of six trials, in groups of two, two of which are culled."""
 
     def begin(folder, *more):
@@ -36,7 +35,6 @@ def start(tiny_npz, compiled_quickly):
         return subprocess.Popen(
             [sys.executable, "launch.py", f"--workdir={folder}", *arguments, *more],
             cwd=ROOT,
-            env={**os.environ, **compiled_quickly},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

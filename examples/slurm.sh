@@ -14,8 +14,8 @@
 #SBATCH --open-mode=append
 
 # Two minutes before the time is up all processes get SIGUSR1; when the job is preempted or requeued
-# they get SIGTERM. After either they save and end. The folder has a name of its own, so that the job, when it is
-# run again, goes on with the run.
+# they get SIGTERM. After either they save and end. The folder has a name of its own, so that the job,
+# when it is run again, goes on with the run.
 srun .venv/bin/python launch.py \
     --config=configs/imagenet/mixer_b16.py \
     --config.data.source=shards:/data/imagenet \

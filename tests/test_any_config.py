@@ -132,8 +132,6 @@ def test_a_run_starts_or_is_refused_by_name(folder, tiny_npz, changed):
         named = [*changed, *(key.split(".")[-1] for key in changed), *values]
         # Another row may miss an option that it needs.
         named += [key.removesuffix("name") for key in changed if key.endswith(".name")]
-        if "model.name" in changed:  # which may be of a model that such sizes do not go with
-            named += ["image_size", "width", "num_blocks"]
         if "data.limit" in changed:  # which may leave fewer images than a batch has
             named.append("config.batch_size")
         assert any(name and name in message for name in named), message

@@ -206,15 +206,15 @@ def create_model(name: str, num_classes: int, **overrides: Any) -> Classifier:
     for key in ("dtype", "param_dtype"):
         if key in settings:
             settings[key] = jnp.dtype(settings[key]).type
-    return Classifier(
-        block=block,
-        num_classes=num_classes,
-        # A field that both have, such as epsilon or kernel_init, means both.
-        block_options=FrozenDict(
-            {key: settings[key] for key in settings if key in of_block - _HANDED_ON}
-        ),
-        **{key: value for key, value in settings.items() if key in of_classifier},
+    # A field that both have, such as epsilon or kernel_init, means both.
+    options: FrozenDict[str, Any] = FrozenDict(
+        {key: settings[key] for key in settings if key in of_block - _HANDED_ON}
     )
+    fields = {key: value for key, value in settings.items() if key in of_classifier}
+    try:
+        return Classifier(block=block, num_classes=num_classes, block_options=options, **fields)
+    except InputError as error:  # of fields that do not go together
+        raise InputError(f"Model {name!r} cannot be built: {error}") from None
 
 
 def model_settings(name: str) -> dict[str, Setting]:

@@ -79,7 +79,6 @@ class RunFolder:
                     f"--workdir={self.path} holds a run ({taken.name}) without its config.json; "
                     "choose another folder."
                 )
-
         # The lock of a run that was killed before its config.json was there names its process.
         is_foreign = not is_blank(self._lock) and not _HOLDER.fullmatch(self.holder())
         for taken in (self.curves, *([self._lock] if is_foreign else [])):
@@ -88,6 +87,11 @@ class RunFolder:
                     f"--workdir={self.path} holds a file {taken.name} that is of no run, and a run "
                     "would write over it; choose another folder."
                 )
+        if any(self.events.glob("*")):
+            raise InputError(
+                f"--workdir={self.path} holds a folder {self.events.name} that is of no run, and "
+                "TensorBoard would show its curves as those of a run; choose another folder."
+            )
 
     def check_place(self) -> None:
         """Raises InputError for a path where no folder can be, or that cannot be written."""

@@ -132,4 +132,5 @@ def _p_value(value: float) -> str:
 
 
 def _equation(value: float) -> str:
-    return f"p = {_p_value(value)}".replace("= <", "<")
+    shown = _p_value(value)
+    return f"p {shown}" if shown.startswith("<") else f"p = {shown}"

@@ -49,6 +49,11 @@ class Length:
         """Counts the epochs, of which the last one may be a part."""
         return -(-self.total_steps // max(self.steps_per_epoch, 1))
 
+    @property
+    def is_all_warmup(self) -> bool:
+        """Tells whether the run ends before its learning rate has its full value."""
+        return self.warmup_steps >= self.total_steps
+
     def end_of(self, epoch: int) -> int:
         """Finds the step after which an epoch, counted from 1, ends."""
         return min(epoch * self.steps_per_epoch, self.total_steps)

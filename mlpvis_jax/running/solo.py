@@ -156,7 +156,7 @@ def _header(run: Run, programs: Programs) -> dict[str, str]:
     }
     if run.initial is not None and not run.progress.step:
         rows["begins"] = f"with {run.initial.described}"
-    if run.length.warmup_steps >= run.length.total_steps:
+    if run.length.is_all_warmup:
         rows["note"] = (
             f"the warm-up, {run.config.schedule.warmup}, is no shorter than the run: the learning "
             "rate never reaches its full value"

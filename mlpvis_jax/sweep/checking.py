@@ -100,22 +100,26 @@ def check_trials(sweep: Sweep, folder: SweepFolder) -> list[str]:
     return list(begins)
 
 
-def check_with_data(sweep: Sweep, task: Task) -> int:
-    """Checks what it takes the data to know, and counts the epochs of the longest trial.
+def check_with_data(sweep: Sweep, task: Task) -> list[Length]:
+    """Checks what it takes the data to know.
 
     All trials have as many training examples, unless the data are swept.
+
+    Returns:
+      The lengths that trials have at the extremes of the space.
 
     Raises:
       InputError: a loss, a metric or a batch size of no use.
     """
     check_functions(config_of(sweep.base, {}), task.source.num_classes)
     dimensions = sweep.space.dimensions
-    decisive = {key: dimensions[key] for key in ("duration", "batch_size") if key in dimensions}
+    keys = ("duration", "batch_size", "schedule.warmup")
+    decisive = {key: dimensions[key] for key in keys if key in dimensions}
     corners = Space(decisive, sweep.space.seeds).corners()
     configs = [config_of(sweep.base, corner) for corner in corners]
     if not any(key.startswith("data.") for key in dimensions):
         task.training.refuse_larger_batch(max(config.batch_size for config in configs))
-    return max(Length.of(config, len(task.training)).num_epochs for config in configs)
+    return [Length.of(config, len(task.training)) for config in configs]
 
 
 def _refuse_several_orders(sweep: Sweep, config: RunConfig, source: Source) -> None:

@@ -84,7 +84,8 @@ def run(
         store = open_store(folder, sweep, shared)
         config = config_of(sweep.base, {})
         task = read_task(config, {}, sweep, folder)
-        most_epochs = check_with_data(sweep, task)
+        lengths = check_with_data(sweep, task)
+        most_epochs = max(length.num_epochs for length in lengths)
         sweep.check_cull_epochs(most_epochs)
         with folder.locked():
             folder.check(sweep, shared)
@@ -98,7 +99,7 @@ def run(
             to_go_on += f" --storage={shared.shown}"
         live = LiveTable(sweep, store.rows(), len(task.training), most_epochs)
         session = _Session(sweep, folder, store, devices, task, live, to_go_on)
-        session.print_header(begins)
+        session.print_header(begins, any(length.is_all_warmup for length in lengths))
         session.work()
         with folder.locked():
             return report.finish(folder, sweep, store.rows())
@@ -128,8 +129,13 @@ class _Session(Observer):
         self._live = live
         self._to_go_on = to_go_on
 
-    def print_header(self, begins: Sequence[str]) -> None:
-        """Prints what the sweep is about to do, with the weights that its trials begin with."""
+    def print_header(self, begins: Sequence[str], has_all_warmup: bool) -> None:
+        """Prints what the sweep is about to do.
+
+        Args:
+          begins: a line about each of the weights that its trials begin with.
+          has_all_warmup: its space holds trials that are no longer than their warm-up.
+        """
         sweep = self._sweep
         rows = {
             "sweep": f"{sweep.num_trials} trials, {sweep.settings.strategy}",
@@ -141,6 +147,11 @@ class _Session(Observer):
             **({"begin": f"with {'; '.join(begins)}"} if begins else {}),
         }
         done = sum(row["state"] != RUNNING for row in self._store.rows())
+        if has_all_warmup:
+            rows["note"] = (
+                "the space holds trials that are no longer than their warm-up: their learning rate "
+                "never reaches its full value"
+            )
         if done:
             rows["goes on"] = f"after {done} trials"
         print_header(rows)

@@ -50,6 +50,14 @@ def test_files_of_no_run_are_not_written_over(tmp_path, name):
         RunFolder(tmp_path).check(CONFIG, differences)
 
 
+def test_event_files_of_no_run_do_not_become_those_of_one(tmp_path):
+    (tmp_path / "tensorboard").mkdir()
+    RunFolder(tmp_path).check(CONFIG, differences)
+    (tmp_path / "tensorboard" / "events.out.tfevents.1.mine").write_text("mine")
+    with pytest.raises(InputError, match="holds a folder tensorboard that is of no run"):
+        RunFolder(tmp_path).check(CONFIG, differences)
+
+
 def test_a_run_that_was_killed_before_its_config_can_begin_again(tmp_path):
     folder = RunFolder(tmp_path)
     with folder.locked():

@@ -131,11 +131,26 @@ def test_the_longest_trial_of_a_sweep_may_be_that_of_another_batch(tmp_path):
     assert len(task.training) == 180
     dimensions = {"duration": ["6 steps", "12 steps", "1 epoch"], "batch_size": [32, 90]}
     # Of 180 images, 32 a step are 6 steps an epoch, and 90 a step are 2.
-    assert check_with_data(Sweep.read(base, dimensions), task) == 6
-    assert check_with_data(Sweep.read(base, {**dimensions, "batch_size": [32]}), task) == 2
+    assert epochs_of(base, dimensions, task) == 6
+    assert epochs_of(base, {**dimensions, "batch_size": [32]}, task) == 2
     dimensions["batch_size"] = "integers(32, 90)"
-    ranged = {**dimensions, "strategy": "random", "num_trials": 2}
-    assert check_with_data(Sweep.read(base, ranged), task) == 6
+    assert epochs_of(base, {**dimensions, "strategy": "random", "num_trials": 2}, task) == 6
+
+
+def epochs_of(base, written, task):
+    """Of the longest trial of a sweep."""
+    return max(length.num_epochs for length in check_with_data(Sweep.read(base, written), task))
+
+
+def test_a_sweep_tells_of_trials_that_are_all_warmup(launch_main, tiny_npz, tmp_path, capsys):
+    def train(warmups):
+        space = [f"--sweep.schedule.warmup={warmups}", "--sweep.duration=['5 steps', '9 steps']"]
+        workdir = f"--workdir={tmp_path / str(len(warmups))}"
+        assert launch_main(*soak.settings(tiny_npz), *space, workdir) == 0
+        return capsys.readouterr().out
+
+    assert "trials that are no longer than their warm-up" in train(["4 steps", "1 epoch"])
+    assert "no longer than" not in train(["4 steps"])
 
 
 def test_a_run_that_was_begun_with_the_older_names_goes_on(train, launch_main):

@@ -32,6 +32,6 @@ from configs import recipe
 
 def get_config(variant: str = "") -> ConfigDict:
     config = recipe.variant(recipe.keras_example("fnet_keras", learning_rate=0.001), variant)
-    if variant == "fast":
+    if variant in ("fast", "best"):
         config.optimizer.adam_share = 0.1
     return config

@@ -21,6 +21,9 @@ python launch.py --config=configs/gmlp.py:fast
     Five epochs of Muon, with the Mixer's settings: 51.84 ± 0.58 / 80.20 ± 0.20, 3 seeds, where the
     example's page has 50.64 / 78.28 after 50 epochs.
 
+python launch.py --config=configs/gmlp.py:best
+    Fifty epochs of Muon, with the Mixer's settings. Not yet trained here.
+
 python launch.py --config=configs/gmlp.py:finetune
     Fine-tunes the published gMLP-S/16 of ImageNet-1k, as the Mixer paper fine-tunes. Not yet
     trained here.

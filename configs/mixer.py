@@ -44,6 +44,4 @@ def get_config(variant: str = "") -> ConfigDict:
         config = recipe.keras_example("mixer_keras", learning_rate=0.03)
         return recipe.finetune(config, "mixer_b16", "mixer_b16_imagenet21k")
     config = recipe.keras_example("mixer_keras", learning_rate=0.005)
-    if variant == "best":
-        return recipe.best(config)
-    return recipe.variant(config, variant, further=("best", "finetune"))
+    return recipe.variant(config, variant, further=("finetune",))

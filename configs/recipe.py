@@ -170,7 +170,7 @@ def paper(config: ConfigDict) -> ConfigDict:
     return config
 
 
-_VARIANTS = {"paper": paper, "digits": digits, "fast": fast}
+_VARIANTS = {"paper": paper, "digits": digits, "fast": fast, "best": best}
 
 
 def variant(config: ConfigDict, name: str, further: tuple[str, ...] = ()) -> ConfigDict:

@@ -112,8 +112,12 @@ def test_a_preset_of_ours_that_a_config_changed_is_not_taken_for_ours(config_fil
 def test_a_sweep_and_its_trials(config_file, tmp_path):
     sweep, trial = tmp_path / "sweep", tmp_path / "sweep" / "trials" / "0001"
     begun = [f"--config={config_file}:preset", "--config.duration=1", f"--workdir={sweep}"]
-    status, _, err = launch(*begun, "--sweep.optimizer.learning_rate=[0.01, 0.02]")
+    status, out, err = launch(*begun, "--sweep.optimizer.learning_rate=[0.01, 0.02]")
     assert status == 0, err
+    (again,) = (line for line in out if line.startswith("best again"))
+    command = shlex.split(again.partition(" launch.py ")[2])
+    status, _, err = launch(*command, "--print_config")
+    assert status == 0 and f"{sweep}/begun_with.py:preset" in again, err
     status, _, err = launch(f"--workdir={sweep}")
     assert status == 2
     status, out, err = launch(*command_in(err))

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import json
 import os
+import secrets
 import signal
 import sys
 import tempfile
@@ -121,11 +122,14 @@ def _print_config(values: dict[str, Any], written: dict[str, Any], workdir: str 
       InputError: what the run, or the sweep, would be refused for.
     """
     from mlpvis_jax.running.choices import completed
+    from mlpvis_jax.show import writers
     from mlpvis_jax.sweep.checking import check_settings
     from mlpvis_jax.sweep.definition import Sweep
     from mlpvis_jax.sweep.folder import SweepFolder
 
-    shown = completed(RunConfig.from_mapping(values)).to_dict()
+    config = completed(RunConfig.from_mapping(values))
+    writers.chosen(config.writers)
+    shown = config.to_dict()
     if written:
         sweep = Sweep.read(values, written)
         if workdir is None or not SweepFolder(workdir).definition.exists():
@@ -234,7 +238,8 @@ def _read_sweep(
 def _new_folder(flags: argparse.Namespace, name: str) -> Path:
     if flags.mode != "train":
         raise InputError(f"--mode={flags.mode} needs --workdir, the folder of a run.")
-    return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    # Several runs may begin in the same second, such as those of a job array.
+    return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
 def _run(

@@ -4,7 +4,7 @@ import io
 import warnings
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
 from mlpvis_jax.data.framing import Frame, whole
@@ -12,8 +12,17 @@ from mlpvis_jax.errors import InputError
 
 # The only decoders that Pillow may try: what image sets are made of, and nothing exotic.
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-# EXIF orientations from this one on exchange width and height.
-_QUARTER_TURNS = (5, 6, 7, 8)  # orientations that exchange height and width
+# What turns an image upright, by its EXIF orientation.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_QUARTER_TURNS = [_TURNS[orientation] for orientation in (5, 6, 7, 8)]  # height becomes width
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 DECODED_CHANNELS = tuple(_MODES)
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp")
@@ -26,6 +35,8 @@ NOT_DECODED = (
 # Pillow warns about images that are suspiciously large and raises for those twice as large.
 # Both are refused below by their size; a warning filter is process-wide, so it is set once.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# That transparent pixels get the colour that their palette says, which is what is wanted.
+warnings.filterwarnings("ignore", message="Palette images with Transparency")
 
 
 def decode_image(
@@ -89,12 +100,25 @@ def _read(
     size = (size, size) if isinstance(size, int) else size
     if reduced and isinstance(image, JpegImageFile):
         _reduce(image, size, frame)
-    return _resized(_in_mode(ImageOps.exif_transpose(image), mode), size, frame)
+    image.load()  # of a PNG, what says the orientation may follow the pixels
+    turn = _turn_of(image)
+    return _resized(_in_mode(image if turn is None else image.transpose(turn), mode), size, frame)
+
+
+def _turn_of(image: Image.Image) -> Image.Transpose | None:
+    """What turns `image` upright; None where its EXIF says nothing, or is damaged.
+
+    `ImageOps.exif_transpose` would raise then, though the pixels are whole.
+    """
+    try:
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # Pillow raises nearly anything on damaged EXIF
+        return None
 
 
 def _reduce(image: JpegImageFile, size: tuple[int, int], frame: Frame) -> None:
     """Asks a JPEG's decoder for its smallest scale at which what `frame` takes fills `size`."""
-    is_turned = image.getexif().get(ExifTags.Base.Orientation) in _QUARTER_TURNS
+    is_turned = _turn_of(image) in _QUARTER_TURNS
     left, top, right, bottom = frame(*(image.size[::-1] if is_turned else image.size))
     larger = min((right - left) / size[1], (bottom - top) / size[0])
     for scale in (8, 4, 2):

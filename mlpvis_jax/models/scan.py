@@ -47,7 +47,7 @@ def scan_submodules(
         call = flax.core.apply(lambda scope: apply(scope, tokens, layer), mutable=mutable)
         return call(variables, rngs=rngs)
 
-    tokens, changed = jax.lax.scan(apply_layer, tokens, (stacked, layers))
+    tokens, changed = jax.lax.scan(apply_layer, tokens, (stacked, layers), length=len(names))
     for kind, of_all in changed.items():
         for index, name in enumerate(names):
             of_one = jax.tree.map(lambda leaf, index=index: leaf[index], of_all)

@@ -24,7 +24,6 @@ from mlpvis_jax.settings.choice import Choice, choose, choose_each
 from mlpvis_jax.settings.config import RunConfig, closed_settings, keys_of
 from mlpvis_jax.settings.declared import Role, Setting, unknown_key
 from mlpvis_jax.settings.sections import ModelConfig
-from mlpvis_jax.show import writers
 
 RATES = ("dropout_rate", "stochastic_depth_rate")
 
@@ -123,7 +122,6 @@ def completed(config: RunConfig) -> RunConfig:
             "possible, for else an image would be mixed with its own copies."
         )
     check_freezing(config, model)
-    writers.chosen(config.writers)
     choices = Choices.of(config)
 
     def named(groups: Mapping[str, Any], chosen: Mapping[str, Choice]) -> dict[str, Any]:

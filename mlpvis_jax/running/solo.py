@@ -93,6 +93,7 @@ def _results(config: RunConfig, folder: RunFolder) -> dict[str, Any] | None:
 
 def _read(config: RunConfig, folder: RunFolder) -> tuple[Task, InitialWeights | None]:
     """Reads the data of a run, and the weights that it starts from if its settings name some."""
+    writers.chosen(config.writers)  # which refuses those that are not there
     initial = None
     if config.init_from is not None:  # before images are decoded
         initial = find_initial_weights(config, open_data(config), folder.has_checkpoint())

@@ -36,7 +36,8 @@ def print_while_somebody_reads() -> None:
         text = io.TextIOWrapper(
             buffer,
             stream.encoding,
-            stream.errors,
+            # A name of a file that is not in UTF-8 is printed in its own bytes.
+            "surrogateescape" if stream.errors == "strict" else stream.errors,
             line_buffering=stream.line_buffering,
             write_through=stream.write_through,
         )

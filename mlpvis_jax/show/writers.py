@@ -44,14 +44,18 @@ WRITERS: Mapping[str, Callable[[RunDescription], Writer]] = {
 }
 
 
+def names_in(text: str) -> list[str]:
+    """Splits the names of writers as a config has them, by spaces or commas."""
+    return text.replace(",", " ").split()
+
+
 def chosen(names: str) -> list[Callable[[RunDescription], Writer]]:
     """Finds the writers of a config, such as "tensorboard curves"; "" for none.
 
     Raises:
       InputError: no such writer, or a package that it needs is not installed.
     """
-    words = names.replace(",", " ").split()
-    found = [find(WRITERS, name, "config.writers") for name in words]
+    found = [find(WRITERS, name, "config.writers") for name in names_in(names)]
     for writer in found:
         getattr(writer, "check", lambda: None)()  # of those that need another package
     return found

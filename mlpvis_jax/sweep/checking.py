@@ -109,17 +109,19 @@ def check_with_data(sweep: Sweep, task: Task) -> list[Length]:
       The lengths that trials have at the extremes of the space.
 
     Raises:
-      InputError: a loss, a metric or a batch size of no use.
+      InputError: a loss, a metric or a batch size of no use, or a cull that comes too late.
     """
-    check_functions(config_of(sweep.base, {}), task.source.num_classes)
+    check_functions(config_of(sweep.base, sweep.example_point), task.source.num_classes)
     dimensions = sweep.space.dimensions
     keys = ("duration", "batch_size", "schedule.warmup")
     decisive = {key: dimensions[key] for key in keys if key in dimensions}
     corners = Space(decisive, sweep.space.seeds).corners()
     configs = [config_of(sweep.base, corner) for corner in corners]
+    lengths = [Length.of(config, len(task.training)) for config in configs]
     if not any(key.startswith("data.") for key in dimensions):
         task.training.refuse_larger_batch(max(config.batch_size for config in configs))
-    return [Length.of(config, len(task.training)) for config in configs]
+        sweep.check_cull_epochs(max(length.num_epochs for length in lengths))
+    return lengths
 
 
 def _refuse_several_orders(sweep: Sweep, config: RunConfig, source: Source) -> None:

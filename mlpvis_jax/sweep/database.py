@@ -68,6 +68,7 @@ class DatabaseStore:
         seed = zlib.crc32(self._worker.encode()) + os.getpid()
         self._study, self._storage = open_study(folder, sweep, url, seed, beat_seconds)
         self._ids: dict[int, int] = {}  # of the trials in the database, by point; held by us
+        self._drawn: list[tuple[int, Point]] = []  # held by us, and in no group yet
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._kinds = tpe.distributions(sweep)
@@ -91,20 +92,50 @@ class DatabaseStore:
         """Claims a group; see `store.Store.claim`."""
         with self._folder.locked():
             self._fail_the_silent()
-            for group in self._folder.read_groups(self._sweep):
-                if group.take_if(lambda: self._is_ours(group)):  # noqa: B023
-                    return group, group.trials(self._sweep)
-            trials: list[Trial] = []
-            while not trials or len(trials) + len(self._sweep.space.seeds) <= max_trials(trials[0]):
-                found = self._take_point()
-                if found is None:
-                    break
-                trials += self._sweep.trials(*found)
-            if not trials:
-                return None
-            groups = form_groups(self._folder, self._sweep, trials, max_trials)
-            assert groups[0].take()
-            return groups[0], groups[0].trials(self._sweep)
+            while (group := self._take_group()) is None:
+                trials = self._draw(max_trials)
+                if not trials:
+                    return None
+                form_groups(self._folder, self._sweep, trials, max_trials)
+                self._drawn.clear()
+            return group, group.trials(self._sweep)
+
+    def _take_group(self) -> Group | None:
+        """Takes the first group that may go on and that no process of this folder has."""
+        groups = self._folder.read_groups(self._sweep)
+        # Points that were given up, and drawn again, are in a later group as well.
+        latest = {one["trial"]: group for group in groups for one in group.points}
+        for group in groups:
+            is_latest = all(latest[one["trial"]] is group for one in group.points)
+            if is_latest and group.take_if(lambda: self._is_ours(group)):  # noqa: B023
+                return group
+        return None
+
+    def _draw(self, max_trials: Callable[[Trial], int]) -> list[Trial]:
+        """Draws points until their trials are as many as train together; [] if no point is left.
+
+        Points that were drawn before the database failed are kept for the next try.
+        """
+        while True:
+            trials = [one for found in self._drawn for one in self._sweep.trials(*found)]
+            if trials and len(trials) + len(self._sweep.space.seeds) > max_trials(trials[0]):
+                return trials
+            found = self._take_point()
+            if found is None:
+                return trials
+            if self._tell_of_ended(self._sweep.trials(*found)):
+                self._drawn.append(found)
+
+    def _tell_of_ended(self, trials: Sequence[Trial]) -> bool:
+        """Tells the database of the trials of a point that have ended here; is one of them left?
+
+        The point was given up by the others because this machine was silent.
+        """
+        outcomes = [self._folder.read_outcome(trial.number) for trial in trials]
+        for trial, outcome in zip(trials, outcomes, strict=True):
+            if outcome is not None:
+                self._tell(trial, outcome, self._folder.read_history(trial.number))
+        return None in outcomes
 
     def done(self, group: Group) -> None:
         group.release()
@@ -114,27 +145,29 @@ class DatabaseStore:
         with contextlib.suppress(Exception):
             self._write(trial, "history", [_short(record) for record in history])
 
-    @retry_until_deadline
     def trial_done(
         self, trial: Trial, outcome: Mapping[str, Any], history: Sequence[Record]
     ) -> None:
+        self._tell(trial, outcome, history)
+        self._folder.write_outcome(trial, outcome)
+
+    @retry_until_deadline
+    def _tell(self, trial: Trial, outcome: Mapping[str, Any], history: Sequence[Record]) -> None:
+        """Tells the database how a trial ended, and its point's score if that was the last one."""
         self._write(trial, "history", [_short(record) for record in history])
         self._write(trial, "outcome", dict(outcome))
         rows = [row for row in self.rows() if row["point"] == trial.point]
         score = tpe.score_of_point(self._sweep, rows)
-        if score is not None:
-            finite = abs(score) < float("inf")
-            with contextlib.suppress(Exception):  # another has ended it, taking us for dead
-                number = next(
-                    one.number
-                    for one in self._study.get_trials(deepcopy=False)
-                    if one._trial_id == self._ids[trial.point]
+        if score is not None and trial.point in self._ids:
+            # Optuna keeps no infinity: what diverged is worse than any loss met in practice.
+            value = score if abs(score) < float("inf") else 1e9
+            # Another may have ended it, taking us for dead.
+            with contextlib.suppress(self._optuna.exceptions.UpdateFinishedTrialError):
+                self._storage.set_trial_state_values(
+                    self._ids[trial.point], self._states.COMPLETE, [value]
                 )
-                # Optuna keeps no infinity: what diverged is worse than any loss met in practice.
-                self._study.tell(number, score if finite else 1e9)
             with self._lock:
                 self._ids.pop(trial.point, None)
-        self._folder.write_outcome(trial, outcome)
 
     @retry_until_deadline
     def rows(self) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from mlpvis_jax.settings.declared import Count, OneOf, Role, Within, check_all, 
 from mlpvis_jax.settings.override import override, override_all
 from mlpvis_jax.settings.renamed import refuse_older
 from mlpvis_jax.sweep import space
-from mlpvis_jax.sweep.space import Point, Space
+from mlpvis_jax.sweep.space import Dimension, Point, Space
 from mlpvis_jax.sweep.strategies import STRATEGIES, Strategy, make
 
 
@@ -116,8 +116,11 @@ class Sweep:
         settings = Settings(**check_all(_SETTINGS, given, "sweep"))
         dimensions = {key: value for key, value in written.items() if key not in _SETTINGS}
         for key in dimensions:
-            _check_key(key, config)
-        sweep = cls(copy.deepcopy(dict(base)), space.read(dimensions, config.seed), settings)
+            refuse_older(key, "--sweep")
+        its_space = space.read(dimensions, config.seed)
+        for key, dimension in its_space.dimensions.items():
+            _check_key(key, dimension, config)
+        sweep = cls(copy.deepcopy(dict(base)), its_space, settings)
         sweep._check(config)
         return sweep
 
@@ -148,6 +151,11 @@ class Sweep:
     def point(self, index: int) -> Point:
         """Gives the point of an index, where the strategy needs no results to choose it."""
         return self.strategy.point(self.space, index, self.settings.suggestion_seed)
+
+    @property
+    def example_point(self) -> Point:
+        """Gives the first point, or, where results choose it, a corner of the space."""
+        return self.point(0) if self.strategy.knows_points else next(self.space.corners())
 
     def shape_of_point(self, point: Point) -> str:
         """Writes a text that is equal for points of one `program_key`; no config is built."""
@@ -195,10 +203,10 @@ class Sweep:
     def refuse_other(self, before: "Sweep", place: str) -> None:
         """Raises InputError where a sweep begun as `before` cannot go on as this one."""
         old_config, config = (RunConfig.from_mapping(one.base) for one in (before, self))
-        found = differences(old_config, config)
-        change = f"config.duration was {old_config.duration!r} and is now {config.duration!r}"
-        if old_config.duration != config.duration and not any(change in one for one in found):
-            found.append(change)
+        duration = old_config.duration  # a run may grow, and a sweep may not
+        found = differences(old_config, dataclasses.replace(config, duration=duration))
+        if duration != config.duration:
+            found.append(f"config.duration was {duration!r} and is now {config.duration!r}")
         old, new = before.to_json()["sweep"], self.to_json()["sweep"]
         for key in sorted(old.keys() | new.keys()):
             if key not in _MAY_DIFFER and old.get(key) != new.get(key):
@@ -239,9 +247,8 @@ class Sweep:
                 f"sweep.num_trials is {settings.num_trials}, but the {settings.strategy} has only "
                 f"{most * seeds} trials."
             )
-        # What the config refuses at either end of a range, or anywhere in a list.
         for key, dimension in self.space.dimensions.items():
-            for value in dimension.checked:
+            for value in dimension.checked:  # a range's ends, or all of a list
                 try:
                     config_of(self.base, {key: value})
                 except InputError as error:
@@ -271,15 +278,14 @@ def _with(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     return changed
 
 
-def _check_key(key: str, config: RunConfig) -> None:
-    refuse_older(key, "--sweep")
+def _check_key(key: str, dimension: Dimension, config: RunConfig) -> None:
     declared = declarations(config)
     if key in declared and declared[key].role is Role.MACHINE:
         raise InputError(f"sweep.{key}: it is the same for all trials; give --config.{key}.")
     if key not in declared:
         try:
             override({}, key, "0")  # which says what is wrong with the key
-            completed(RunConfig.from_mapping(_with(config.to_dict(), {key: 0})))
+            config_of(config.to_dict(), {key: dimension.checked[0]})  # it may make a transform
         except InputError as error:
             raise InputError(
                 f"sweep.{key} is neither a setting of the sweep ({', '.join(sorted(_SETTINGS))}) "

@@ -265,10 +265,13 @@ class Group:
         """
         if not is_wanted() or not self.take():
             return False
-        if not is_wanted():
-            self.release()
-            return False
-        return True
+        is_kept = False
+        try:
+            is_kept = is_wanted()
+        finally:
+            if not is_kept:
+                self.release()
+        return is_kept
 
     def release(self) -> None:
         if self._lock is not None:

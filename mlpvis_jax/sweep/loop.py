@@ -5,6 +5,7 @@ stay until the last trial has ended, in case that a group has to be taken up aga
 """
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import time
@@ -78,15 +79,15 @@ def run(
     shared = None if storage is None else read_storage(storage)
     if shared is None and not folder.definition.exists():
         check_settings(sweep)  # one that is shared may have been begun elsewhere
+    writers.chosen(config_of(sweep.base, {}).writers)  # which refuses those that are not there
     begins = check_trials(sweep, folder)
     folder.check(sweep, shared)
     with contextlib.ExitStack() as stack:
         store = open_store(folder, sweep, shared)
-        config = config_of(sweep.base, {})
-        task = read_task(config, {}, sweep, folder)
+        example = config_of(sweep.base, sweep.example_point)
+        task = read_task(example, sweep.example_point, sweep, folder)
         lengths = check_with_data(sweep, task)
-        most_epochs = max(length.num_epochs for length in lengths)
-        sweep.check_cull_epochs(most_epochs)
+        stack.enter_context(explain_resource_errors(example, RunFolder(folder.path)))
         with folder.locked():
             folder.check(sweep, shared)
             if config_file is not None:
@@ -94,11 +95,13 @@ def run(
             folder.write(sweep, None if shared is None else shared.shown)
         store.begin()
         stack.enter_context(store)
-        to_go_on = RunFolder(folder.path).command(config)
+        to_go_on = RunFolder(folder.path).command(config_of(sweep.base, {}))
         if shared is not None:
             to_go_on += f" --storage={shared.shown}"
+        most_epochs = max(length.num_epochs for length in lengths)
         live = LiveTable(sweep, store.rows(), len(task.training), most_epochs)
-        session = _Session(sweep, folder, store, devices, task, live, to_go_on)
+        tasks = {data_key(example): task}
+        session = _Session(sweep, folder, store, devices, tasks, live, to_go_on)
         session.print_header(begins, any(length.is_all_warmup for length in lengths))
         session.work()
         with folder.locked():
@@ -114,7 +117,7 @@ class _Session(Observer):
         folder: SweepFolder,
         store: TrialStore,
         devices: Sequence[jax.Device],
-        task: Task,
+        tasks: dict[Any, Task],
         live: LiveTable,
         to_go_on: str,
     ) -> None:
@@ -122,7 +125,7 @@ class _Session(Observer):
         self._folder = folder
         self._store = store
         self._devices = devices
-        self._tasks = {data_key(config_of(sweep.base, {})): task}
+        self._tasks = tasks
         self._programs: list[Programs] = []
         self._trials: dict[int, Trial] = {}
         self._runs: list[Run] = []  # of the group that trains
@@ -217,7 +220,7 @@ class _Session(Observer):
                     trial.config, task.source, self._sweep, self._folder, group.has_checkpoint
                 )
                 runs.append(Run(trial.number, trial.config, folder, _writers, initial))
-            checkpoint = self._sweep.base["checkpoint"]
+            checkpoint = dataclasses.asdict(left[0].config.checkpoint)
             checkpoints = stack.enter_context(Checkpoints(group.checkpoints, **checkpoint))
             self._runs = runs
             GroupTrainer(runs, programs_for, checkpoints, self, interruption).train()
@@ -244,12 +247,15 @@ class _Session(Observer):
         if epoch not in self._sweep.cull_epochs:
             return set()
         settings = self._sweep.settings
-        # Those that diverged in this very epoch are not yet written down as such.
-        diverged = {run.number: {"state": DIVERGED} for run in self._runs if run.divergence}
-        rows = [{**row, **diverged.get(row["trial"], {})} for row in self._store.rows()]
+        rows = {row["trial"]: row for row in self._store.rows()}
+        # What this very epoch brought is not yet written down as such, or a database has missed it.
+        for run in self._runs:
+            row = rows.get(run.number, {"point": self._trials[run.number].point, "state": RUNNING})
+            state = DIVERGED if run.divergence else row["state"]
+            rows[run.number] = {**row, "state": state, "history": run.progress.history}
         came = {
-            row["trial"]: {**row, "history": row["history"][:epoch]}
-            for row in rows
+            number: {**row, "history": row["history"][:epoch]}
+            for number, row in rows.items()
             if len(row["history"]) >= epoch or row["state"] == DIVERGED
         }
         scores = {number: culling.score_of(row, settings.objective) for number, row in came.items()}
@@ -284,7 +290,7 @@ class _Session(Observer):
 def _writers(run: Run) -> list[writers.Writer]:
     """A trial's own picture is left out: the sweep's learning_curves.png shows all trials."""
     config = run.config
-    names = " ".join(name for name in config.writers.split() if name != "curves")
+    names = " ".join(name for name in writers.names_in(config.writers) if name != "curves")
     title = f"{config.model.name} on {config.data.source}"
     epoch, step = run.progress.epoch, run.progress.step + 1
     description = writers.RunDescription(

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
+from mlpvis_jax.files import config_file
 from mlpvis_jax.files.atomic import replacing
 from mlpvis_jax.files.command_line import command_line
 from mlpvis_jax.files.run_folder import write_json
@@ -45,8 +46,10 @@ def finish(folder: SweepFolder, sweep: Sweep, rows: Sequence[Row]) -> dict[str, 
     else:
         if any(row["state"] == DIVERGED for row in ranked[0].rows):
             console.print("At every point a seed diverged; the best trial is one that did not.")
-        write_json(folder.best_config, config_of(sweep.base, best["values"]).to_dict())
-        again = {"best again": command_line(f"--config={folder.best_config}")}
+        config = config_of(sweep.base, best["values"])
+        write_json(folder.best_config, config.to_dict())
+        of_own_model = config_file.command(folder.path, config)
+        again = {"best again": of_own_model or command_line(f"--config={folder.best_config}")}
     title = f"{sweep.base['model']['name']} on {sweep.base['data']['source']}: {len(rows)} trials"
     shares, said = importance.described(sweep, rows)
     if said:

@@ -147,8 +147,8 @@ ROWS = [
         )
     ),
     bare("--config=:digits", "is no file"),
-    bare("--config=configs/fnet.py:papr", "there is no variant 'papr'", "paper, digits and fast"),
-    bare("--config=configs/gmlp.py:tune", "there is no variant 'tune'", "fast and finetune"),
+    bare("--config=configs/fnet.py:papr", "there is no variant 'papr'", "digits, fast and best"),
+    bare("--config=configs/gmlp.py:tune", "there is no variant 'tune'", "best and finetune"),
     bare("--config=configs/fnet.py:digits:paper", "there is no variant 'digits:paper'"),
     bare(MINE, "mine.py must define get_config(variant)", config("")),
     bare(MINE, "ConfigDict; it returns [1].", config("def get_config(_): return [1]")),

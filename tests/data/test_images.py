@@ -121,6 +121,34 @@ def test_a_large_jpeg_is_decoded_at_a_reduced_scale(
     assert (scale == 1) == np.array_equal(reduced, whole)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_every_orientation_turns_as_pillow_turns(orientation: int, kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    pixels = np.arange(5 * 4 * 3, dtype=np.uint8).reshape(5, 4, 3) * 4
+    Image.fromarray(pixels).save(file, kind, exif=exif)
+    with Image.open(file) as image:
+        upright = np.array(ImageOps.exif_transpose(image))
+    size = upright.shape[:2]
+    decoded = decode_image(file.getvalue(), channels=3, size=size, name="it")
+    np.testing.assert_array_equal(decoded, upright)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow's, when it looks for the DPI
+@pytest.mark.parametrize("damage", [b"MM\0\x2a", b"neither"])
+def test_damaged_exif_says_nothing_and_the_pixels_are_read(damage: bytes) -> None:
+    encoded = jpeg(200, 300, 6)
+    before, header, after = encoded.partition(b"Exif\0\0")
+    damaged = before + header + damage.ljust(8, b"?") + after[8:]
+    assert damaged != encoded and len(damaged) == len(encoded)
+    for reduced in (False, True):
+        found = decode_image(damaged, channels=3, size=64, name="it", reduced=reduced)
+        upright = decode_image(jpeg(200, 300, 1), channels=3, size=64, name="it", reduced=reduced)
+        np.testing.assert_array_equal(found, upright)
+
+
 def test_an_orientation_that_is_no_number_is_none() -> None:
     encoded = jpeg(200, 300, 6)
     short, ascii_ = (b"\x01\x12\x00" + bytes([kind]) for kind in (3, 2))  # types of TIFF

@@ -326,6 +326,29 @@ def test_scan_keeps_what_a_block_of_the_users_own_stores():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-5), expected, found)
 
 
+class WithoutParameters(nn.Module):
+    """Pooling in the place of token mixing, as in MetaFormer's simplest form."""
+
+    dropout_rate: Any = 0.0
+    stochastic_depth_rate: Any = 0.0
+    dtype: Any = jnp.float32
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, inputs, deterministic=True):
+        return inputs + inputs.mean(axis=1, keepdims=True)
+
+
+def test_scan_takes_a_block_without_parameters():
+    images = np.random.default_rng(0).normal(size=(4, 8, 12, 3)).astype("float32")
+    loop, scan = (
+        Classifier(WithoutParameters, FrozenDict(), 7, 4, 16, 3, scan=one) for one in (False, True)
+    )
+    variables = jax.jit(loop.init)(jax.random.key(0), images)
+    expected, found = (jax.jit(one.apply)(variables, images) for one in (loop, scan))
+    np.testing.assert_allclose(found, expected, 1e-5, 1e-5)
+
+
 def test_the_dropout_of_flax_in_a_block_is_refused_where_rates_are_traced():
     images = np.zeros((4, 8, 12, 3), np.float32)
     rngs = {"dropout": jax.random.key(0)}

@@ -38,6 +38,14 @@ def test_a_full_disk_is_found_and_a_reader_that_is_gone_is_no_loss(printing_to):
         assert find_lost_output() is None
 
 
+def test_a_name_that_is_not_in_utf_8_is_printed_as_it_is(printing_to, tmp_path):
+    with (tmp_path / "printed").open("w", encoding="utf-8") as file:
+        printing_to(file)
+        print(os.fsdecode(b"caf\xe9.png"))
+        assert find_lost_output() is None
+    assert (tmp_path / "printed").read_bytes() == b"caf\xe9.png\n"
+
+
 def test_a_program_whose_output_is_not_whole_says_so():
     with open("/dev/full", "w") as full:
         command = [sys.executable, ROOT / "launch.py", "--list=sources"]

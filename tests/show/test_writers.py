@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 
 from mlpvis_jax.errors import InputError
+from mlpvis_jax.files.run_folder import RunFolder
+from mlpvis_jax.running.choices import differences
+from mlpvis_jax.running.solo import train
 from mlpvis_jax.show import writers
+from tests import tiny
 from tests.show.records import history
 
 TAGS = {
@@ -248,6 +252,15 @@ def test_weights_and_biases_are_refused_where_they_are_not_installed(monkeypatch
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(InputError, match=r"config.writers names wandb, .*'mlpvis_jax\[wandb\]'"):
         writers.chosen("curves wandb")
+
+
+def test_a_run_goes_on_where_the_package_of_its_former_writer_is_missing(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    before, now = (tiny.config("", writers=names) for names in ("wandb", "tensorboard,curves"))
+    assert differences(before, now) == []
+    with pytest.raises(InputError, match="config.writers names wandb"):
+        train(before, RunFolder(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_config_names_its_writers(monkeypatch):

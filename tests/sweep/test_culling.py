@@ -40,9 +40,13 @@ def test_a_trial_is_worth_its_best_epoch():
     assert score_of({**row, "state": "diverged"}, "validation_accuracy") == math.inf
 
 
+@pytest.mark.parametrize("has_missed", [False, True])
 @pytest.mark.parametrize("when", ["before", "after", "now"])
-def test_the_seeds_of_a_point_that_diverges_do_not_go_on(when):
-    """One diverged before the cull's epoch, has since, or does in this very epoch."""
+def test_the_seeds_of_a_point_that_diverges_do_not_go_on(when, has_missed):
+    """One diverged before the cull's epoch, has since, or does in this very epoch.
+
+    A database may have missed this epoch of the trials that train here.
+    """
     rates = {"optimizer.learning_rate": [0.1, 0.2], "seed": [1, 2], "cull_epochs": "1"}
     sweep = Sweep.read(mixer.get_config("digits").to_dict(), rates)
     rows = [
@@ -51,12 +55,20 @@ def test_the_seeds_of_a_point_that_diverges_do_not_go_on(when):
     ]
     rows[1] |= {"state": "running" if when == "now" else "diverged"}
     rows[1] |= {"history": [record(0.1)] if when == "after" else []}
+    histories = [row["history"] for row in rows]
+    if has_missed:
+        rows = [{**row, "history": []} for row in rows]
     store = types.SimpleNamespace(rows=lambda: rows)
     session = loop._Session(sweep, None, store, [], None, None, "")
     points = map(sweep.point, range(2))
     trials = [trial for index, point in enumerate(points) for trial in sweep.trials(index, point)]
     session._trials = {trial.number: trial for trial in trials}
-    session._runs = [types.SimpleNamespace(number=n, divergence=None) for n in range(4)]
+    session._runs = [
+        types.SimpleNamespace(
+            number=number, divergence=None, progress=types.SimpleNamespace(history=history)
+        )
+        for number, history in enumerate(histories)
+    ]
     session._runs[1].divergence = "the loss is no longer finite" if when == "now" else None
     going_on = [run for run in session._runs if run.number != 1]
     assert session.cull(1, going_on) == {0}

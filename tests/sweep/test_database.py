@@ -213,6 +213,51 @@ def test_a_worker_that_comes_back_in_time_goes_on_with_its_own(worker):
     assert [row["state"] for row in again.rows()] == ["finished"] * 4
 
 
+def forget(store):
+    """What becomes of the points of a worker that was silent for too long."""
+    for one in store._living():
+        if one.state == optuna.trial.TrialState.RUNNING:
+            store._study.tell(one.number, state=optuna.trial.TrialState.FAIL)
+
+
+@pytest.mark.parametrize("trials_per_program", [1, 4])
+def test_what_has_ended_here_is_not_trained_again_after_a_silence(worker, trials_per_program):
+    before = worker("a", **{RATE: [0.1, 0.2]})
+    group, trials = before.claim(lambda _: 4)
+    end(before, trials[:1])
+    for trial in trials[2:]:  # the end of a point is known here alone, for the network failed
+        before._folder.run_folder(trial.number).path.mkdir(parents=True)
+        before._folder.run_folder(trial.number).append_metrics(history_of(trial)[0])
+        before._folder.write_outcome(trial, {"state": "finished", "epochs": 1})
+    before._folder.run_folder(0).append_metrics(history_of(trials[0])[0])
+    group.release()
+    forget(before)
+    again = worker("a", **{RATE: [0.1, 0.2]})
+    group, found = again.claim(lambda _: trials_per_program)
+    left = [one for one in found if again._folder.read_outcome(one.number) is None]
+    assert numbers(left) == [1]
+    assert again.claim(lambda _: trials_per_program) is None  # the older group has the same points
+    end(again, left)
+    assert [row["state"] for row in again.rows()] == ["finished"] * 4
+    ended = [one for one in again._living() if one.state == optuna.trial.TrialState.COMPLETE]
+    assert len(ended) == 2 and not again._ids
+
+
+def test_points_that_were_drawn_before_the_database_failed_are_kept(worker, monkeypatch):
+    store = worker("a")
+    take_point, calls = store._take_point, []
+
+    def fail_at_the_second():
+        calls.append(None)
+        if len(calls) == 2:
+            raise optuna.exceptions.StorageInternalError("connection refused")
+        return take_point()
+
+    monkeypatch.setattr(store, "_take_point", fail_at_the_second)
+    _, trials = store.claim(lambda _: 4)
+    assert numbers(trials) == [0, 1, 2, 3] and len(calls) == 3
+
+
 @pytest.mark.slow
 def test_tpe_is_told_what_every_worker_found(worker):
     written = {RATE: "uniform(0.1, 0.9)", "strategy": "tpe", "num_trials": 40, "seed": [0]}

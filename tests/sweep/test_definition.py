@@ -97,6 +97,15 @@ def test_text_of_the_command_line_and_values_of_a_file_are_the_same_sweep():
     assert longer.cull_epochs == (70,)
 
 
+def test_a_transform_that_the_config_lacks_may_be_swept():
+    for key, values in (
+        ("augment.random_crop.reflect", [True, False]),
+        ("augment.policy.name", ["rand_augment", "trivial_augment"]),
+    ):
+        configs = [trial.config.flat() for trial in trials_of(sweep_of({key: values}))]
+        assert [config[key] for config in configs] == values
+
+
 def test_what_is_written_down_reads_back():
     written = {RATE: "log_uniform(1e-4, 1e-2)", BLOCKS: [1, 2], "seed": "seeds(2)"}
     sweep = sweep_of({**written, "strategy": "random", "num_trials": 8, "cull_epochs": "1 3"})

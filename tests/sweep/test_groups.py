@@ -55,6 +55,17 @@ def test_a_trial_that_diverges_touches_no_other(
 
 
 @pytest.mark.slow
+def test_where_data_are_swept_those_of_the_config_are_not_read(launch_main, tiny_npz, tmp_path):
+    copy = tmp_path / "copy.npz"
+    copy.write_bytes(tiny_npz.read_bytes())
+    settings = [*soak.settings(tmp_path / "missing.npz"), "--config.duration=12 steps"]
+    written = {"data.source": [f"npz:{path}" for path in (tiny_npz, copy)], "cull_epochs": "1 2"}
+    folder = SweepFolder(tmp_path / "sweep")
+    assert launch_main(*settings, *arguments_of(written), f"--workdir={folder.path}") == 0
+    assert [folder.read_outcome(number)["epochs"] for number in range(2)] in ([3, 1], [1, 3])
+
+
+@pytest.mark.slow
 def test_every_trial_diverges(launch_main, settings, tmp_path, capsys):
     written = {RATE: [1e30, 1e31], "duration": [2]}
     assert launch_main(*settings, *arguments_of(written), f"--workdir={tmp_path}/sweep") == 3

@@ -27,8 +27,9 @@ python launch.py --config=configs/mixer.py:fast
 
 python launch.py --config=configs/mixer.py:best
     Fifty epochs of Muon, with crops and mixed images: 57.45 / 83.20, 1 seed, where the example's
-    recipe has 47.69 / 77.20. About 51 minutes. The share of mixed images was chosen by the
-    validation accuracy of two runs: 55.6, and without mixing 55.3 (docs/results.md).
+    recipe has 47.69 / 77.20. About 51 minutes, as one of two runs of a sweep. The share of mixed
+    images was chosen by the validation accuracy of the two: 55.6, and without mixing 55.3
+    (docs/results.md).
 
 python launch.py --config=configs/mixer.py:finetune
     Fine-tunes the published Mixer-B/16 of ImageNet-21k, as in the paper. Not yet trained here.

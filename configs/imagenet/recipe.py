@@ -37,8 +37,8 @@ def mixer(model: str) -> ConfigDict:
     A linear decay to 1e-5, a weight decay of 1e-4 a step, which is 0.1 times the learning rate, on
     matrices alone, stochastic depth up to 0.1, sigmoid cross-entropy, mixup of 0.5, crops as of
     Inception, flips, and RandAugment with 2 operations; the head's biases begin at -6.9, about the
-    logit of one class in a thousand. One thing differs: the authors' magnitude of 15 is 1.5 times
-    the largest strength of this project.
+    logit of one class in a thousand. One thing differs: the authors' magnitude of 15, on a scale
+    that ends at 10, is 1.5 times the largest strength of this project.
     """
     config = from_scratch(model)
     config.model.update(stochastic_depth_rate=0.1, head_bias=-6.9)

@@ -80,10 +80,17 @@ def _parser() -> _Parser:
     add(
         "--print_config",
         action="store_true",
-        help="prints every setting as the run, or the sweep, would have it, and runs nothing; the "
-        "text is a config.json",
+        help="prints every setting as the run, or the sweep, would have it, and runs nothing; of a "
+        "run the text is a config.json",
     )
-    add("-h", "--help", nargs="?", const=_FLAGS, metavar=_SETTINGS, help="shows this, or them")
+    add(
+        "-h",
+        "--help",
+        nargs="?",
+        const=_FLAGS,
+        metavar=_SETTINGS,
+        help="shows this help, or every setting",
+    )
     return parser
 
 

@@ -137,7 +137,7 @@ def rand_augment(
     image_size: int,
     *,
     num_operations: Annotated[int, Within(1, most=8), Role.SHAPE, "Operations on an image."] = 2,
-    strength: Annotated[Share, Role.TRACED, "Of the operations; 0.3 is a magnitude of 9."] = 0.3,
+    strength: Annotated[Share, Role.TRACED, "Of the operations; 0.3: magnitude 9 of 30."] = 0.3,
 ) -> jax.Array:
     """Applies random operations of one strength, one after another (Cubuk et al., 2020).
 

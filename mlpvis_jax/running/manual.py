@@ -43,15 +43,15 @@ def rows() -> Iterator[tuple[str, str, Setting]]:
     """Lists every setting: its key, the rows of a table that have it ("" for all), and itself."""
     for key, setting in closed_settings().items():
         yield key, "", setting
-    of_models: dict[str, tuple[list[str], Setting]] = {}
+    of_models: dict[tuple[str, str], tuple[list[str], Setting]] = {}
     for name in PRESETS:
         family = name.partition("_")[0]
         for key, setting in model_settings(name).items():
-            families = of_models.setdefault(key, ([], setting))[0]
+            families = of_models.setdefault((key, setting.meaning), ([], setting))[0]
             if family not in families:
                 families.append(family)
     every = {name.partition("_")[0] for name in PRESETS}
-    for key, (families, setting) in of_models.items():
+    for (key, _), (families, setting) in of_models.items():
         yield f"model.{key}", "" if every == set(families) else ", ".join(families), setting
     for section, table in _TABLES.items():
         for name, row in table.items():
@@ -63,9 +63,11 @@ def markdown() -> str:
     """Writes docs/settings.md."""
     lines = [_HEAD]
     for key, owner, setting in rows():
-        default = (
-            "" if setting.default is MISSING or owner == "" else f", by default {setting.default}"
-        )
+        default = ""
+        if owner and key.startswith("model."):
+            default = ", by default the preset's"
+        elif owner and setting.default is not MISSING:
+            default = f", by default {setting.default}"
         words = f"{setting}{default}".replace("|", "\\|")
         lines.append(f"| `{key}` | {owner} | {words} | {setting.role.value} | {setting.meaning} |")
     lines += ["", "## Tables", ""]

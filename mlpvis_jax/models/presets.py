@@ -194,7 +194,7 @@ def create_model(name: str, num_classes: int, **overrides: Any) -> Classifier:
     row = _row(name)
     block, settings = row["block"], {**row, **overrides}
     of_classifier, of_block = _fields(Classifier), _fields(block)
-    allowed = of_classifier | of_block
+    allowed = (of_classifier | of_block) - _idle(settings)
     for key in overrides:
         if key not in allowed:
             near = nearest(key, allowed)
@@ -223,7 +223,9 @@ def model_settings(name: str) -> dict[str, Setting]:
     Raises:
       InputError: an unknown preset.
     """
-    return {**settings_of(_row(name)["block"]), **settings_of(Classifier)}
+    row = _row(name)
+    declared = {**settings_of(row["block"]), **settings_of(Classifier)}
+    return {key: setting for key, setting in declared.items() if key not in _idle(row)}
 
 
 def without_unset(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -251,6 +253,12 @@ def _row(name: str) -> Row:
 
 def _fields(module: type[nn.Module]) -> set[str]:
     return {field.name for field in dataclasses.fields(module)} - _NO_OVERRIDE
+
+
+def _idle(row: Row) -> set[str]:
+    """Names the fields of the classifier that nothing of this model reads."""
+    has_no_variance = row.get("norm") is Affine and "epsilon" not in _fields(row["block"])
+    return {"epsilon"} if has_no_variance else set()
 
 
 def _check(name: str, num_classes: int, settings: Row) -> None:

@@ -75,6 +75,8 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
         results[name] = _measure(configs[name], Path(settings.folder, f"row{number}"), settings)
         record.say(f"{name}: {results[name]}")
     results = {name: results[name] for name in ROWS if name in results}
+    if not results:
+        parser.error(f"--rows: {settings.variant} changes nothing there; see --help.")
     device = describe_devices(local_devices())
     data = next(iter(results.values()))["config"]["data"]["source"]
     path = record.write("ablation", arguments, settings, device, data, results)

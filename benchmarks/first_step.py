@@ -72,7 +72,9 @@ def _launch_until_first_step(arguments: Sequence[str]) -> int:
     import launch
     from mlpvis_jax.show import terminal
 
-    def end(self: terminal.Progress, *_: object) -> None:
+    def end(self: terminal.Progress, images: int, *_: object) -> None:
+        if not images:  # the first step has been begun, and is told of when it is done
+            return
         print(f"\n{_MARK}{time.time()}", flush=True)
         os._exit(0)  # what is still running on the device is not waited for
 

@@ -45,6 +45,8 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     settings = parser.parse_args(arguments)
     use_each_core(max(settings.numbers))
     devices = jax.local_devices()
+    if devices[0].platform != "cpu":
+        devices = devices[:1]  # the solo run has one, and on a CPU its one uses all cores
     with tempfile.TemporaryDirectory() as folder:
         npz = Path(folder, "images.npz")
         data = images.write_npz(npz, settings.images)

@@ -53,7 +53,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=1024, help="files to decode")
     parser.add_argument("--shape", type=int, nargs=2, default=(375, 500), help="of the files")
     parser.add_argument("--size", type=int, default=224, help="to decode to")
-    parser.add_argument("--cores", type=int, nargs="+", default=sorted({1, os.cpu_count() or 1}))
+    parser.add_argument(
+        "--cores", type=int, nargs="+", default=sorted({1, len(os.sched_getaffinity(0))})
+    )
     parser.add_argument(
         "--sets", type=int, nargs="*", default=[20_000, 200_000], help="images of the tar shards"
     )

@@ -32,7 +32,8 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     """Runs the command line: prints the table, writes the JSON; returns the results."""
     parser = argparse.ArgumentParser(prog="benchmarks.sweep", description=__doc__)
     parser.add_argument("--models", nargs="+", default=["mixer"], choices=recipes.MODELS)
-    parser.add_argument("--trials", type=int, default=16, help=f"at most {len(_points())}")
+    number = len(_points())
+    parser.add_argument("--trials", type=int, default=number, choices=range(1, number + 1))
     parser.add_argument("--images", type=int, default=4096, help="in the epoch of a trial")
     parser.add_argument(
         "--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of the runs"
@@ -113,7 +114,10 @@ def _measure(model: str, npz: Path, folder: Path, settings: argparse.Namespace) 
         "solo_seconds": solo,
         "sweep_seconds": sweep,
         "ratio": sweep / sum(solo),
-        "pure_training_seconds": sum(one["seconds"] for one in epochs["solo"]),
+        # The seconds of an epoch's record are those of its validation, too.
+        "pure_training_seconds": sum(
+            settings.images / one["images_per_second"] for one in epochs["solo"]
+        ),
         "images_per_second": {
             name: statistics.median(one["images_per_second"] for one in some)
             for name, some in epochs.items()

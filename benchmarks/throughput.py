@@ -161,13 +161,17 @@ def _library(ready: dict[str, Any], answers: list[dict[str, Any]]) -> dict[str, 
 
 
 def _add_rates(ours: dict[str, Any], ready: dict[str, Any], product_rates: Sequence[float]) -> None:
-    """Adds what the images/s mean in operations, and as a share of the matrix product's rate."""
+    """Adds what the images/s mean in operations, and as a share of the matrix product's rate.
+
+    The product is computed on one device, and the training may have more.
+    """
     flop = ready["flop_per_image"]
     rates = [speed * flop for speed in ours["images_per_second"]["rounds"]]
     ours["gflop_per_step"] = ready["batch_size"] * flop / 1e9
     ours["fourier_gflop_per_step"] = ready["batch_size"] * ready["fourier_flop_per_image"] / 1e9
     ours["gflop_per_second"] = summarize([rate / 1e9 for rate in rates])
-    ours["share_of_matrix_product"] = median_ratio(rates, product_rates)
+    of_devices = [ready["devices"] * rate for rate in product_rates]
+    ours["share_of_matrix_product"] = median_ratio(rates, of_devices)
 
 
 def _time_starts(model: str, npz: Path, settings: argparse.Namespace) -> dict[str, Any] | None:

@@ -36,6 +36,7 @@ def project(npz: str, model: str, *changes: str) -> tuple[dict[str, Any], worker
         "compile_seconds": compile_seconds,
         "start_to_first_epoch_seconds": workers.seconds_since_start(),
         "batch_size": config.batch_size,
+        "devices": len(epochs.programs.placement.devices),
         "dtype": np.dtype(classifier.dtype).name,
         "flop_per_image": flop.training,
         "fourier_flop_per_image": flop.fourier_training,

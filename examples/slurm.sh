@@ -15,8 +15,9 @@
 
 # Two minutes before the time is up all processes get SIGUSR1; when the job is preempted or requeued
 # they get SIGTERM. After either they save and end. The folder has a name of its own, so that the job,
-# when it is run again, goes on with the run.
-srun .venv/bin/python launch.py \
+# when it is run again, goes on with the run. Since Slurm 22.05 srun does not take the number of cores
+# from sbatch by itself.
+srun --cpus-per-task="$SLURM_CPUS_PER_TASK" .venv/bin/python launch.py \
     --config=configs/imagenet/mixer_b16.py \
     --config.data.source=shards:/data/imagenet \
     --workdir="runs/mixer-$SLURM_JOB_ID"

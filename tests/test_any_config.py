@@ -147,7 +147,6 @@ def test_a_run_starts_or_is_refused_by_name(folder, tiny_npz, changed):
         "augment.flip_zoom.name",
         "mix.own.name",
         "metrics",
-        "writers",
     ],
 )
 def test_a_path_to_what_is_no_row_is_refused_by_name(key):

@@ -11,7 +11,9 @@ from mlpvis_jax.pictures.theme import empty_figure, shades
 
 _NAMED = 40  # classes that have their names on both axes
 _COUNTED = 20  # classes whose cells hold numbers
+_READABLE = 110  # names along an axis
 _ROWS = 60  # classes of a column of the picture of classes
+MOST_CLASSES = 2 * _ROWS
 
 
 def draw_confusion(
@@ -37,6 +39,7 @@ def draw_confusion(
 
     number = len(names)
     order = np.arange(number) if order is None else order
+    named = ""
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     is_large = number > _NAMED
     side = 12.0 if is_large and groups is None else 7.4
@@ -54,12 +57,15 @@ def draw_confusion(
         _name_groups(axes, [groups[place] for place in order.tolist()])
         axes.set_xticks([])
     else:
-        axes.set_yticks(range(number), ordered, fontsize=size)
+        every = math.ceil(number / _READABLE)
+        places, shown = range(0, number, every), ordered[::every]
+        axes.set_yticks(places, shown, fontsize=size)
         is_short = number <= _COUNTED and max(map(len, ordered)) <= 3
-        axes.set_xticks(range(number), ordered, rotation=0 if is_short else 90, fontsize=size)
+        axes.set_xticks(places, shown, rotation=0 if is_short else 90, fontsize=size)
+        named = f" (one of {every} is named)" if every > 1 else ""
     if number <= _COUNTED:
         _write_counts(axes, matrix[np.ix_(order, order)], shares[np.ix_(order, order)])
-    axes.set_ylabel("label")
+    axes.set_ylabel(f"label{named}")
     axes.set_xlabel("prediction" + (", in the same order" if is_large else ""))
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -106,7 +112,7 @@ def draw_class_accuracy(
       unit: what a row is, for the label of the axis.
 
     Returns:
-      A Matplotlib Figure; of more than 120 classes, of the 60 highest and the 60 lowest.
+      A Matplotlib Figure; of more than `MOST_CLASSES`, half of them the highest, half the lowest.
     """
     from matplotlib.ticker import PercentFormatter
 
@@ -114,7 +120,7 @@ def draw_class_accuracy(
     low, high = wilson_interval(correct, counts)
     order = np.lexsort((np.arange(len(names)), -accuracy))
     order = order[counts[order] > 0]
-    if len(order) > 2 * _ROWS:
+    if len(order) > MOST_CLASSES:
         order = np.concatenate([order[:_ROWS], order[-_ROWS:]])
     columns = 1 if len(order) <= 30 else 2
     rows = math.ceil(len(order) / columns)

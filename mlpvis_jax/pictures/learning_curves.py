@@ -7,6 +7,7 @@ from typing import Any
 from mlpvis_jax.pictures.theme import empty_figure
 
 _NAMED = 12  # runs in the legend
+_LONGEST = 42  # letters of a name there
 _STYLES = ("-", "--", ":", "-.")
 
 
@@ -21,7 +22,7 @@ def draw_learning_curves(
       histories: of each run by name, the lines of its metrics.jsonl.
       groups: the number of each run's group from 0, which chooses its colour; runs of a group,
         such as those that differ in the seed alone, look the same. By default each is its own.
-      by_time: by the minutes that the training of the epochs took.
+      by_time: by the minutes that training and validation of the epochs took.
 
     Returns:
       A Matplotlib Figure.
@@ -44,10 +45,10 @@ def draw_learning_curves(
             (accuracy_axes, "validation_accuracy"),
         ):
             values = [_number(record.get(key)) for record in history]
-            label = name if is_new and axes is loss_axes else "_"
+            label = _shown(name) if is_new and axes is loss_axes else "_"
             axes.plot(places, values, linewidth=1.3, label=label, **style, **marks)
     for axes in (loss_axes, accuracy_axes):
-        axes.set_xlabel("minutes of training" if by_time else "epoch")
+        axes.set_xlabel("minutes of training and validation" if by_time else "epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=not by_time))
         axes.grid(axis="y")
     loss_axes.set_ylabel("validation loss (nats)")
@@ -57,6 +58,14 @@ def draw_learning_curves(
         loss_axes.plot([], [], " ", label=f"and {len(set(of_run.values())) - _NAMED} more")
     figure.legend(loc="outside lower center", ncols=2)
     return figure
+
+
+def _shown(name: str) -> str:
+    """The name of a run as a legend has room for it; none of it is a formula, or hidden."""
+    half = _LONGEST // 2
+    shown = name if len(name) <= _LONGEST else f"{name[:half]}…{name[-half:]}"
+    # Matplotlib leaves out of a legend what begins with an underscore.
+    return (" " if shown.startswith("_") else "") + shown.replace("$", r"\$")
 
 
 def _ends(history: Sequence[Mapping[str, Any]]) -> list[float]:

@@ -19,6 +19,7 @@ from mlpvis_jax.pictures import (
     reliability,
     wilson_interval,
 )
+from mlpvis_jax.pictures.errors import MOST_CLASSES
 from mlpvis_jax.pictures.learned import IMAGES, Learned
 from mlpvis_jax.report.measured import Measured, images_of
 from mlpvis_jax.report.page import Picture, Section, Table
@@ -88,6 +89,9 @@ def classes(measured: Measured) -> Section:
         "Accuracy of each class, with its 95% Wilson interval; the dashed line is the accuracy of "
         "all images. The fewer test images a class has, the wider is its interval."
     )
+    if (counts > 0).sum() > MOST_CLASSES:
+        half = MOST_CLASSES // 2
+        caption += f" Only the {half} classes of the highest and of the lowest accuracy are drawn."
     picture = Picture(
         "class_accuracy", lambda: draw_class_accuracy(names, correct, counts), caption
     )

@@ -14,18 +14,20 @@ _LEAST_TRIALS = 4
 
 
 def importances(sweep: Sweep, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Computes which share of the variance between trials each dimension explains.
+    """Computes which share of the variance between trials each dimension explains by itself.
 
-    A forest of regression trees is fitted to the trials' scores. A culled trial counts with the
-    score that it had; one that diverged is left out.
+    A forest of regression trees is fitted to the trials' scores, and its variance is that over the
+    whole space, of a logarithmic range evenly in the logarithm, as its values are drawn. A culled
+    trial counts with the score that it had; one that diverged is left out.
 
     Args:
       sweep: its space and objective.
       rows: of all trials, see `store.Store.rows`.
 
     Returns:
-      The shares by key, which add up to 1; {} of a single dimension, of fewer than four trials, or
-      of trials that all came to the same.
+      The shares by key, the largest first; what they lack of 1 only several dimensions together
+      explain. {} of a single dimension, of fewer than four trials, or of trials that all came to
+      the same.
 
     Raises:
       InputError: Optuna is not installed.
@@ -39,12 +41,20 @@ def importances(sweep: Sweep, rows: Sequence[Mapping[str, Any]]) -> dict[str, fl
     if len(finite) < _LEAST_TRIALS or len(varied) < 2 or not differ:
         return {}
     library = optuna()
+    # Optuna's fANOVA takes all ranges for linear, also those that are not.
+    logarithmic = {key: one for key, one in kinds.items() if getattr(one, "log", False)}
+    for key, one in logarithmic.items():
+        low, high = math.log(one.low), math.log(one.high)
+        kinds[key] = library.distributions.FloatDistribution(low, high)
     study = library.create_study()
     for row in finite:
         study.add_trial(
             library.trial.create_trial(
                 value=scores[row["trial"]],
-                params={key: row["values"][key] for key in kinds},
+                params={
+                    key: math.log(row["values"][key]) if key in logarithmic else row["values"][key]
+                    for key in kinds
+                },
                 distributions=kinds,
             )
         )
@@ -54,6 +64,7 @@ def importances(sweep: Sweep, rows: Sequence[Mapping[str, Any]]) -> dict[str, fl
             study,
             evaluator=library.importance.FanovaImportanceEvaluator(seed=0),
             params=sorted(varied),
+            normalize=False,
         )
     return {key: float(share) for key, share in found.items() if math.isfinite(share)}
 

@@ -128,7 +128,7 @@ def _importance(importances: Mapping[str, float], title: str) -> Any:
     axes.bar_label(bars, [f"{share:.0%}" for _, share in ordered], padding=4, fontsize=9)
     axes.set_xlim(0, 1.12 * max(share for _, share in ordered))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.set_xlabel("share of the variance between trials")
+    axes.set_xlabel("share of the variance between trials, of each dimension alone")
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 

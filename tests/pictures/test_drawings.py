@@ -43,6 +43,23 @@ def test_groups_of_many_classes_are_named_once():
     assert axes.get_yticks().tolist() == [12, 37]
 
 
+def test_of_a_thousand_classes_some_are_named():
+    names = [f"class {number}" for number in range(1000)]
+    axes, _ = pictures.draw_confusion(np.eye(1000, dtype=int), names).axes
+    assert tick_texts(axes.yaxis) == [f"class {number}" for number in range(0, 1000, 10)]
+    assert axes.get_ylabel() == "label (one of 10 is named)"
+
+
+def test_a_long_or_hidden_name_of_a_run_is_in_the_legend():
+    history = [{"epoch": 1, "validation_loss": 1.0, "validation_accuracy": 0.5}]
+    names = ["_old", "$a$", "x" * 100]
+    figure = pictures.draw_learning_curves(dict.fromkeys(names, history))
+    (legend,) = figure.legends
+    shown = [text.get_text() for text in legend.get_texts()]
+    assert shown == [" _old", r"\$a\$", f"{'x' * 21}…{'x' * 21}"]
+    figure.canvas.draw()
+
+
 def test_classes_stand_from_the_best_to_the_worst_with_their_intervals():
     correct, counts = np.array([8, 9, 5]), np.array([10, 9, 10])
     (axes,) = pictures.draw_class_accuracy(NAMES, correct, counts).axes
@@ -124,7 +141,7 @@ def test_curves_are_drawn_by_the_minutes_that_training_took():
     histories = {"a": epochs(60, 30, 90), "b": epochs(6, None, 6)}
     loss, accuracy = pictures.draw_learning_curves(histories, by_time=True).axes
     for axes in (loss, accuracy):
-        assert axes.get_xlabel() == "minutes of training"
+        assert axes.get_xlabel() == "minutes of training and validation"
         assert axes.lines[0].get_xdata().tolist() == [1, 1.5, 3]
         places = axes.lines[1].get_xdata()
         assert places[0] == 0.1 and np.isnan(places[1:]).all()

@@ -272,3 +272,5 @@ def test_a_config_names_its_writers(monkeypatch):
     ]
     with pytest.raises(InputError, match=r"config.writers has no 'curve' \(did you mean 'curves'"):
         writers.chosen("tensorboard curve")
+    with pytest.raises(InputError, match=r"config\.writers=math:pi"):
+        writers.chosen("math:pi")

@@ -289,6 +289,27 @@ def test_importance_is_that_of_the_dimension_that_decides():
     assert said == f"Importance, by fANOVA: {RATE} 100%, {DROPOUT} 0%"
 
 
+def test_importance_weighs_a_logarithmic_range_as_it_is_drawn():
+    """A loss that steps in the middle of a logarithmic range, and little beside it."""
+    pytest.importorskip("optuna")
+    written = {RATE: "log_uniform(1e-5, 1e-1)", DROPOUT: "uniform(0.0, 0.4)"}
+    sweep = Sweep.read(
+        mixer.get_config().to_dict(), {**written, "strategy": "random", "num_trials": 64}
+    )
+    rows = [
+        row(number, number, "finished", [1 + (point[RATE] > 1e-3) + point[DROPOUT]], **point)
+        for number, point in enumerate(map(sweep.point, range(64)))
+    ]
+    found = importance.importances(sweep, rows)
+    # Of independent parts: 1/4 is the variance of the step, and 0.4 squared / 12 that of the rest.
+    assert found[RATE] == pytest.approx(0.25 / (0.25 + 0.4**2 / 12), abs=0.05)
+    # Neither explains anything by itself, but the two together do; trees see a part of it.
+    signs = grid_rows(lambda one, other: 2 + (1 if (one > 0.2) == (other > 0.1) else -1))
+    written = {RATE: [0.1, 0.2, 0.3, 0.4], DROPOUT: [0.0, 0.1, 0.2, 0.3]}
+    found = importance.importances(Sweep.read(mixer.get_config().to_dict(), written), signs)
+    assert sum(found.values()) < 0.7
+
+
 def test_importance_without_optuna_is_left_out_and_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     written = {RATE: [0.1, 0.2, 0.3, 0.4], DROPOUT: [0.0, 0.1, 0.2, 0.3]}

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mlpvis_jax.files.checkpoint import Checkpoints
+from mlpvis_jax.files.recipe import read_config, recipe
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.files.weights import count_parameters
 from mlpvis_jax.learning.plateau import ReduceOnPlateau
@@ -181,3 +182,18 @@ def test_none_is_a_value_where_a_setting_can_be_none_and_else_the_presets():
     model = build_model(RunConfig.from_mapping(values).model, 10)
     assert model.block_options["attention_dim"] is None
     assert model.num_blocks == 4
+
+
+def test_a_recipe_is_read_in_a_project_that_has_configs_of_its_own(monkeypatch, tmp_path):
+    expected = recipe("mixer:digits")
+    for name in [*sys.modules]:
+        if name.split(".")[0] == "configs":
+            monkeypatch.delitem(sys.modules, name)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "__init__.py").write_text("OWN = 1")
+    monkeypatch.syspath_prepend(tmp_path)
+    own = importlib.import_module("configs")
+    assert recipe("mixer:digits") == expected and sys.modules["configs"] is own
+    mine = tmp_path / "mine.py"
+    mine.write_text("import configs\ndef get_config(variant=''):\n    return {'seed': configs.OWN}")
+    assert read_config(str(mine))[0] == {"seed": 1}

@@ -180,6 +180,13 @@ class Source:
     # Where whatever is written would be taken for images, such as those of another class.
     folders: tuple[Path, ...] = ()
 
+    def __post_init__(self) -> None:
+        if (self.validation is None) == ("validation" in self.split_names):
+            raise InputError(
+                f"The source {self.name} must have images that validate and their name "
+                "(`validation`, and `split_names['validation']`), or neither."
+            )
+
     @property
     def num_classes(self) -> int:
         return len(self.class_names)

@@ -10,6 +10,7 @@ import os
 import runpy
 import sys
 import traceback
+import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -121,12 +122,35 @@ def _call(path: Path, name: str, *arguments: str) -> Any:
     is_added = place not in sys.path  # what is there already keeps its place
     if is_added:
         sys.path.append(place)
+    is_ours = path.absolute().is_relative_to(_shipped().absolute())
     try:
-        function = runpy.run_path(str(path)).get(name)
-        return function(*arguments) if function is not None else None
+        with _own_configs() if is_ours else contextlib.nullcontext():
+            function = runpy.run_path(str(path)).get(name)
+            return function(*arguments) if function is not None else None
     finally:
         if is_added:
             sys.path.remove(place)
+
+
+@contextlib.contextmanager
+def _own_configs() -> Iterator[None]:
+    """Lets `configs` be the folder of the recipes, also in a project that has one of its own."""
+
+    def of_configs() -> dict[str, types.ModuleType]:
+        return {name: one for name, one in sys.modules.items() if name.split(".")[0] == "configs"}
+
+    others = of_configs()
+    package = types.ModuleType("configs")
+    package.__path__ = [str(_shipped())]
+    for name in others:
+        del sys.modules[name]
+    sys.modules["configs"] = package
+    try:
+        yield
+    finally:
+        for name in of_configs():
+            del sys.modules[name]
+        sys.modules.update(others)
 
 
 @contextlib.contextmanager

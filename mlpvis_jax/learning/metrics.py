@@ -35,8 +35,12 @@ class Outputs:
     mask: jax.Array
 
 
-def _percent(value: float) -> str:
-    return f"{value:5.1%}"
+def _percent(value: Any) -> str:
+    """A fraction; of several, such as those of classes, the extremes."""
+    if not isinstance(value, list):
+        return f"{value:5.1%}"
+    known = [one for one in np.ravel(np.array(value, float)).tolist() if np.isfinite(one)]
+    return f"{min(known):.1%} to {max(known):.1%}" if known else "none"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,11 +91,6 @@ def _share_by_class(total: np.ndarray, count: float) -> list[float | None]:
     return [int(right) / int(all_) if all_ else None for right, all_ in np.asarray(total).T]
 
 
-def _extremes(shares: list[float | None]) -> str:
-    known = [share for share in shares if share is not None]
-    return f"{min(known):.1%} to {max(known):.1%}" if known else "none"
-
-
 METRICS: Mapping[str, Metric] = {
     "loss": Metric(
         lambda of: jnp.sum(jnp.where(of.mask, of.losses, 0.0)),
@@ -101,9 +100,7 @@ METRICS: Mapping[str, Metric] = {
     ),
     "accuracy": Metric(_correct_within(1), is_trained=True),
     "top5_accuracy": Metric(_correct_within(5), label="top-5", least_classes=6),
-    "class_accuracy": Metric(
-        _correct_and_count_by_class, _share_by_class, text=_extremes, label="classes"
-    ),
+    "class_accuracy": Metric(_correct_and_count_by_class, _share_by_class, label="classes"),
 }
 
 

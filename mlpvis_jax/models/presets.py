@@ -195,8 +195,8 @@ def create_model(name: str, num_classes: int, **overrides: Any) -> Classifier:
     block, settings = row["block"], {**row, **overrides}
     of_classifier, of_block = _fields(Classifier), _fields(block)
     allowed = (of_classifier | of_block) - _idle(settings)
-    for key in overrides:
-        if key not in allowed:
+    for key in settings:  # a preset of one's own may have a key too many as well
+        if key not in allowed and key != "block":
             near = nearest(key, allowed)
             hint = f" (did you mean {near!r}?)" if near else ""
             raise InputError(

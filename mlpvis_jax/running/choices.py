@@ -147,7 +147,13 @@ def declarations(config: RunConfig) -> dict[str, Setting]:
       InputError: a name that is unknown, or an option of no use.
     """
     of_model = {f"model.{key}": one for key, one in model_settings(config.model.name).items()}
-    return {**closed_settings(), **of_model, **Choices.of(config).settings()}
+    of_names = {**of_model, **Choices.of(config).settings()}
+    for key, setting in of_names.items():
+        # Numbers go to the rates of a model alone, and to functions; rules are the trainer's own.
+        is_number = not key.startswith("model.") or key.removeprefix("model.") in RATES
+        if setting.role is Role.RULE or (setting.role is Role.TRACED and not is_number):
+            of_names[key] = dataclasses.replace(setting, role=Role.SHAPE)
+    return {**closed_settings(), **of_names}
 
 
 def program_key(config: RunConfig) -> str:

@@ -1,13 +1,14 @@
-"""Whether what a loss and the metrics compute has the shape that a step needs; nothing is run."""
+"""Whether what a loss and the metrics compute is what a step needs."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mlpvis_jax.errors import InputError, first_line
-from mlpvis_jax.learning.metrics import Metric, Outputs, telling
+from mlpvis_jax.learning.metrics import METRICS, Metric, Outputs, telling
 from mlpvis_jax.running.choices import Choices
 from mlpvis_jax.settings.config import RunConfig
 
@@ -22,7 +23,7 @@ def check_functions(config: RunConfig, num_classes: int) -> None:
       num_classes: of the data.
 
     Raises:
-      InputError: naming the setting and the shapes.
+      InputError: naming the setting, and the shapes, or that padding is counted.
     """
     choices, setting = Choices.of(config), f"config.loss.name={config.loss.name}"
 
@@ -49,6 +50,25 @@ def check_functions(config: RunConfig, num_classes: int) -> None:
                 f"{setting} must sum a batch to an array whose shape does not depend on the batch; "
                 f"of 2 examples it is {_shown(of_two)}, and of 3 {_shown(of_three)}."
             )
+        if all(metric is not row for row in METRICS.values()):
+            _refuse_padding(metric, setting, num_classes)
+
+
+def _refuse_padding(metric: Metric, setting: str, num_classes: int) -> None:
+    """Refuses a metric to which an example adds that the mask leaves out."""
+    two = {
+        "losses": np.ones(2, np.float32),
+        "logits": np.eye(2, num_classes, dtype=np.float32),
+        "labels": np.zeros(2, np.int32),
+        "mask": np.array([True, False]),
+    }
+    one = {name: array[:1] for name, array in two.items()}
+    total = jax.jit(lambda outputs: metric.total(Outputs(**outputs)))
+    if not np.allclose(total(two), total(one), equal_nan=True):
+        raise InputError(
+            f"{setting} counts padding; its total may be of those examples alone where the `mask` "
+            "of its argument is true."
+        )
 
 
 def _shape(

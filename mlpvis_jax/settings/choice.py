@@ -122,13 +122,19 @@ def choose(
       name: a row, or an import path; see `find`.
       options: values by the names of the function's settings.
       path: the config's section, such as "config.schedule".
-      closed: the section's other keys, for messages.
+      closed: the section's other keys, which no option may have.
 
     Raises:
       InputError: no such function, an option that it lacks, or a value of no use.
     """
     function = find(table, name, f"{path}.name")
-    settings = settings_of(function)
+    settings = settings_of(function, f"{path}.name={name}")
+    taken = settings.keys() & {*closed, "name"}
+    if taken:
+        raise InputError(
+            f"{path}.name={name} declares {', '.join(sorted(taken))}, which {path} has itself; "
+            "give the parameter another name."
+        )
     for key in options:
         if key not in settings:
             raise InputError(unknown_key(f"{path}.{key}", [*closed, *settings]))

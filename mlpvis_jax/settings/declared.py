@@ -13,6 +13,7 @@ of one compiled program may differ in, the tree of traced numbers, and the table
 import ast
 import dataclasses
 import enum
+import functools
 import inspect
 import math
 import reprlib
@@ -163,18 +164,42 @@ class Setting:
         return " and ".join(words) + (" or None" if self.is_optional else "")
 
 
-def settings_of(owner: Callable | type) -> dict[str, Setting]:
-    """Reads the settings that a function, a dataclass or a linen module declares, by name."""
-    hints = typing.get_type_hints(
-        owner if isinstance(owner, type) else inspect.unwrap(owner), include_extras=True
-    )
-    defaults = {name: one.default for name, one in inspect.signature(owner).parameters.items()}
+def settings_of(owner: Callable | type, path: str = "") -> dict[str, Setting]:
+    """Reads the settings that a function, a dataclass or a linen module declares, by name.
+
+    Args:
+      owner: of the settings; of a `functools.partial`, parameters that are given are none.
+      path: the setting that names it, for messages.
+
+    Raises:
+      InputError: an annotation with a role whose type no config can hold.
+    """
+    parameters = inspect.signature(owner).parameters
     found = {}
-    for name, hint in hints.items():
-        setting = _setting(hint, defaults.get(name, MISSING))
-        if setting is not None:
-            found[name] = setting
+    for name, hint in typing.get_type_hints(_annotated(owner), include_extras=True).items():
+        given = parameters.get(name)
+        setting = _setting(hint, MISSING if given is None else given.default)
+        is_given = isinstance(owner, functools.partial) and name in owner.keywords
+        if setting is None or is_given:
+            continue
+        if setting.kind not in (*_NAMES, Duration):
+            raise InputError(
+                f"{path or owner}: {name} cannot be a setting: its type must be int, float, str or "
+                f"bool, perhaps with None, and is {setting.kind}."
+            )
+        found[name] = setting
     return found
+
+
+def _annotated(owner: Callable | type) -> Any:
+    """What has the annotations of a class, a function, a partial, or an object that is called."""
+    if isinstance(owner, type):
+        return owner
+    target: Any = inspect.unwrap(owner)
+    while isinstance(target, functools.partial):
+        target = inspect.unwrap(target.func)
+    is_function = isinstance(target, type) or inspect.isroutine(target)
+    return target if is_function else type(target).__call__
 
 
 def _setting(hint: Any, default: Any) -> Setting | None:
@@ -189,6 +214,8 @@ def _setting(hint: Any, default: Any) -> Setting | None:
         kind, *inner = typing.get_args(kind)
         extras = [*inner, *extras]
     kind = str if kind is Any else kind  # a dtype is a word in a config
+    if typing.get_origin(kind) is typing.Literal:  # of words
+        kind, extras = str, [*extras, OneOf(typing.get_args(kind))]
     bounds = tuple(extra for extra in extras if isinstance(extra, Within | OneOf))
     meaning = " ".join(extra for extra in extras if isinstance(extra, str))
     return Setting(kind, bounds, is_optional, roles[-1], meaning, default)

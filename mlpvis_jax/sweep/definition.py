@@ -15,7 +15,7 @@ from mlpvis_jax.settings.declared import Count, OneOf, Role, Within, check_all, 
 from mlpvis_jax.settings.override import override, override_all
 from mlpvis_jax.settings.renamed import refuse_older
 from mlpvis_jax.sweep import space
-from mlpvis_jax.sweep.space import Dimension, Point, Space
+from mlpvis_jax.sweep.space import Dimension, Point, Space, plain
 from mlpvis_jax.sweep.strategies import STRATEGIES, Strategy, make
 
 
@@ -150,7 +150,7 @@ class Sweep:
 
     def point(self, index: int) -> Point:
         """Gives the point of an index, where the strategy needs no results to choose it."""
-        return self.strategy.point(self.space, index, self.settings.suggestion_seed)
+        return plain(self.strategy.point(self.space, index, self.settings.suggestion_seed))
 
     @property
     def example_point(self) -> Point:

@@ -220,6 +220,11 @@ def _dimension(key: str, written: Any, seed: int) -> Dimension:
     return Values(tuple(values))
 
 
+def plain(point: Mapping[str, Any]) -> Point:
+    """Makes Python's numbers of those of NumPy, which a strategy of one's own may compute with."""
+    return {key: one.item() if isinstance(one, np.generic) else one for key, one in point.items()}
+
+
 def _are_one(value: Any, other: Any) -> bool:
     """Whether two values are the same setting: 1 and 1.0 are, and 1 and True are not."""
     return value == other and isinstance(value, bool) == isinstance(other, bool)

@@ -12,7 +12,7 @@ from mlpvis_jax.sweep.culling import Record
 from mlpvis_jax.sweep.definition import Sweep, Trial
 from mlpvis_jax.sweep.folder import Group, SweepFolder
 from mlpvis_jax.sweep.records import RUNNING
-from mlpvis_jax.sweep.space import Point
+from mlpvis_jax.sweep.space import Point, plain
 
 
 class Store:
@@ -120,7 +120,7 @@ class Store:
                     f"{place} suggests {shown(point)}; a point must be a dict with a value of each "
                     f"dimension: {', '.join(keys)}."
                 )
-        return suggested
+        return [plain(point) for point in suggested]
 
 
 def form_groups(

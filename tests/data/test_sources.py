@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,12 @@ def test_a_bare_path_is_told_its_form(tmp_path: Path) -> None:
 def test_image_size_must_be_positive() -> None:
     with pytest.raises(InputError, match="image_size is 0"):
         open_source("digits", image_size=0)
+
+
+@pytest.mark.parametrize("changes", [{"validation": True}, {"split_names": {"validation": "val"}}])
+def test_images_that_validate_have_a_name_and_a_name_has_images(changes):
+    source = open_source("digits", image_size=8)
+    if "validation" in changes:
+        changes = {"validation": source.test}
+    with pytest.raises(InputError, match=r"digits must have images that validate and their name"):
+        dataclasses.replace(source, **changes)

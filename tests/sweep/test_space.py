@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -176,3 +177,8 @@ def test_no_seeds(text):
 def test_an_empty_space():
     with pytest.raises(InputError, match="The sweep has no dimension"):
         space.read({}, seed=0)
+
+
+def test_numbers_of_numpy_become_those_of_python():
+    found = space.plain({"a": np.float64(0.5), "b": np.int64(3), "c": "word", "d": None})
+    assert repr(found) == "{'a': 0.5, 'b': 3, 'c': 'word', 'd': None}"

@@ -5,6 +5,7 @@ does not notice is content that changed afterwards; so a checkpoint carries a di
 """
 
 import contextlib
+import copy
 import hashlib
 import json
 import math
@@ -91,7 +92,8 @@ class Checkpoints:
         if not self._writes:
             return
         self._bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(snapshot.arrays))
-        values = {"format_version": FORMAT_VERSION, **snapshot.values}
+        # Copied: it is written in the background, while a run's history grows.
+        values = copy.deepcopy({"format_version": FORMAT_VERSION, **snapshot.values})
         digest = _digest(snapshot.arrays, values)
         values |= {"values_digest": _digest({}, values), "digest": digest}
         arguments = ocp.args.Composite(
@@ -209,10 +211,7 @@ def _manager(folder: Path, writes: bool) -> ocp.CheckpointManager:
     in all of them. Where all take part and one fails to write, Orbax's barriers hold the others for
     ten minutes.
     """
-    of_process = ocp.options.MultiprocessingOptions()
-    if jax.process_count() > 1:
-        own = jax.process_index()
-        of_process = ocp.options.MultiprocessingOptions(own, {own}, f"process-{own}")
+    of_process = _of_process()
     folder.mkdir(parents=True, exist_ok=True)
     return ocp.CheckpointManager(
         folder,
@@ -229,6 +228,14 @@ def _manager(folder: Path, writes: bool) -> ocp.CheckpointManager:
     )
 
 
+def _of_process() -> ocp.options.MultiprocessingOptions:
+    """Has Orbax read and write as if this process were the only one."""
+    if jax.process_count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    own = jax.process_index()
+    return ocp.options.MultiprocessingOptions(own, {own}, f"process-{own}")
+
+
 def read_values(folder: Path, step: int) -> dict[str, Any]:
     """Reads the values of one checkpoint alone, which only together with its arrays can be proved.
 
@@ -239,11 +246,11 @@ def read_values(folder: Path, step: int) -> dict[str, Any]:
     Raises:
       InputError: they cannot be read.
     """
+    of_process = _of_process()
     try:
-        values = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(
-            folder.absolute() / str(step) / "values"
-        )
-        return dict(values)
+        handler = ocp.JsonCheckpointHandler(multiprocessing_options=of_process)
+        reader = ocp.Checkpointer(handler, multiprocessing_options=of_process)
+        return dict(reader.restore(folder.absolute() / str(step) / "values"))
     except Exception as error:  # whatever damage makes the reader raise
         raise InputError(f"{folder / str(step)} cannot be read ({first_line(error)}).") from error
 

@@ -143,6 +143,12 @@ class RunFolder:
                     f"--workdir={self.path} is in use by {file.read().strip() or 'a process'}; "
                     "wait for it, or choose another folder."
                 ) from None
+            except OSError as error:
+                raise InputError(
+                    f"--workdir={self.path} cannot be locked ({error.strerror}), and without that "
+                    "two processes could train in it; choose a folder on another file system "
+                    "(Lustre has locks where it is mounted with -o flock)."
+                ) from error
             file.truncate(0)
             file.write(f"process {os.getpid()} on {platform.node()}\n")
             file.flush()

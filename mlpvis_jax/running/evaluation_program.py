@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 
 from mlpvis_jax.learning import metrics
@@ -67,8 +68,10 @@ class EvaluationProgram:
         """Measures parameters that are on the devices: the metrics of each run, by name."""
         sums = self._no_sums
         for data, first, number in self._feed.chunks():
+            before = sums
             sums = self._evaluate(
                 num_runs, params, sums, self._feed.resident, data, np.int32(first), np.int32(number)
             )
+            jax.block_until_ready(before)  # so that no more than two chunks are on the devices
         fetched = self._placement.fetch(sums, num_runs)
         return [metrics.means_of(self._metrics, one) for one in fetched]

@@ -128,7 +128,18 @@ class Plan:
 
     @functools.cached_property
     def _factor(self) -> Callable:
-        return jax.jit(functools.partial(factor, self.choices.schedule))
+        compute = jax.jit(functools.partial(factor, self.choices.schedule))
+        try:
+            # An accelerator would first finish the steps that it has been given.
+            host = jax.local_devices(backend="cpu")[0]
+        except RuntimeError:  # JAX_PLATFORMS leaves out the CPU
+            return compute
+
+        def on_host(step: Any, numbers: Numbers) -> Any:
+            with jax.default_device(host):
+                return compute(step, numbers)
+
+        return on_host
 
     @functools.cached_property
     def _init(self) -> Callable:

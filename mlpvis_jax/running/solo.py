@@ -65,7 +65,7 @@ def train(
         print(f"The run in {folder.path} is finished; nothing is changed.")
         return results
     task, initial = read
-    with explain_resource_errors(config, folder), _begun(config, folder), processes.telling():
+    with processes.telling(), explain_resource_errors(config, folder), _begun(config, folder):
         programs = Programs([config], task, placement)
         run = Run(0, config, folder, lambda run: _writers(run, task), initial)
         observer = SoloObserver(run, programs)

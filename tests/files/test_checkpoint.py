@@ -55,6 +55,20 @@ def test_it_is_read_as_it_was_written(tmp_path, monkeypatch):
     assert read(folder).arrays["state"]["half"].dtype == jnp.bfloat16
 
 
+def test_what_comes_after_the_save_is_not_in_it(tmp_path, monkeypatch):
+    growing = snapshot(1)
+    with Checkpoints(tmp_path) as checkpoints:
+        save = checkpoints._manager.save
+
+        def save_late(*arguments, **options):  # as where the disk makes its folders slowly
+            growing.values["history"].append({"a": 0.5})
+            save(*arguments, **options)
+
+        monkeypatch.setattr(checkpoints._manager, "save", save_late)
+        checkpoints.save(1, growing)
+    assert same(read(tmp_path), snapshot(1))
+
+
 def test_the_newest_two_are_kept(tmp_path):
     write(tmp_path, 1, 2, 3)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "3"]

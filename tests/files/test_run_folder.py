@@ -1,5 +1,6 @@
 """The files of a run."""
 
+import errno
 import json
 import math
 import os
@@ -10,6 +11,7 @@ import pytest
 
 from configs import mixer
 from mlpvis_jax.errors import InputError
+from mlpvis_jax.files import run_folder
 from mlpvis_jax.files.checkpoint import Checkpoints, Snapshot
 from mlpvis_jax.files.recipe import find_file
 from mlpvis_jax.files.run_folder import RunFolder, read_json, write_json
@@ -48,6 +50,18 @@ def test_files_of_no_run_are_not_written_over(tmp_path, name):
     (tmp_path / name).write_text("mine")
     with pytest.raises(InputError, match=f"holds a file {name} that is of no run"):
         RunFolder(tmp_path).check(CONFIG, differences)
+
+
+def test_a_file_system_without_locks_is_refused_by_a_line(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(run_folder.fcntl, "flock", flock)
+    with (
+        pytest.raises(InputError, match="cannot be locked .No locks available., and without"),
+        RunFolder(tmp_path).locked(),
+    ):
+        pass
 
 
 def test_event_files_of_no_run_do_not_become_those_of_one(tmp_path):

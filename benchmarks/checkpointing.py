@@ -96,6 +96,7 @@ def _measure(
             checkpoints.save(epoch, snapshot([0], [run], states, task.identity))
 
         epochs.run(0, save)
+        checkpoints.wait()
         for _, kind in interleaved(["with", "without"], settings.rounds):
             done = epochs.run(settings.seconds, save if kind == "with" else None)
             start = time.perf_counter()

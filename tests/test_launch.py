@@ -150,4 +150,4 @@ def test_a_run_without_a_folder_makes_a_new_one(launch_main, tiny_npz, tmp_path,
     monkeypatch.chdir(tmp_path)
     assert launch_main(config, *small(tiny_npz)[1:]) == 0
     names = [path.name for path in (tmp_path / "runs").iterdir() if path.name != "decoded"]
-    assert len(names) == 1 and re.fullmatch(r"mixer-\d{8}-\d{6}", names[0])
+    assert len(names) == 1 and re.fullmatch(r"mixer-\d{8}-\d{6}-[0-9a-f]{4}", names[0])

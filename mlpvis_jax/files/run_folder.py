@@ -87,7 +87,8 @@ class RunFolder:
                     f"--workdir={self.path} holds a file {taken.name} that is of no run, and a run "
                     "would write over it; choose another folder."
                 )
-        if any(self.events.glob("*")):
+        # Nor are the event files of such a run foreign.
+        if any(self.events.glob("*")) and not _HOLDER.fullmatch(self.holder()):
             raise InputError(
                 f"--workdir={self.path} holds a folder {self.events.name} that is of no run, and "
                 "TensorBoard would show its curves as those of a run; choose another folder."

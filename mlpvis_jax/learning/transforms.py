@@ -1,5 +1,6 @@
 """The table of the transforms of an image, and their application one after another."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -76,4 +77,7 @@ _FURTHER = 1 << 16
 
 
 def _acts_on_pixels(choice: Choice) -> bool:
-    return getattr(choice.function, "acts_on_pixels", False)
+    function = choice.function
+    while isinstance(function, functools.partial):
+        function = function.func
+    return getattr(function, "acts_on_pixels", False)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -194,9 +195,10 @@ def create_model(name: str, num_classes: int, **overrides: Any) -> Classifier:
     row = _row(name)
     block, settings = row["block"], {**row, **overrides}
     of_classifier, of_block = _fields(Classifier), _fields(block)
-    allowed = (of_classifier | of_block) - _idle(settings)
-    for key in settings:  # a preset of one's own may have a key too many as well
-        if key not in allowed and key != "block":
+    allowed = of_classifier | of_block
+    # A preset of one's own may have a key that is none, or go without one of the preset it is from.
+    for key in [*overrides, *(row.keys() - {"block"} - _fields_of_ours())]:
+        if key not in allowed:
             near = nearest(key, allowed)
             hint = f" (did you mean {near!r}?)" if near else ""
             raise InputError(
@@ -223,9 +225,7 @@ def model_settings(name: str) -> dict[str, Setting]:
     Raises:
       InputError: an unknown preset.
     """
-    row = _row(name)
-    declared = {**settings_of(row["block"]), **settings_of(Classifier)}
-    return {key: setting for key, setting in declared.items() if key not in _idle(row)}
+    return {**settings_of(_row(name)["block"]), **settings_of(Classifier)}
 
 
 def without_unset(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -255,10 +255,9 @@ def _fields(module: type[nn.Module]) -> set[str]:
     return {field.name for field in dataclasses.fields(module)} - _NO_OVERRIDE
 
 
-def _idle(row: Row) -> set[str]:
-    """Names the fields of the classifier that nothing of this model reads."""
-    has_no_variance = row.get("norm") is Affine and "epsilon" not in _fields(row["block"])
-    return {"epsilon"} if has_no_variance else set()
+@functools.cache
+def _fields_of_ours() -> set[str]:
+    return set().union(*(_fields(row["block"]) for row in _PUBLISHED.values()))
 
 
 def _check(name: str, num_classes: int, settings: Row) -> None:

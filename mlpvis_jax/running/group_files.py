@@ -131,9 +131,9 @@ class GroupFiles:
             save_weights(run.folder.last_weights, params, description)
             self._save_alone(run, state)
         if results and self._writes:
+            run.folder.write_results(results)
             for writer in self._writers[run.number]:
                 writer.finish(run.progress.history, results)
-            run.folder.write_results(results)  # last: with it the run is finished
         return Outcome.of(run.progress, run.divergence, is_culled, results)
 
     def save(self, runs: Sequence[Run], states: Sequence[TrainState]) -> None:

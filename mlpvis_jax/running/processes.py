@@ -196,7 +196,7 @@ def _short(value: Any) -> str:
 
 @contextlib.contextmanager
 def telling() -> Iterator[None]:
-    """Tells the others what ends this process, before it closes anything that waits for them."""
+    """Tells the others what ends this process, before anything that waits for them is closed."""
     try:
         yield
     except Exception as error:

@@ -177,9 +177,10 @@ def settings_of(owner: Callable | type, path: str = "") -> dict[str, Setting]:
     parameters = inspect.signature(owner).parameters
     found = {}
     for name, hint in typing.get_type_hints(_annotated(owner), include_extras=True).items():
-        given = parameters.get(name)
-        setting = _setting(hint, MISSING if given is None else given.default)
-        is_given = isinstance(owner, functools.partial) and name in owner.keywords
+        setting = _setting(hint, parameters[name].default if name in parameters else MISSING)
+        is_given = isinstance(owner, functools.partial) and (
+            name in owner.keywords or name not in parameters
+        )
         if setting is None or is_given:
             continue
         if setting.kind not in (*_NAMES, Duration):
@@ -214,8 +215,9 @@ def _setting(hint: Any, default: Any) -> Setting | None:
         kind, *inner = typing.get_args(kind)
         extras = [*inner, *extras]
     kind = str if kind is Any else kind  # a dtype is a word in a config
-    if typing.get_origin(kind) is typing.Literal:  # of words
-        kind, extras = str, [*extras, OneOf(typing.get_args(kind))]
+    words = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
+    if words and all(isinstance(word, str) for word in words):
+        kind, extras = str, [*extras, OneOf(words)]
     bounds = tuple(extra for extra in extras if isinstance(extra, Within | OneOf))
     meaning = " ".join(extra for extra in extras if isinstance(extra, str))
     return Setting(kind, bounds, is_optional, roles[-1], meaning, default)

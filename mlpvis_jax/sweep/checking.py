@@ -1,5 +1,6 @@
 """What a sweep may ask for: every model, source and weights of its trials, looked at beforehand."""
 
+import dataclasses
 from typing import Any
 
 from mlpvis_jax.data import Source
@@ -8,6 +9,7 @@ from mlpvis_jax.running.length import Length
 from mlpvis_jax.running.own_functions import check_functions
 from mlpvis_jax.running.task import Task, is_streamed, open_data
 from mlpvis_jax.settings.config import RunConfig
+from mlpvis_jax.settings.durations import Duration
 from mlpvis_jax.sweep.data import INITIAL, data_key, find_weights
 from mlpvis_jax.sweep.definition import Settings, Sweep, config_of
 from mlpvis_jax.sweep.folder import SweepFolder
@@ -113,15 +115,21 @@ def check_with_data(sweep: Sweep, task: Task) -> list[Length]:
     """
     check_functions(config_of(sweep.base, sweep.example_point), task.source.num_classes)
     dimensions = sweep.space.dimensions
-    keys = ("duration", "batch_size", "schedule.warmup")
-    decisive = {key: dimensions[key] for key in keys if key in dimensions}
+    decisive = {key: dimensions[key] for key in ("duration", "batch_size") if key in dimensions}
     corners = Space(decisive, sweep.space.seeds).corners()
     configs = [config_of(sweep.base, corner) for corner in corners]
     lengths = [Length.of(config, len(task.training)) for config in configs]
     if not any(key.startswith("data.") for key in dimensions):
         task.training.refuse_larger_batch(max(config.batch_size for config in configs))
         sweep.check_cull_epochs(max(length.num_epochs for length in lengths))
-    return lengths
+    if "schedule.warmup" not in dimensions:
+        return lengths
+    warmups = [Duration(one) for one in dimensions["schedule.warmup"].extremes]
+    return [
+        dataclasses.replace(length, warmup_steps=float(one.steps(len(task.training), batch_size)))
+        for length, batch_size in zip(lengths, (one.batch_size for one in configs), strict=True)
+        for one in warmups
+    ]
 
 
 def _refuse_several_orders(sweep: Sweep, config: RunConfig, source: Source) -> None:

@@ -20,6 +20,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from mlpvis_jax.errors import InputError
 from mlpvis_jax.sweep import tpe
 from mlpvis_jax.sweep.culling import Record
 from mlpvis_jax.sweep.database_url import DatabaseUrl
@@ -68,7 +69,7 @@ class DatabaseStore:
         seed = zlib.crc32(self._worker.encode()) + os.getpid()
         self._study, self._storage = open_study(folder, sweep, url, seed, beat_seconds)
         self._ids: dict[int, int] = {}  # of the trials in the database, by point; held by us
-        self._drawn: list[tuple[int, Point]] = []  # held by us, and in no group yet
+        self._drawn: list[Trial] = []  # of points held by us, and in no group yet
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._kinds = tpe.distributions(sweep)
@@ -112,27 +113,24 @@ class DatabaseStore:
         return None
 
     def _draw(self, max_trials: Callable[[Trial], int]) -> list[Trial]:
-        """Draws points until their trials are as many as train together; [] if no point is left.
-
-        Points that were drawn before the database failed are kept for the next try.
-        """
-        while True:
-            trials = [one for found in self._drawn for one in self._sweep.trials(*found)]
-            if trials and len(trials) + len(self._sweep.space.seeds) > max_trials(trials[0]):
-                return trials
+        """Draws points until their trials are as many as train together; a next try goes on."""
+        drawn, seeds = self._drawn, len(self._sweep.space.seeds)
+        while not drawn or len(drawn) + seeds <= max_trials(drawn[0]):
             found = self._take_point()
             if found is None:
-                return trials
-            if self._tell_of_ended(self._sweep.trials(*found)):
-                self._drawn.append(found)
+                break
+            trials = self._sweep.trials(*found)
+            if self._tell_of_ended(trials):
+                drawn += trials
+        return list(drawn)
 
     def _tell_of_ended(self, trials: Sequence[Trial]) -> bool:
-        """Tells the database of the trials of a point that have ended here; is one of them left?
-
-        The point was given up by the others because this machine was silent.
-        """
+        """Tells of a point's trials that ended here before it was given up; is one of them left?"""
         outcomes = [self._folder.read_outcome(trial.number) for trial in trials]
         for trial, outcome in zip(trials, outcomes, strict=True):
+            if outcome is not None and outcome["values"] != trial.values:
+                place = self._folder.run_folder(trial.number).path
+                raise InputError(f"{place} is of another sweep than --storage={self.url.shown}.")
             if outcome is not None:
                 self._tell(trial, outcome, self._folder.read_history(trial.number))
         return None in outcomes
@@ -206,11 +204,12 @@ class DatabaseStore:
             for one in self._living()
             if one.state == self._states.RUNNING and one.user_attrs.get(_WORKER) == self._worker
         }
-        if not points <= mine.keys():
-            return False
+        is_whole = points <= mine.keys()
         with self._lock:
-            self._ids.update({point: mine[point] for point in points})
-        return True
+            for point in points:  # of a group that is not whole, what is left is for others, too
+                self._ids.pop(point, None)
+            self._ids |= {point: mine[point] for point in points if is_whole}
+        return is_whole
 
     def _fail_the_silent(self) -> None:
         """Takes their points from processes that no longer say that they are alive."""

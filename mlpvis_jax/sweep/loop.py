@@ -6,6 +6,7 @@ stay until the last trial has ended, in case that a group has to be taken up aga
 
 import contextlib
 import dataclasses
+import functools
 import os
 import shutil
 import time
@@ -87,8 +88,8 @@ def run(
         example = config_of(sweep.base, sweep.example_point)
         task = read_task(example, sweep.example_point, sweep, folder)
         lengths = check_with_data(sweep, task)
-        stack.enter_context(explain_resource_errors(example, RunFolder(folder.path)))
-        with folder.locked():
+        full_disk = functools.partial(explain_resource_errors, example, RunFolder(folder.path))
+        with full_disk(), folder.locked():
             folder.check(sweep, shared)
             if config_file is not None:
                 config_file.write(folder.path)
@@ -104,7 +105,7 @@ def run(
         session = _Session(sweep, folder, store, devices, tasks, live, to_go_on)
         session.print_header(begins, any(length.is_all_warmup for length in lengths))
         session.work()
-        with folder.locked():
+        with full_disk(), folder.locked():
             return report.finish(folder, sweep, store.rows())
 
 

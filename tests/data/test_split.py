@@ -29,6 +29,7 @@ def source_of(labels: np.ndarray, images: np.ndarray | None = None, **more: Any)
         test=examples,
         split_names={"train": "train", "test": "test"} | more,
         fingerprint="0",
+        validation=examples if "validation" in more else None,
     )
 
 

@@ -1,6 +1,7 @@
 """Flips, crops, erased rectangles and colours, against Pillow, the standard library and counts."""
 
 import colorsys
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -143,9 +144,10 @@ def test_no_transform_draws_what_another_one_draws():
 
 def test_transforms_of_pixels_come_before_the_normalisation():
     images = np.full((4, 6, 6, 3), 200, np.uint8)
+    jitter = functools.partial(colour_jitter, brightness=0.9)
     chosen = choose_each(
-        TRANSFORMS,
-        {"flip": {}, "colour_jitter": {"brightness": 0.9}, "rand_augment": {"strength": 0.0}},
+        {**TRANSFORMS, "own_jitter": jitter},
+        {"flip": {}, "own_jitter": {}, "rand_augment": {"strength": 0.0}},
         "config.augment",
     )
     numbers = {label: choice.traced for label, choice in chosen.items()}

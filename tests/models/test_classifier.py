@@ -221,7 +221,6 @@ def test_models_of_equal_settings_are_equal_and_hashable():
             "config.model.name has no 'mixer_kera' .did you mean 'mixer_keras'.",
         ),
         (("fnet_keras", 10, {"tokens_hidden_dim": 8}), "'fnet_keras' has no setting 'tokens_hid"),
-        (("resmlp_paper", 10, {"epsilon": 1e-5}), "'resmlp_paper' has no setting 'epsilon'"),
         (("mixer_keras", 10, {"drop_rate": 0.1}), "did you mean 'dropout_rate'"),
         (("mixer_keras", 0, {}), "num_classes .* at least 1 .*not 0"),
         (("mixer_keras", 10, {"width": -4}), "width .* at least 1 .*not -4"),

@@ -233,11 +233,13 @@ def test_what_has_ended_here_is_not_trained_again_after_a_silence(worker, trials
     group.release()
     forget(before)
     again = worker("a", **{RATE: [0.1, 0.2]})
-    group, found = again.claim(lambda _: trials_per_program)
-    left = [one for one in found if again._folder.read_outcome(one.number) is None]
-    assert numbers(left) == [1]
-    assert again.claim(lambda _: trials_per_program) is None  # the older group has the same points
-    end(again, left)
+    with again:  # says that it is alive
+        group, found = again.claim(lambda _: trials_per_program)
+        left = [one for one in found if again._folder.read_outcome(one.number) is None]
+        assert numbers(left) == [1]
+        # The older group has the same points.
+        assert again.claim(lambda _: trials_per_program) is None
+        end(again, left)
     assert [row["state"] for row in again.rows()] == ["finished"] * 4
     ended = [one for one in again._living() if one.state == optuna.trial.TrialState.COMPLETE]
     assert len(ended) == 2 and not again._ids

@@ -7,11 +7,18 @@ import re
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
+from mlpvis_jax.data import open_source
+from mlpvis_jax.files.recipe import recipe
+from mlpvis_jax.running.choices import completed
+from mlpvis_jax.running.own_functions import check_functions
+from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.weights import PRETRAINED
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -124,3 +131,19 @@ def test_the_table_of_weights_is_pretrained():
         (name, f"{one.classes:,}", f"{one.parameters:,}", one.accuracy.partition(" ")[0])
         for name, one in PRETRAINED.items()
     ]
+
+
+def test_the_examples_of_extending_are_what_a_run_takes(monkeypatch):
+    own = types.ModuleType("own")
+    vars(own).update(run_examples("extending.md", 3, {"__name__": "own"}))
+    monkeypatch.setitem(sys.modules, "own", own)
+    source = open_source("own:stripes:3", image_size=8)
+    assert (len(source.train), len(source.test), source.num_classes) == (500, 100, 3)
+    values = recipe("mixer:digits")
+    values["augment"]["dark"] = {"name": "own:darken", "most": 1.0}
+    values["metrics"] = "own:confidence own:predicted"
+    config = completed(RunConfig.from_mapping(values))
+    check_functions(config, source.num_classes)
+    white = np.full((4, 8, 8, 3), 255.0, np.float32)
+    dark = np.asarray(own.darken(jax.random.split(jax.random.key(0), 4), white, 8))
+    assert own.darken.acts_on_pixels and dark.min() >= 0 and dark.max() < 255

@@ -159,7 +159,8 @@ def _code_of(path: Path, argument: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:  # how a config refuses its variant
-        raise InputError(f"{argument}: {error}") from error
+        # Not all end in a full stop, such as Python's of a file that it cannot read.
+        raise InputError(f"{argument}: {str(error).rstrip('.')}.") from error
     except (Exception, SystemExit, KeyboardInterrupt) as error:
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if frame.filename == str(path)]

@@ -90,7 +90,8 @@ def _draw_bars(axes: Any, guesses: Sequence[Guess]) -> None:
 
 
 def _short(name: str) -> str:
-    """A name, its middle left out where it is long."""
+    """A name, its middle left out where it is long; what is not in UTF-8 cannot be drawn."""
+    name = name.encode(errors="replace").decode()
     if len(name) <= _LETTERS:
         return name
     half = _LETTERS // 2

@@ -225,7 +225,7 @@ def draw_errors(
 
 
 def _short(name: str, letters: int = 28) -> str:
-    """A name that fits beside an axis; a dollar sign is no formula."""
-    shown = name.replace("_", " ")
+    """A name that fits beside an axis; a dollar sign is no formula, and all of it is in UTF-8."""
+    shown = name.replace("_", " ").encode(errors="replace").decode()
     shown = shown if len(shown) <= letters else shown[: letters - 1] + "…"
     return shown.replace("$", r"\$")

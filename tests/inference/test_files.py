@@ -129,11 +129,13 @@ def test_the_contact_sheet(figures, tmp_path):
     from mlpvis_jax.inference.contact_sheet import draw_contact_sheet
 
     probabilities = np.array([[0.1, 0.7, 0.2], [0.5, 0.25, 0.25]], np.float32)
-    predictions = Predictions(probabilities, ("cat", "$dog", "owl"), ("x/a.png", "x/$b$.png"))
+    names = ("x/a.png", "x/$b\udce9$.png")  # one is not in UTF-8
+    predictions = Predictions(probabilities, ("cat", "$dog", "owl"), names)
     images = np.zeros((2, 8, 8, 1), np.uint8)
     assert draw_contact_sheet(tmp_path / "sheet.png", images, predictions, "runs/first")
     picture, bars, *_ = figures["sheet.png"].axes
     assert picture.get_title("left") == "a.png"
+    assert figures["sheet.png"].axes[2].get_title("left") == "$b?$.png"
     assert [bar.get_width() for bar in bars.patches] == pytest.approx([0.7, 0.2, 0.1])
     assert [text.get_text() for text in bars.texts] == [
         *("$dog", "70.0%", "owl", "20.0%", "cat", "10.0%")

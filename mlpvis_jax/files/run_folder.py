@@ -79,16 +79,16 @@ class RunFolder:
                     f"--workdir={self.path} holds a run ({taken.name}) without its config.json; "
                     "choose another folder."
                 )
-        # The lock of a run that was killed before its config.json was there names its process.
-        is_foreign = not is_blank(self._lock) and not _HOLDER.fullmatch(self.holder())
-        for taken in (self.curves, *([self._lock] if is_foreign else [])):
+        # The lock of a run that was killed before its config.json was there names its process; that
+        # lock is not foreign, nor are the event files beside it.
+        is_of_run = bool(_HOLDER.fullmatch(self.holder()))
+        for taken in (self.curves, *([] if is_of_run else [self._lock])):
             if not is_blank(taken):
                 raise InputError(
                     f"--workdir={self.path} holds a file {taken.name} that is of no run, and a run "
                     "would write over it; choose another folder."
                 )
-        # Nor are the event files of such a run foreign.
-        if any(self.events.glob("*")) and not _HOLDER.fullmatch(self.holder()):
+        if not is_of_run and any(self.events.glob("*")):
             raise InputError(
                 f"--workdir={self.path} holds a folder {self.events.name} that is of no run, and "
                 "TensorBoard would show its curves as those of a run; choose another folder."

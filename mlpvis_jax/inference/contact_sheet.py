@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mlpvis_jax.inference.predictions import Guess, Predictions, percent
-from mlpvis_jax.show.drawing import new_figure, save_picture
+from mlpvis_jax.show.drawing import new_figure, save_picture, shortened
 
 MOST = 24  # images on a sheet
 _COLUMNS = 3
@@ -72,7 +72,7 @@ def _draw_picture(axes: Any, image: np.ndarray, name: str) -> None:
         image[..., 0] if is_grey else image, cmap="gray" if is_grey else None, vmin=0, vmax=255
     )
     # A dollar sign would begin a formula.
-    axes.set_title(_short(Path(name).name), fontsize=8, loc="left", parse_math=False)
+    axes.set_title(shortened(Path(name).name, _LETTERS), fontsize=8, loc="left", parse_math=False)
     axes.set_axis_off()
 
 
@@ -82,17 +82,13 @@ def _draw_bars(axes: Any, guesses: Sequence[Guess]) -> None:
     axes.barh(places, [one.probability for one in guesses], color=colors, height=0.45, align="edge")
     for place, one in enumerate(guesses):
         axes.text(
-            0, place - 0.06, _short(one.class_name), fontsize=8, va="bottom", parse_math=False
+            0,
+            place - 0.06,
+            shortened(one.class_name, _LETTERS),
+            fontsize=8,
+            va="bottom",
+            parse_math=False,
         )
         axes.text(1, place - 0.06, percent(one.probability), fontsize=8, va="bottom", ha="right")
     axes.set(xlim=(0, 1), ylim=(_CLASSES - 0.4, -0.55))  # the likeliest is on top
     axes.set_axis_off()
-
-
-def _short(name: str) -> str:
-    """A name, its middle left out where it is long; what is not in UTF-8 cannot be drawn."""
-    name = name.encode(errors="replace").decode()
-    if len(name) <= _LETTERS:
-        return name
-    half = _LETTERS // 2
-    return f"{name[: half - 1]}…{name[-half:]}"

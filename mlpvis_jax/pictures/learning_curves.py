@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlpvis_jax.pictures.theme import empty_figure
+from mlpvis_jax.show.drawing import shortened
 
 _NAMED = 12  # runs in the legend
-_LONGEST = 42  # letters of a name there
+_LONGEST = 43  # letters of a name there
 _STYLES = ("-", "--", ":", "-.")
 
 
@@ -62,8 +63,7 @@ def draw_learning_curves(
 
 def _shown(name: str) -> str:
     """The name of a run as a legend has room for it; none of it is a formula, or hidden."""
-    half = _LONGEST // 2
-    shown = name if len(name) <= _LONGEST else f"{name[:half]}…{name[-half:]}"
+    shown = shortened(name, _LONGEST)
     # Matplotlib leaves out of a legend what begins with an underscore.
     return (" " if shown.startswith("_") else "") + shown.replace("$", r"\$")
 

@@ -29,6 +29,14 @@ def new_figure(width: float, height: float, title: str, subtitle: str = "") -> A
     return figure
 
 
+def shortened(name: str, letters: int) -> str:
+    """Shortens a name to at most `letters` letters; what is not UTF-8 becomes a question mark."""
+    name = name.encode(errors="replace").decode()
+    first = (letters - 1) // 2
+    last = letters - 1 - first
+    return name if len(name) <= letters else f"{name[:first]}…{name[-last:]}"
+
+
 def save_picture(path: Path, draw: Callable[..., Any], *arguments: Any) -> bool:
     """Saves the figure that `draw(*arguments)` returns; the file is replaced as a whole.
 

@@ -154,7 +154,7 @@ class Sweep:
 
     @property
     def example_point(self) -> Point:
-        """Gives the first point, or, where results choose it, a corner of the space."""
+        """Gives the first point, or a corner of the space where results choose the points."""
         return self.point(0) if self.strategy.knows_points else next(self.space.corners())
 
     def shape_of_point(self, point: Point) -> str:

@@ -80,13 +80,14 @@ def run(
     shared = None if storage is None else read_storage(storage)
     if shared is None and not folder.definition.exists():
         check_settings(sweep)  # one that is shared may have been begun elsewhere
-    writers.chosen(config_of(sweep.base, {}).writers)  # which refuses those that are not there
+    base, point = config_of(sweep.base, {}), sweep.example_point
+    writers.chosen(base.writers)  # which refuses those that are not there
     begins = check_trials(sweep, folder)
     folder.check(sweep, shared)
     with contextlib.ExitStack() as stack:
         store = open_store(folder, sweep, shared)
-        example = config_of(sweep.base, sweep.example_point)
-        task = read_task(example, sweep.example_point, sweep, folder)
+        example = config_of(sweep.base, point)
+        task = read_task(example, point, sweep, folder)
         lengths = check_with_data(sweep, task)
         full_disk = functools.partial(explain_resource_errors, example, RunFolder(folder.path))
         with full_disk(), folder.locked():
@@ -96,13 +97,12 @@ def run(
             folder.write(sweep, None if shared is None else shared.shown)
         store.begin()
         stack.enter_context(store)
-        to_go_on = RunFolder(folder.path).command(config_of(sweep.base, {}))
+        to_go_on = RunFolder(folder.path).command(base)
         if shared is not None:
             to_go_on += f" --storage={shared.shown}"
         most_epochs = max(length.num_epochs for length in lengths)
         live = LiveTable(sweep, store.rows(), len(task.training), most_epochs)
-        tasks = {data_key(example): task}
-        session = _Session(sweep, folder, store, devices, tasks, live, to_go_on)
+        session = _Session(sweep, folder, store, devices, {data_key(example): task}, live, to_go_on)
         session.print_header(begins, any(length.is_all_warmup for length in lengths))
         session.work()
         with full_disk(), folder.locked():

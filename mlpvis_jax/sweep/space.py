@@ -202,10 +202,7 @@ def _dimension(key: str, written: Any, seed: int) -> Dimension:
             f"{place} must be a list such as [4, 8], or uniform(LOW, HIGH), "
             f"log_uniform(LOW, HIGH) or integers(LOW, HIGH), not {shown(written)}."
         )
-    values = [
-        value.item() if isinstance(value, np.generic) else value
-        for value in itertools.islice(written, MOST_VALUES + 1)
-    ]
+    values = [_plain(value) for value in itertools.islice(written, MOST_VALUES + 1)]
     if not values:
         raise InputError(f"{place} has no values.")
     if len(values) > MOST_VALUES:
@@ -221,8 +218,12 @@ def _dimension(key: str, written: Any, seed: int) -> Dimension:
 
 
 def plain(point: Mapping[str, Any]) -> Point:
-    """Makes Python's numbers of those of NumPy, which a strategy of one's own may compute with."""
-    return {key: one.item() if isinstance(one, np.generic) else one for key, one in point.items()}
+    """Converts the NumPy numbers of a point, which a user's own strategy may give, to Python's."""
+    return {key: _plain(value) for key, value in point.items()}
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _are_one(value: Any, other: Any) -> bool:

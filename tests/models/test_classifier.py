@@ -326,13 +326,8 @@ def test_scan_keeps_what_a_block_of_the_users_own_stores():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-5), expected, found)
 
 
-class WithoutParameters(nn.Module):
+class WithoutParameters(OwnBlock):
     """Pooling in the place of token mixing, as in MetaFormer's simplest form."""
-
-    dropout_rate: Any = 0.0
-    stochastic_depth_rate: Any = 0.0
-    dtype: Any = jnp.float32
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, inputs, deterministic=True):

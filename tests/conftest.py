@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import jax
 import numpy as np
 import pytest
@@ -33,6 +34,11 @@ jax.jit(lambda: 0)()  # XLA reads its flags now, and never again
 os.environ.pop("XLA_FLAGS", None)
 if _FLAGS is not None:
     os.environ["XLA_FLAGS"] = _FLAGS
+
+
+# A busy machine makes no example wrong.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.hookimpl(tryfirst=True)  # before any fixture
@@ -148,8 +154,24 @@ def mounted(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+@pytest.fixture(scope="module")
+def started() -> Iterator[list[subprocess.Popen]]:
+    """A list for processes that a module's tests start; those that still run at its end are killed.
+
+    A test that fails while it waits for one would leave it beside all other tests.
+    """
+    processes: list[subprocess.Popen] = []
+    yield processes
+    for process in processes:
+        process.kill()
+        with process:  # closes its pipes
+            pass
+
+
 @pytest.fixture
-def server() -> Iterator[Server]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "127.0.0.1,localhost")
     with Server() as running:
         thread = threading.Thread(target=running.serve_forever, args=(0.01,))
         thread.start()

@@ -42,16 +42,18 @@ SCHEDULES: Mapping[str, Callable[..., Number]] = {
 }
 
 
-def factor(choice: Choice, step: jax.Array, numbers: Mapping[str, Number]) -> jax.Array:
+def factor(
+    choice: Choice, step: jax.Array, length: Mapping[str, Number], options: Mapping[str, Number]
+) -> jax.Array:
     """Returns what the learning rate of a step is multiplied by, float32.
 
     Args:
       choice: a row of SCHEDULES with its options.
       step: int32, steps taken before.
-      numbers: warmup_steps, total_steps, and the row's traced options.
+      length: of the run, as the numbers warmup_steps and total_steps.
+      options: the row's traced options.
     """
-    options = dict(numbers)
-    warmup, total = options.pop("warmup_steps"), options.pop("total_steps")
+    warmup, total = length["warmup_steps"], length["total_steps"]
     progress = jnp.clip((step - warmup) / jnp.maximum(total - warmup, 1), 0, 1)
     rising = jnp.minimum(step / jnp.maximum(warmup, 1), 1)
     return jnp.where(step < warmup, rising, choice(progress, **options))

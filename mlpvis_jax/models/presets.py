@@ -196,7 +196,8 @@ def create_model(name: str, num_classes: int, **overrides: Any) -> Classifier:
     block, settings = row["block"], {**row, **overrides}
     of_classifier, of_block = _fields(Classifier), _fields(block)
     allowed = of_classifier | of_block
-    # A preset of one's own may have a key that is none, or go without one of the preset it is from.
+    # A preset of one's own may be a copy of one of ours with another block, which need not have all
+    # fields of the one that it replaces; any other key of it is a mistake.
     for key in [*overrides, *(row.keys() - {"block"} - _fields_of_ours())]:
         if key not in allowed:
             near = nearest(key, allowed)

@@ -109,11 +109,11 @@ class Plan:
                 **perhaps,
                 **choices.optimizer.traced,
             },
-            "schedule": {
+            "length": {
                 "warmup_steps": length.warmup_steps,
                 "total_steps": length.total_steps,
-                **choices.schedule.traced,
             },
+            "schedule": choices.schedule.traced,
             "loss": choices.loss.traced,
             "augment": {label: one.traced for label, one in choices.augment.items()},
             "mix": {label: one.traced for label, one in choices.mix.items()},
@@ -124,7 +124,7 @@ class Plan:
 
     def schedule_factor(self, numbers: Numbers, step: int) -> float:
         """Computes what the learning rate of a step is multiplied by, beside the plateau's cuts."""
-        return float(self._factor(np.int32(step), numbers["schedule"]))
+        return float(self._factor(np.int32(step), numbers["length"], numbers["schedule"]))
 
     @functools.cached_property
     def _factor(self) -> Callable:
@@ -135,9 +135,9 @@ class Plan:
         except RuntimeError:  # JAX_PLATFORMS leaves out the CPU
             return compute
 
-        def on_host(step: Any, numbers: Numbers) -> Any:
+        def on_host(step: Any, length: Numbers, options: Numbers) -> Any:
             with jax.default_device(host):
-                return compute(step, numbers)
+                return compute(step, length, options)
 
         return on_host
 
@@ -196,7 +196,7 @@ def _learner(config: RunConfig, choices: Choices, model: Classifier, task: Task)
     def optimizer(step: Any, numbers: Numbers) -> optax.GradientTransformation:
         given = dict(numbers["optimizer"])
         given.pop("sharpness_radius", None)
-        share = factor(choices.schedule, step, numbers["schedule"])
+        share = factor(choices.schedule, step, numbers["length"], numbers["schedule"])
         rate = given.pop("learning_rate") * share
         if "head_learning_rate" in given:
             given["head_learning_rate"] *= share

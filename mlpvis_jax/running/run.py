@@ -14,7 +14,7 @@ from mlpvis_jax.running.length import Length
 from mlpvis_jax.running.outcome import Outcome
 from mlpvis_jax.running.progress import RunProgress
 from mlpvis_jax.settings.config import RunConfig
-from mlpvis_jax.show.writers import Writer
+from mlpvis_jax.show.writers import RunDescription, Writer, chosen
 from mlpvis_jax.weights.initial import InitialWeights
 
 
@@ -51,6 +51,29 @@ class Run:
     def end_of_epoch(self) -> int:
         """Gives the step after which the epoch under way ends."""
         return self.length.end_of(self.progress.epoch)
+
+
+def make_writers(run: Run, names: str, source: str, is_trial: bool = False) -> list[Writer]:
+    """Makes the writers of a run, for the epochs and steps that are to come.
+
+    Args:
+      run: as it begins or goes on.
+      names: of the writers, as a config has them.
+      source: the name of the run's data, for titles.
+      is_trial: the run is one of a sweep.
+
+    Raises:
+      InputError: no such writer, or a package that it needs is not installed.
+    """
+    description = RunDescription(
+        run.folder.path,
+        f"{run.config.model.name} on {source}",
+        run.config.flat(),
+        run.progress.epoch,
+        run.progress.step + 1,
+        is_trial,
+    )
+    return [make(description) for make in chosen(names)]
 
 
 def snapshot(

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ from mlpvis_jax.running.outcome import Outcome, versions
 from mlpvis_jax.running.own_functions import check_functions
 from mlpvis_jax.running.placement import DataParallel, Placement, describe_devices
 from mlpvis_jax.running.programs import Programs
-from mlpvis_jax.running.run import Observer, Run
+from mlpvis_jax.running.run import Observer, Run, make_writers
 from mlpvis_jax.running.start import find_initial_weights
 from mlpvis_jax.running.task import Task, open_data
 from mlpvis_jax.running.trainer import GroupTrainer
@@ -67,7 +68,9 @@ def train(
     task, initial = read
     with processes.telling(), explain_resource_errors(config, folder), _begun(config, folder):
         programs = Programs([config], task, placement)
-        run = Run(0, config, folder, lambda run: _writers(run, task), initial)
+        source = task.source.name
+        writing = functools.partial(make_writers, names=config.writers, source=source)
+        run = Run(0, config, folder, writing, initial)
         observer = SoloObserver(run, programs)
         checkpoints = Checkpoints(folder.checkpoints, **dataclasses.asdict(config.checkpoint))
         with checkpoints, Interruption() as interruption:
@@ -165,18 +168,6 @@ def _header(run: Run, programs: Programs) -> dict[str, str]:
     if run.progress.step:
         rows["goes on"] = f"after step {run.progress.step:,}, in epoch {run.progress.epoch}"
     return rows
-
-
-def _writers(run: Run, task: Task) -> list[writers.Writer]:
-    title = f"{run.config.model.name} on {task.source.name}"
-    description = writers.RunDescription(
-        run.folder.path,
-        title,
-        run.config.flat(),
-        run.progress.epoch,
-        run.progress.step + 1,
-    )
-    return [make(description) for make in writers.chosen(run.config.writers)]
 
 
 class SoloObserver(Observer):

@@ -26,7 +26,7 @@ from mlpvis_jax.running.machine import local_devices
 from mlpvis_jax.running.outcome import DIVERGED, Outcome
 from mlpvis_jax.running.placement import describe_devices
 from mlpvis_jax.running.programs import Programs
-from mlpvis_jax.running.run import Observer, Run
+from mlpvis_jax.running.run import Observer, Run, make_writers
 from mlpvis_jax.running.task import Task
 from mlpvis_jax.running.trainer import GroupTrainer
 from mlpvis_jax.running.trials import TrialParallel
@@ -220,7 +220,7 @@ class _Session(Observer):
                 initial = find_weights(
                     trial.config, task.source, self._sweep, self._folder, group.has_checkpoint
                 )
-                runs.append(Run(trial.number, trial.config, folder, _writers, initial))
+                runs.append(Run(trial.number, trial.config, folder, _writers_of_trial, initial))
             checkpoint = dataclasses.asdict(left[0].config.checkpoint)
             checkpoints = stack.enter_context(Checkpoints(group.checkpoints, **checkpoint))
             self._runs = runs
@@ -288,13 +288,8 @@ class _Session(Observer):
         )
 
 
-def _writers(run: Run) -> list[writers.Writer]:
+def _writers_of_trial(run: Run) -> list[writers.Writer]:
     """A trial's own picture is left out: the sweep's learning_curves.png shows all trials."""
     config = run.config
     names = " ".join(name for name in writers.names_in(config.writers) if name != "curves")
-    title = f"{config.model.name} on {config.data.source}"
-    epoch, step = run.progress.epoch, run.progress.step + 1
-    description = writers.RunDescription(
-        run.folder.path, title, config.flat(), epoch, step, is_trial=True
-    )
-    return [make(description) for make in writers.chosen(names)]
+    return make_writers(run, names, config.data.source, is_trial=True)

@@ -165,7 +165,7 @@ def test_a_point_keeps_the_presets_proportions(model):
     hidden = {"mixer": 2 * 64, "fnet": 2 * 256, "gmlp": 2 * 512, "vit": 2 * 256}[model]
     assert options.get("num_heads") == (8 if model == "vit" else None)  # of 64 channels
     assert hidden in (options.get("channels_hidden_dim"), options.get("hidden_dim"))
-    assert "tokens_hidden_dim" not in model  # as the preset has it
+    assert "tokens_hidden_dim" not in options  # as the preset has it
     assert options["dtype"] == "bfloat16"
 
 

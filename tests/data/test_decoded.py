@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,8 +116,10 @@ def test_one_of_two_decodes_and_the_other_waits_for_it(tmp_path: Path, capsys: A
         def __getitem__(self, index: int) -> Example:
             if index == COUNT - 1:
                 waiting.start()
+                end = time.monotonic() + 60
                 while "Waiting for another process" not in capsys.readouterr().err:
-                    pass
+                    assert waiting.is_alive() and time.monotonic() < end
+                    time.sleep(0.01)
             return super().__getitem__(index)
 
     check(*decode(source_of(First(threads=False)), "train", cache_dir=tmp_path))

@@ -1,8 +1,8 @@
+import contextlib
 import hashlib
 import os
 import re
 import socket
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -164,10 +164,9 @@ def linked(make: Callable[[Path], None]) -> Callable[[Path], None]:
 
 
 def a_socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as end:  # whose paths are short
-        name = tempfile.mktemp(dir="/tmp")
-        end.bind(name)
-        os.rename(name, path)
+    # A socket's path is short, so it is one of the folder it is in.
+    with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as end:
+        end.bind(path.name)
 
 
 def a_dangling_class(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -69,22 +70,25 @@ def test_the_longest_name_there_is(tmp_path):
     assert check_folder(tmp_path / "new" / longest) == tmp_path
 
 
-def test_a_parent_that_is_closed_to_this_user(tmp_path):
-    closed = tmp_path / "closed"
-    (closed / "run").mkdir(parents=True)
-    closed.chmod(0)
-    for parent in [*tmp_path.parents][:3]:
-        parent.chmod(0o755)
-    is_root = os.geteuid() == 0
-    if is_root:
-        os.seteuid(65534)
-    try:
-        with pytest.raises(InputError, match="closed/run cannot be a folder: Permission denied"):
-            check_folder(closed / "run")
-    finally:
+def test_a_parent_that_is_closed_to_this_user():
+    # Below tmp_path another user could not even come to it.
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/tmp")) as folder:
+        closed = Path(folder) / "closed"
+        (closed / "run").mkdir(parents=True)
+        closed.chmod(0)
+        closed.parent.chmod(0o755)
+        is_root = os.geteuid() == 0
         if is_root:
-            os.seteuid(0)
-        closed.chmod(0o755)
+            os.seteuid(65534)
+        try:
+            with pytest.raises(
+                InputError, match="closed/run cannot be a folder: Permission denied"
+            ):
+                check_folder(closed / "run")
+        finally:
+            if is_root:
+                os.seteuid(0)
+            closed.chmod(0o755)
 
 
 def test_room_where_nothing_is_yet(tmp_path):

@@ -36,13 +36,16 @@ def check(name, module, inputs, axis=0, **call):
     mesh = jax.make_mesh((2,), ("data",))
     assert mesh.axis_types == (jax.sharding.AxisType.Explicit,)  # JAX's default
     found = []
-    for on in (contextlib.nullcontext(), jax.set_mesh(mesh)):
-        with on:
+    for is_spread in (False, True):
+        # jax.set_mesh sets the mesh when it is called, not when its context is entered.
+        with jax.set_mesh(mesh) if is_spread else contextlib.nullcontext():
+            assert jax.sharding.get_abstract_mesh().empty is not is_spread
             given = inputs
-            if not jax.sharding.get_abstract_mesh().empty:
+            if is_spread:
                 given = jax.device_put(inputs, jax.P(*[None] * axis, "data"))
             (_, outputs), gradients = outputs_and_gradients(variables, given)
             sharding = outputs.sharding
+            assert len(sharding.device_set) == 1 + is_spread
             found.append(jax.device_get((outputs, gradients)))
     assert axis or sharding.spec[0] == "data", (name, sharding)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 2e-3, 2e-5, err_msg=name), *found)

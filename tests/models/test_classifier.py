@@ -290,8 +290,9 @@ def test_scan_captures_the_intermediates_of_the_loop(name, remat, captured):
         for one in (model, scan)
     )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 2e-4, 1e-4), expected, found)
-    apply = functools.partial(model.apply, mutable=["intermediates"])
-    assert jax.eval_shape(apply, variables, images)[1] == {}
+    for one in (model, scan):
+        apply = functools.partial(one.apply, mutable=["intermediates"])
+        assert jax.eval_shape(apply, variables, images)[1] == {}
 
 
 class OwnBlock(nn.Module):

@@ -109,7 +109,9 @@ def test_paired_tests_are_of_the_very_images(runs):
     assert {one.other for one in tests} == set(RUNS) - {best}
     for one in tests:
         assert one.test == mcnemar(right[best], right[one.other])
-        assert one.adjusted >= one.test.p_value
+    smaller, larger = sorted(tests, key=lambda one: one.test.p_value)
+    assert smaller.adjusted == pytest.approx(min(1, 2 * smaller.test.p_value))
+    assert larger.adjusted == pytest.approx(max(smaller.adjusted, larger.test.p_value))
 
 
 def right_by_hand(path):

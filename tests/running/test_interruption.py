@@ -19,9 +19,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def start():
-    """A function: starts a Python program, which ends with the test at the latest."""
-    processes = []
+def start(started):
+    """A function: starts a Python program."""
 
     def call(*arguments, **options):
         # A process inherits which signals are ignored, and `nohup make test` ignores SIGHUP.
@@ -34,14 +33,10 @@ def start():
             **options,
         )
         signal.signal(signal.SIGHUP, hangup)
-        processes.append(process)
+        started.append(process)
         return process
 
-    yield call
-    for process in processes:
-        process.kill()
-        with process:  # closes its pipes
-            pass
+    return call
 
 
 @pytest.fixture
@@ -109,14 +104,17 @@ def test_a_signal_saves_and_ends(command, tmp_path, number):
 def test_a_second_ctrl_c_ends_at_once(start, tmp_path):
     script = tmp_path / "stuck.py"
     script.write_text(
-        "import time, sys\n"
+        "import time\n"
         "from mlpvis_jax.running.interruption import Interruption\n"
         "import jax\n"
-        "stuck = jax.jit(lambda x: jax.pure_callback(lambda: time.sleep(60), None))\n"
-        "with Interruption() as interruption:\n"
+        "def wait(x):\n"
         "    print('ready', flush=True)\n"
         "    time.sleep(60)\n"
-        "    stuck(1)\n"
+        "    return x\n"
+        "stuck = jax.jit(lambda x: jax.pure_callback(wait, x, x))\n"
+        "with Interruption() as interruption:\n"
+        # In native code, where Python calls no handler of a signal.
+        "    stuck(jax.numpy.float32(1)).block_until_ready()\n"
     )
     process = start(script, env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert process.stdout.readline() == "ready\n"

@@ -1,6 +1,7 @@
 """Data that changed under a run or a sweep: refused in words, and nothing is touched."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -86,11 +87,13 @@ def test_a_run_does_not_go_on_with_other_data(
     assert {path: after[path] for path in before} == before
 
 
-def test_a_run_goes_on_with_the_same_data_in_a_new_file(begun, launch_main):
+def test_a_run_goes_on_with_the_same_data_in_a_new_file(begun, launch_main, tmp_path):
     folder, arguments = begun
     write(folder / "set.npz")
-    assert launch_main(*arguments) == 0
-    assert len(RunFolder(folder / "run").metrics.read_text().splitlines()) == 2
+    shutil.copytree(folder / "run", tmp_path / "run")  # the others find it as it is
+    *arguments, duration = arguments
+    assert launch_main(*arguments[:-1], duration, f"--workdir={tmp_path / 'run'}") == 0
+    assert len(RunFolder(tmp_path / "run").metrics.read_text().splitlines()) == 2
 
 
 @pytest.mark.slow

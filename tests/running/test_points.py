@@ -93,3 +93,12 @@ def test_weights_are_those_after_each_epoch_and_the_next_process_goes_on(
     (kernel,) = [value for key, value in stored.items() if key.startswith("head") and "kern" in key]
     np.testing.assert_array_equal(recorder.weights[-1][1]["head"]["kernel"], kernel)
     assert not np.array_equal(recorder.weights[0][1]["head"]["kernel"], kernel)
+
+
+def test_a_point_is_of_its_own_epoch_alone(recorder, tiny_npz, tmp_path):
+    for every in (2, 4):  # of six steps an epoch
+        asked = config(tiny_npz, duration=2, writers_every_steps=every)
+        solo.train(asked, RunFolder(tmp_path / str(every)))
+    often, seldom = recorder.steps[:6], recorder.steps[6:]
+    assert [point["step"] for point in seldom] == [4, 8, 12]
+    assert seldom[1]["train_loss"] == often[3]["train_loss"]  # steps 7 and 8, without 5 and 6

@@ -1,12 +1,10 @@
 """One run over several processes, for real: they meet at a port of this machine."""
 
-import contextlib
 import dataclasses
 import json
 import os
 import signal
 import subprocess
-import sys
 import time
 import types
 from pathlib import Path
@@ -34,9 +32,8 @@ EPOCHS = 4
 
 
 @pytest.fixture(scope="module")
-def start(tiny_npz, compiled_quickly):
+def start(tiny_npz, compiled_quickly, started):
     """A function: starts that many processes of a run, each with so many devices."""
-    started = []
 
     def call(folder, number, *more, devices=1):
         environment = {**os.environ, **compiled_quickly, "JAX_PLATFORMS": "cpu"}
@@ -46,12 +43,7 @@ def start(tiny_npz, compiled_quickly):
         started.extend(group)
         return group
 
-    yield call
-    for process in started:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        with process:
-            pass
+    return call
 
 
 def end(group):
@@ -146,14 +138,12 @@ def test_four_processes_stream_what_one_holds(start, launch_main, tiny_npz, tmp_
         ("--config.mix.mixup.alpha=0.4", "the same order of config.mix: it is [] in process 0"),
     ],
 )
-def test_settings_that_differ_are_refused_once(setting, message, start, tmp_path):
+def test_settings_that_differ_are_refused_once(setting, message, start, started, tmp_path):
     one, other = start(tmp_path / "run", 2)
     other.kill()
-    arguments = [*other.args[1:], setting]
-    with subprocess.Popen(
-        [sys.executable, *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True
-    ) as third:
-        statuses, errors = end([one, third])
+    third = subprocess.Popen([*other.args, setting], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    started.append(third)
+    statuses, errors = end([one, third])
     assert statuses == [2, 2]
     assert message in errors[0]
     assert errors[0].count("\n") == 1 and errors[1] == ""

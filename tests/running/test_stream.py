@@ -132,21 +132,34 @@ def test_a_report_of_a_streamed_run(launch_main, shards, tmp_path, capsys):
     assert report["test_loss"] == results["test_loss"]
 
 
-def start(arguments, cache, devices=1, program=("launch.py",)):
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "JAX_PLATFORMS": "cpu",
-        "JAX_NUM_CPU_DEVICES": str(devices),
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-    }
-    command = [sys.executable, *program, *arguments]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True)
+@pytest.fixture
+def start(started):
+    """A function: starts a program, with a cache of compiled programs and so many devices."""
+
+    def call(arguments, cache, devices=1, program=("launch.py",)):
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "JAX_PLATFORMS": "cpu",
+            "JAX_NUM_CPU_DEVICES": str(devices),
+            "JAX_COMPILATION_CACHE_DIR": str(cache),
+        }
+        process = subprocess.Popen(
+            [sys.executable, *program, *arguments],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    return call
 
 
 @pytest.mark.slow
-def test_a_run_that_is_stopped_goes_on_with_other_workers(folder, tmp_path):
+def test_a_run_that_is_stopped_goes_on_with_other_workers(folder, start, tmp_path):
     """Stopped by a signal within epochs, by two numbers of workers, and gone on with by a third."""
 
     def train(path, workers, program=("launch.py",), status=0):
@@ -168,7 +181,7 @@ def test_a_run_that_is_stopped_goes_on_with_other_workers(folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_leaves_no_process_and_goes_on(folder, tmp_path):
+def test_a_run_that_is_killed_leaves_no_process_and_goes_on(folder, start, tmp_path):
     import psutil
 
     changes = {"data.feed": "stream", "duration": 12, "checkpoint.every_steps": 4}

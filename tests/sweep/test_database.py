@@ -326,7 +326,7 @@ def command_of(tiny_npz, folder, url):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["grid", "tpe"])
-def test_two_processes_as_on_two_machines(tiny_npz, url, tmp_path, strategy):
+def test_two_processes_as_on_two_machines(tiny_npz, url, started, tmp_path, strategy):
     folders = [tmp_path / machine / "rates" for machine in ("a", "b")]
     drawn = [f"--sweep.{RATE}=uniform(0.001, 0.01)", "--sweep.num_trials=5"]
     more = [*drawn, f"--sweep.strategy={strategy}"] if strategy != "grid" else []
@@ -337,6 +337,7 @@ def test_two_processes_as_on_two_machines(tiny_npz, url, tmp_path, strategy):
         )
         for folder in folders
     ]  # fmt: skip
+    started.extend(workers)
     for process in workers:
         out, err = process.communicate(timeout=120)
         assert process.returncode == 0, err

@@ -188,7 +188,7 @@ def test_every_number_that_the_step_is_given_may_differ_between_trials(tmp_path)
     plan = Plan.of([config], Task.read(config, tmp_path / "run"))
     leaves, _ = jax.tree_util.tree_flatten_with_path(plan.numbers(config))
     given = {jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves}
-    steps = {"schedule.warmup_steps", "schedule.total_steps"}  # of warmup and duration
+    steps = {"length.warmup_steps", "length.total_steps"}  # of warmup and duration
     assert given - steps == TRACED - {"schedule.warmup"} and steps < given
 
 

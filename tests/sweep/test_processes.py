@@ -22,7 +22,7 @@ NUM_TRIALS = 6
 
 
 @pytest.fixture(scope="module")
-def start(tiny_npz):
+def start(tiny_npz, started):
     """A function: starts a sweep of six trials, in groups of two, two of which are culled."""
 
     def begin(folder, *more):
@@ -32,13 +32,15 @@ def start(tiny_npz):
             "--sweep.optimizer.learning_rate=[0.001, 0.0001, 0.003, 0.0003, 0.01, 0.00003]",
             *("--sweep.trials_per_program=2", "--sweep.cull_epochs=2"),
         ]
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "launch.py", f"--workdir={folder}", *arguments, *more],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+        started.append(process)
+        return process
 
     return begin
 
@@ -111,7 +113,7 @@ def test_killed_again_and_again_it_ends_as_if_nothing_had_been(start, undisturbe
 
 
 @pytest.mark.slow
-def test_a_signal_saves_and_the_folder_alone_goes_on(start, undisturbed, tmp_path):
+def test_a_signal_saves_and_the_folder_alone_goes_on(start, started, undisturbed, tmp_path):
     path = tmp_path / "sweep"
     process = start(path)
     wait_for(process, lambda: len(list(path.glob("trials/*/metrics.jsonl"))) > 2)
@@ -127,6 +129,7 @@ def test_a_signal_saves_and_the_folder_alone_goes_on(start, undisturbed, tmp_pat
         [sys.executable, "launch.py", f"--workdir={path}"],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+    started.append(again)
     assert "goes on" in finish(again)
     assert state_of(path) == undisturbed
 

@@ -75,6 +75,23 @@ def test_a_point_with_a_diverged_seed_is_a_bad_one_for_tpe():
     assert tpe.score_of_point(sweep, [rows[0], row(1, 0, "diverged", [2.0])]) == math.inf
 
 
+@pytest.mark.parametrize("objective", ["validation_loss", "validation_accuracy"])
+def test_tpe_suggests_near_what_was_best(objective):
+    pytest.importorskip("optuna")
+    written = {RATE: "uniform(0.1, 0.9)", "strategy": "tpe", "objective": objective}
+    sweep = Sweep.read(mixer.get_config().to_dict(), {**written, "num_trials": 50})
+    drawn = [sweep.space.random_point(index, 0)[RATE] for index in range(30)]
+    # `row` makes an accuracy that is the higher, the lower its loss.
+    rows = [
+        row(number, number, "finished", [abs(rate - 0.3)], **{RATE: rate})
+        for number, rate in enumerate(drawn)
+    ]
+    suggested = [point[RATE] for point in tpe.suggest(sweep, 20, rows)]
+    assert np.median(np.abs(np.array(suggested) - 0.3)) < 0.5 * np.median(
+        np.abs(np.array(drawn) - 0.3)
+    )
+
+
 def test_the_confidence_interval_is_that_of_student():
     # Of 1, 2, 3: standard error 1 / sqrt(3), and t is 4.302653 with two degrees of freedom.
     assert ranking.mean_and_interval([1, 2, 3]) == pytest.approx((2.0, 4.302653 / math.sqrt(3)))

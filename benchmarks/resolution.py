@@ -1,6 +1,6 @@
 """What another image size costs in accuracy: weights carried over to it, on CIFAR-100.
 
-python -m benchmarks.resolution [--models mixer gmlp] [--sizes 48 96 128]
+python -m benchmarks.resolution [--models mixer gmlp] [--sizes 64 48 96 128]
 
 A model is trained at 64 px with `configs/<model>.py:fast`. For each size its weights are carried
 over to the new grid of tokens (`config.init_from`), and its test accuracy is measured three times:

@@ -37,6 +37,8 @@ from configs import recipe
 def get_config(variant: str = "") -> ConfigDict:
     if variant == "finetune":
         config = recipe.keras_example("gmlp_keras", learning_rate=0.03)
-        return recipe.finetune(config, "gmlp_s16", "gmlp_s16_imagenet1k")
+        config = recipe.finetune(config, "gmlp_s16", "gmlp_s16_imagenet1k")
+        config.model.gate_epsilon = 1e-5  # as timm, which trained these weights, has it
+        return config
     config = recipe.keras_example("gmlp_keras", learning_rate=0.003)
     return recipe.variant(config, variant, further=("finetune",))

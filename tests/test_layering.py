@@ -69,7 +69,8 @@ ORDER = {
         "sharpness step evaluation"
     ),
     "files": (
-        "atomic place command_line config_file orbax_messages checkpoint run_folder recipe weights"
+        "atomic place command_line config_file lock orbax_messages checkpoint run_folder recipe "
+        "weights"
     ),
     "weights": (
         "stored naming architecture foreign mixer_npz timm formats fetch pretrained transfer "
@@ -97,7 +98,7 @@ ORDER = {
     "sweep": (
         "space strategies definition culling records database_url storage folder ranking live "
         "marks heat_map parallel pictures data checking capacity tpe importance retry store study "
-        "database stores report loop"
+        "held_points database stores report loop"
     ),
     "command": "modes lists arguments program __init__",
 }

@@ -55,7 +55,7 @@ def _parser() -> _Parser:
         metavar="FILE",
         help="a Python file that defines get_sweep() -> dict, or a recipe's name (lr_wd); "
         "--sweep.KEY=VALUE changes one of its settings or adds a dimension, such as "
-        "--sweep.optimizer.learning_rate='log_uniform(1e-4, 1e-2)', also without a file",
+        "--sweep.optimizer.learning_rate='[0.001, 0.003]', also without a file",
     )
     add(
         "--storage",

@@ -59,17 +59,26 @@ class Mode:
     needs_run: bool = True
 
 
-# Settings and sections that are of training alone.
-_OF_TRAINING = (
-    *("seed", "duration", "microbatch_size", "steps_per_dispatch", "repeats", "augment", "mix"),
-    *("optimizer", "schedule", "averaging", "reduce_on_plateau", "early_stopping", "checkpoint"),
-    *("writers", "writers_every_steps", "writers_histograms", "init_from", "init_from_resolution"),
-)
+# Settings and sections that a mode which does not train reads; all others would change nothing.
+# Images are scaled as the weights say, and the loss of a test is the cross-entropy.
+_READ = {
+    "evaluate": (
+        *("batch_size", "microbatch_size", "average_flips", "metrics", "model", "data.source"),
+        *("data.data_dir", "data.cache_dir", "data.limit", "data.feed", "data.workers"),
+        *("data.framing", "data.random_crop"),
+    ),
+    "predict": ("model",),
+    "mixing": ("model", "data.source", "data.data_dir", "data.limit", "data.framing"),
+    "export": ("model",),
+}
 
 
-def refuse_settings_of_training(mode: str, keys: Iterable[str]) -> None:
-    """Raises InputError for settings, by key, that change nothing where a run is not trained."""
-    idle = [f"config.{key}" for key in keys if key.partition(".")[0] in _OF_TRAINING]
+def refuse_idle_settings(mode: str, keys: Iterable[str]) -> None:
+    """Raises InputError for settings, by key, that change nothing in a mode that does not train."""
+    read = _READ[mode]
+    idle = [
+        f"config.{key}" for key in keys if key not in read and key.partition(".")[0] not in read
+    ]
     if idle:
         raise InputError(
             f"--mode={mode} does not train, so {', '.join(idle)} would change nothing; leave "

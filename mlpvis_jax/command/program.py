@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from mlpvis_jax.command.arguments import help_text, own_flags, parse
 from mlpvis_jax.command.lists import print_list
-from mlpvis_jax.command.modes import MODES, Call, refuse_settings_of_training
+from mlpvis_jax.command.modes import MODES, Call, refuse_idle_settings
 from mlpvis_jax.errors import DivergenceError, InputError, RunError, one_line
 from mlpvis_jax.files.config_file import ConfigFile, command
 from mlpvis_jax.files.recipe import find_file, read_config, read_sweep, split_variant
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
             end = processes.end
             processes.join(cluster, program)
         if flags.mode != "train" and flags.config is None:  # a file's own are for training, too
-            refuse_settings_of_training(flags.mode, overrides["config"])
+            refuse_idle_settings(flags.mode, overrides["config"])
         values, name = _read_settings(flags)
         override_all(values, overrides["config"])
         if flags.print_config:

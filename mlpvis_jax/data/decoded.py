@@ -108,7 +108,6 @@ def _decode_to_entry(
     if entry.exists():
         print(f"{entry} is damaged, or of an older version: decoding it anew.", file=sys.stderr)
     needed = int(np.prod(shape))
-    # Checked beforehand, for writing to a mapped file on a full disk kills the process.
     free = shutil.disk_usage(entry.parent).free
     if free < needed:
         raise OSError(f"{needed / 1e6:,.1f} MB are needed and {free / 1e6:,.1f} are free")
@@ -118,6 +117,10 @@ def _decode_to_entry(
         images = np.lib.format.open_memmap(
             unfinished / "images.npy", mode="w+", dtype=np.uint8, shape=shape
         )
+        # Writing to a mapped file kills the process where the disk is full, or a quota, by then.
+        if hasattr(os, "posix_fallocate"):  # macOS has none
+            with open(unfinished / "images.npy", "r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
         labels = _decode_into(images, source, split, examples)
         images.flush()
         with open(unfinished / "labels.npy", "wb") as file:

@@ -173,6 +173,8 @@ class Source:
     test: Examples
     split_names: dict[str, str]  # what the source itself calls "train", "test", "validation"
     fingerprint: str  # another one when the content may have changed; names the decoded cache
+    # The same of the files alone, however their images are decoded, where there are files.
+    files_fingerprint: str | None = None
     validation: Examples | None = None
     default_validation: str = "stratified:0.1"  # where it has no split that validates
     # The class of classes that each class belongs to, in the order of class_names, if any.

@@ -134,6 +134,11 @@ def _open(name: str, path: Path, decoding: Decoding) -> Source:
                     f"{path / class_name} has so few images that the split by hash leaves none "
                     "to train on; add some, or split into train and test folders yourself."
                 )
+    told = (
+        "folder",
+        str(path.resolve()),
+        [(file.relative, file.size, file.modified) for file in (*train, *validation, *test)],
+    )
     return Source(
         name=name,
         class_names=class_names,
@@ -143,13 +148,8 @@ def _open(name: str, path: Path, decoding: Decoding) -> Source:
         validation=FolderExamples(path, validation, decoding.exact) if validation else None,
         split_names=found,
         folders=folders,
-        fingerprint=fingerprint_of(
-            "folder",
-            str(path.resolve()),
-            [(file.relative, file.size, file.modified) for file in (*train, *validation, *test)],
-            decoding.size,
-            *decoding.mark,
-        ),
+        fingerprint=fingerprint_of(*told, decoding.size, *decoding.mark),
+        files_fingerprint=fingerprint_of(*told),
     )
 
 

@@ -62,9 +62,9 @@ def _folder() -> Path | None:
 
 def _load(entry: Path, keys: Collection[str]) -> Arrays | None:
     """The arrays of an entry, mapped; None if there is none, or one that is not whole."""
-    if not entry.is_dir():
-        return None
     try:
+        if not entry.is_dir():
+            return None
         return {
             key: np.load(entry / f"{key}.npy", mmap_mode="r", allow_pickle=False) for key in keys
         }

@@ -54,15 +54,14 @@ def begin(pieces: Any, piece_bytes: int, workers: int) -> Any:
         flags.FLAGS.mark_as_parsed()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = max(1, (cores or 1) // max(1, workers))
-    ahead = min(_AHEAD_PIECES, _AHEAD_BYTES // max(1, piece_bytes))
+    ahead = _ahead(piece_bytes)
     # A thread has a piece in hand, and one more that is done.
     buffered = 2 * threads if workers else max(2 * threads, ahead)
     read_options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffered)
     found = grain.MapDataset.source(pieces).to_iter_dataset(read_options)
     if workers:
-        # Grain buffers twice: where a process puts its pieces, and where they are taken from.
-        each = max(1, ahead // workers // 2)
-        _refuse_without_shared_memory(workers * (2 * each + 3) * piece_bytes)
+        each = _ahead_of_worker(piece_bytes, workers)
+        refuse_without_shared_memory(piece_bytes, workers)
         _begin_tracker()
         options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=each)
         found = found.mp_prefetch(options, worker_init_fn=_begin_worker)
@@ -72,11 +71,31 @@ def begin(pieces: Any, piece_bytes: int, workers: int) -> Any:
     return iterator
 
 
-def _refuse_without_shared_memory(needed: int) -> None:
-    """Raises InputError where processes could not hand over what they decode."""
-    if not os.path.isdir(_SHARED_MEMORY):
+def _ahead(piece_bytes: int) -> int:
+    """Pieces that are done ahead."""
+    return min(_AHEAD_PIECES, _AHEAD_BYTES // max(1, piece_bytes))
+
+
+def _ahead_of_worker(piece_bytes: int, workers: int) -> int:
+    # Grain buffers twice: where a process puts its pieces, and where they are taken from.
+    return max(1, _ahead(piece_bytes) // workers // 2)
+
+
+def refuse_without_shared_memory(piece_bytes: int, workers: int, streams: int = 1) -> None:
+    """Refuses processes that could not hand over what they decode.
+
+    Args:
+      piece_bytes: of a piece, about.
+      workers: processes of a stream.
+      streams: that decode at the same time.
+
+    Raises:
+      InputError: less shared memory is free than they may fill.
+    """
+    if not workers or not os.path.isdir(_SHARED_MEMORY):
         return
     free = shutil.disk_usage(_SHARED_MEMORY).free
+    needed = streams * workers * (2 * _ahead_of_worker(piece_bytes, workers) + 3) * piece_bytes
     if free < needed:
         raise InputError(
             f"config.data.workers: processes hand images over in shared memory, of which "
@@ -133,8 +152,8 @@ def take(iterator: Iterator[Any]) -> np.ndarray:
             raise
         raise RunError(
             f"A process that decodes images has ended ({first_line(error)}). Where memory is short "
-            "the system ends processes: lower config.data.workers. Give the same command again, "
-            "and the run goes on from its newest checkpoint."
+            "the system ends processes: lower config.data.workers, and go on by --workdir, "
+            "from the newest checkpoint."
         ) from error
     if isinstance(piece, str):
         raise InputError(piece)

@@ -7,7 +7,7 @@ import numpy as np
 
 from mlpvis_jax.data.examples import ArrayExamples, Examples, checked_image
 from mlpvis_jax.data.framing import random_frame
-from mlpvis_jax.data.prefetching import begin, end, take
+from mlpvis_jax.data.prefetching import begin, end, refuse_without_shared_memory, take
 from mlpvis_jax.data.resident import PADDING
 from mlpvis_jax.errors import InputError
 
@@ -15,6 +15,22 @@ from mlpvis_jax.errors import InputError
 _PIECE_BYTES = 1 << 22
 _PIECE_IMAGES = 512  # at most: of tiny images, that nobody waits for the first
 _ENDLESS = 1 << 20  # times that a set is measured, which no run comes near
+
+
+def refuse_without_room(
+    examples: Examples, image_shape: tuple[int, int, int], workers: int
+) -> None:
+    """Raises InputError where the streams of the three sets of a run would have too little room.
+
+    Each set has processes of its own, which go on while another set is read.
+
+    Args:
+      examples: of one of the sets.
+      image_shape: height, width, channels of every image.
+      workers: processes of a stream.
+    """
+    piece_bytes = _most_images(image_shape) * int(np.prod(image_shape))
+    refuse_without_shared_memory(piece_bytes, _useful(workers, examples), streams=3)
 
 
 class Crops(NamedTuple):
@@ -116,7 +132,7 @@ class _Pieces:
         self._crops = crops
         self._image_shape = image_shape
         image_bytes = int(np.prod(image_shape))
-        most = max(1, min(_PIECE_IMAGES, _PIECE_BYTES // image_bytes))
+        most = _most_images(image_shape)
         # A part is cut evenly, so that no thread has a piece that is nearly nothing.
         pieces = -(-rows.shape[1] // most)
         self.piece_images = -(-rows.shape[1] // pieces)
@@ -168,6 +184,11 @@ class _Counts:
             return images
         values = images.reshape(-1, self._channels).T
         return np.stack([np.bincount(channel, minlength=256) for channel in values])
+
+
+def _most_images(image_shape: tuple[int, int, int]) -> int:
+    """Images of a piece, at most."""
+    return max(1, min(_PIECE_IMAGES, _PIECE_BYTES // int(np.prod(image_shape))))
 
 
 def _useful(workers: int, examples: Examples) -> int:

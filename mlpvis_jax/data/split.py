@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from mlpvis_jax.data.decoded import check_labels
 from mlpvis_jax.data.examples import Examples, Part, Source, digests, mark_of
 from mlpvis_jax.data.index_cache import kept
 from mlpvis_jax.errors import InputError
@@ -82,7 +83,9 @@ def divide(
             )
         return slice(number), slice(number, None)
     copies = _copies(source, examples) if images is None else digests(np.asarray(images))
-    _, place = np.unique(copies, return_inverse=True)
+    # Of a class: a stream looks for copies nowhere else, and both feeds divide a set alike.
+    pairs = np.column_stack([labels.astype(np.uint64), copies])
+    _, place = np.unique(pairs, axis=0, return_inverse=True)
     hashes = np.full(len(labels), np.iinfo(np.uint64).max, np.uint64)
     np.minimum.at(hashes, place, _hashes("validation", examples.names()))
     # By class, and in it by the smallest hash of all copies.
@@ -113,7 +116,8 @@ def _copies(source: Source, examples: Examples) -> np.ndarray:
     marks = examples.marks()
     if marks is None:  # nothing tells which of the source's images these are
         return find()["copies"]
-    name = f"copies-{mark_of(source.name, source.fingerprint, marks.tobytes()):016x}"
+    files = source.files_fingerprint or source.fingerprint
+    name = f"copies-{mark_of(source.name, files, marks.tobytes()):016x}"
     return np.asarray(kept(name, ("copies",), find)["copies"])
 
 
@@ -122,6 +126,7 @@ def limit_known(source: Source, part: Part, limit: int) -> Source:
     examples = source.examples(part)
     if examples.labels is None or len(examples) <= limit:
         return source
+    check_labels(examples.labels, source, part)
     taken = examples.take(first_rows(source, examples, examples.labels, limit))
     fingerprint = hashlib.sha256(f"{source.fingerprint} {limit}".encode()).hexdigest()[:16]
     changes: dict[str, Any] = {part: taken, "fingerprint": fingerprint}

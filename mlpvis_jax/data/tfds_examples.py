@@ -76,6 +76,10 @@ class TfdsExamples(Examples):
     def framed(self, index: int, frame: Frame) -> Example:
         return self.gather([index], [frame])[0]
 
+    def has_labels(self) -> bool:
+        """Tells whether the first image has a label; those without one have a number below zero."""
+        return not len(self) or int(self._parse([0])[0][self._label_key]) >= 0
+
     def read_labels(self) -> np.ndarray:
         """Reads the records, and decodes no image."""
         labels = np.empty(len(self), np.int32)

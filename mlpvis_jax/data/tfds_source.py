@@ -30,7 +30,8 @@ def open_tfds(name: str, tfds_name: str, data_dir: str | Path | None, decoding: 
     """Opens the set that TFDS calls `tfds_name` (a name, or name/config, or name:version).
 
     It is read from the folder that `tfds_folder` gives, and prepared there first where it is
-    missing and TensorFlow can be imported. Tested is on the split "test", else "validation".
+    missing and TensorFlow can be imported. Tested is on the split "test", or on "validation" where
+    there is none, or where its images have no labels, as ImageNet's and others of competitions.
     Images keep their shape where the set has one for all; otherwise they are brought to one size
     as `decoding` says.
 
@@ -86,10 +87,7 @@ def source_of(name: str, builder: Any, decoding: Decoding) -> Source:
     """Opens what the prepared copy behind `builder`, a tfds.core.DatasetBuilder, holds."""
     image_key, label_key, declared_shape = _find_features(builder)
     test_split = "test" if "test" in builder.info.splits else "validation"
-    splits = {"train": "train", "test": test_split}
-    if test_split == "test" and "validation" in builder.info.splits:
-        splits["validation"] = "validation"
-    _check_files(builder, tuple(splits.values()))
+    _check_files(builder, ("train", test_split))
     height, width, channels = declared_shape
     if height is None or width is None:
         image_shape = (decoding.size, decoding.size, channels or 3)
@@ -107,6 +105,14 @@ def source_of(name: str, builder: Any, decoding: Decoding) -> Source:
             decoding=asked if asked is None or split == "train" else asked.exact,
         )
 
+    has_both = test_split == "test" and "validation" in builder.info.splits
+    if has_both and not examples("test").has_labels():
+        test_split = "validation"
+    splits = {"train": "train", "test": test_split}
+    if has_both and test_split == "test":
+        splits["validation"] = "validation"
+    _check_files(builder, tuple(splits.values()))
+    files = _files_of(builder, tuple(splits.values()))
     return Source(
         name=name,
         class_names=tuple(builder.info.features[label_key].names),
@@ -115,11 +121,10 @@ def source_of(name: str, builder: Any, decoding: Decoding) -> Source:
         test=examples(test_split),
         validation=examples("validation") if "validation" in splits else None,
         split_names=splits,
-        fingerprint=_fingerprint(
-            builder,
-            tuple(splits.values()),
-            *((None,) if asked is None else (asked.size, *asked.mark)),
+        fingerprint=fingerprint_of(
+            *files, *((None,) if asked is None else (asked.size, *asked.mark))
         ),
+        files_fingerprint=fingerprint_of(*files),
     )
 
 
@@ -182,14 +187,15 @@ def _check_files(builder: Any, splits: tuple[str, ...]) -> None:
                 )
 
 
-def _fingerprint(builder: Any, splits: tuple[str, ...], *decoding: Any) -> str:
+def _files_of(builder: Any, splits: tuple[str, ...]) -> tuple[Any, ...]:
+    """What tells the files of these splits from others."""
     folder = Path(builder.data_dir)
     parts = []
     for split in splits:
         for path in builder.info.splits[split].filepaths:
             status = Path(path).stat()
             parts.append((Path(path).name, status.st_size, status.st_mtime_ns))
-    return fingerprint_of("tfds", str(folder.resolve()), builder.info.full_name, parts, *decoding)
+    return "tfds", str(folder.resolve()), builder.info.full_name, parts
 
 
 def _prepare(tfds_name: str, folder: Path) -> None:

@@ -149,7 +149,7 @@ class Checkpoints:
             reasons = "; ".join(f"that of step {step}: {why}" for step, why in damaged.items())
             raise InputError(
                 f"No checkpoint in {self.folder} can be used ({reasons}). Begin anew in another "
-                "folder, or remove this one."
+                "folder."
             )
         return None
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from mlpvis_jax.errors import InputError
 
-_LONGEST_BELOW = "x" * 200  # stands for the path of the deepest file of a run within its folder
+# Stands for the path of the deepest file of a run within its folder. Encrypted file systems take no
+# names of more than about 140 bytes.
+_LONGEST_BELOW = "/".join(["x" * 49] * 4)
 
 
 def find_folder(text: str, flag: str = "--workdir") -> Path:

@@ -1,7 +1,6 @@
 """A run is a folder: what it was told, what it measured, what it learned."""
 
 import contextlib
-import fcntl
 import json
 import math
 import os
@@ -16,12 +15,12 @@ from mlpvis_jax.files import config_file
 from mlpvis_jax.files.atomic import replacing, sync
 from mlpvis_jax.files.command_line import command_line
 from mlpvis_jax.files.config_file import ConfigFile
+from mlpvis_jax.files.lock import lock
 from mlpvis_jax.files.place import check_kinds, check_writable
 from mlpvis_jax.settings.config import RunConfig
 
 # (settings before, settings now) -> sentences about those that keep a run from going on
 Differences = Callable[[RunConfig, RunConfig], list[str]]
-
 
 _HOLDER = re.compile(r"process \d+ on .*")
 
@@ -115,6 +114,15 @@ class RunFolder:
         """Tells whether there is a checkpoint, whole or not."""
         return bool(self._checkpoint_steps())
 
+    def has_lost_checkpoints(self) -> bool:
+        """Tells whether a run was trained here whose checkpoints are gone."""
+        if self.has_checkpoint() or self.results.exists():
+            return not self.has_checkpoint()
+        if not self.metrics.exists():
+            return not is_blank(self.best_weights)
+        # A run that was killed may have written two epochs before its first checkpoint.
+        return self.metrics.read_bytes().count(b"\n") > 2
+
     def command(self, config: RunConfig, *more: str) -> str:
         """Writes the command that goes on with this run of these settings; `more` are arguments."""
         more = (f"--workdir={self.path}", *more)
@@ -132,24 +140,16 @@ class RunFolder:
         The system gives the lock back when the process ends, however it ends.
 
         Raises:
-          InputError: another process has it.
+          InputError: another process has it, or the file system has no locks.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with self._lock.open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not lock(file, self.path):
                 file.seek(0)
                 raise InputError(
                     f"--workdir={self.path} is in use by {file.read().strip() or 'a process'}; "
                     "wait for it, or choose another folder."
-                ) from None
-            except OSError as error:
-                raise InputError(
-                    f"--workdir={self.path} cannot be locked ({error.strerror}), and without that "
-                    "two processes could train in it; choose a folder on another file system "
-                    "(Lustre has locks where it is mounted with -o flock)."
-                ) from error
+                )
             file.truncate(0)
             file.write(f"process {os.getpid()} on {platform.node()}\n")
             file.flush()
@@ -172,14 +172,13 @@ class RunFolder:
         except InputError:  # none, or damaged
             return None
         tested = [results.get(f"test_{name}") for name in ("loss", "accuracy")]
-        if not all(isinstance(value, int | float) for value in tested):
+        is_measured = all(isinstance(value, int | float) for value in tested)
+        if not is_measured or not has_ended(results, config):
             return None
-        done = results.get("duration", results.get("epochs"))  # the latter of an older version
-        is_over = done in (config.duration, config.duration.number) or results.get("stopped_early")
         needed = [self.config, self.metrics, self.best_weights, self.last_weights]
         needed += [] if config.averaging.decay is None else [self.averaged_weights]
         is_whole = not any(map(is_blank, needed)) and self._has_line_of_each_epoch(results)
-        return results if is_over and (is_whole or not self._checkpoint_steps()) else None
+        return results if is_whole or not self._checkpoint_steps() else None
 
     def _has_line_of_each_epoch(self, results: Mapping[str, Any]) -> bool:
         lines = self.metrics.read_bytes().count(b"\n")
@@ -228,6 +227,13 @@ class RunFolder:
             return RunConfig.from_mapping(read_json(self.config))
         except InputError as error:
             raise InputError(f"{self.config}: {error}") from None
+
+
+def has_ended(results: Mapping[str, Any], config: RunConfig) -> bool:
+    """Tells whether results are those of the end of a run, and not of one that goes on since."""
+    done = results.get("duration", results.get("epochs"))  # the latter of an older version
+    is_over = done in (config.duration, config.duration.number, None)
+    return is_over or bool(results.get("stopped_early"))
 
 
 def is_blank(path: Path) -> bool:

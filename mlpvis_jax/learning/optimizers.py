@@ -203,11 +203,10 @@ def transformation(
     by_layer = None if layer_decay is None else scale_by_layer(layer_decay, num_blocks)
 
     def with_rate(rate: Number) -> optax.GradientTransformation:
-        if by_layer is None:
-            return choice(rate, weight_decay, mask, **options)
         if "by_layer" in inspect.signature(choice.function).parameters:
             return choice(rate, weight_decay, mask, by_layer, **options)
-        return optax.chain(choice(rate, weight_decay, mask, **options), by_layer)
+        chosen = choice(rate, weight_decay, mask, **options)
+        return chosen if by_layer is None else optax.chain(chosen, by_layer)
 
     chosen = with_rate(learning_rate)
     if freeze is not None or head_learning_rate is not None:

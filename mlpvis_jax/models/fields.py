@@ -25,7 +25,9 @@ Remat = Annotated[
     bool, Role.MACHINE, "Compute activations again in the backward pass, to save memory."
 ]
 RematKeepsProducts = Annotated[
-    bool, Role.MACHINE, "With remat, keep results of products; what is computed again is cheap."
+    bool,
+    Role.MACHINE,
+    "With remat, keep results of products, but of FNet's transform; the rest is cheap.",
 ]
 Epsilon = Annotated[NotNegative, Role.SHAPE, "Added to variances by every LayerNorm."]
 ComputeDtype = Annotated[_Dtype, Role.SHAPE, "What is computed in; logits and loss stay float32."]

@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 
+from mlpvis_jax.data.split import limit_known
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.place import check_kinds
 from mlpvis_jax.files.run_folder import RunFolder
@@ -50,7 +51,10 @@ def show_mixing(config: RunConfig, folder: RunFolder) -> None:
 
 def _test_images(config: RunConfig, classifier: TrainedClassifier) -> np.ndarray | None:
     try:
-        test = open_data(config).test
+        source = open_data(config)
+        if config.data.limit is not None:
+            source = limit_known(source, "test", config.data.limit)
+        test = source.test
         examples = test.read(0, min(len(test), IMAGES))
     except InputError as error:
         print(f"{error} The receptive field is left out.", file=sys.stderr)

@@ -3,12 +3,13 @@
 import hashlib
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mlpvis_jax.errors import InputError
+from mlpvis_jax.errors import InputError, RunError
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.pictures.statistics import reliability
 from mlpvis_jax.report.folder import check_replaceable, replace_report
@@ -24,6 +25,7 @@ from mlpvis_jax.report.page import Page, render
 from mlpvis_jax.report.predictions import PREDICTIONS, LabelledPredictions
 from mlpvis_jax.report.sections import SECTIONS, facts, superclass_counts
 from mlpvis_jax.running.evaluation import Tested
+from mlpvis_jax.running.failures import explain_resource_errors
 from mlpvis_jax.running.outcome import versions
 from mlpvis_jax.running.placement import Placement
 from mlpvis_jax.settings.config import RunConfig
@@ -63,20 +65,22 @@ def evaluate_and_report(
     place = report_folder(folder) if output is None else output
     names = choose_corruptions(corruptions)
     check_replaceable(place)
-    tested = Tested.open(config, folder, placement)
-    results = tested.results()
-    labels = np.asarray(tested.task.test.labels)
-    classifier = classifier_of(tested)
-    probabilities = probabilities_of(tested, classifier, images_of(tested))
-    finite = np.isfinite(probabilities).all(axis=-1)
-    if not finite.all():
-        _leave_out(place, f"the model gives no finite numbers for {(~finite).sum():,} images")
-        return results
-    corrupted = measure_corruptions(tested, classifier, names)
-    predictions = LabelledPredictions.of(probabilities, labels)
-    measured = Measured(tested, classifier, results, predictions, corrupted)
+    weights = _digest_or_none(folder)
+    with explain_resource_errors(config, folder):
+        tested = Tested.open(config, folder, placement)
+        results = tested.results()
     try:
-        write_report(place, measured)
+        with explain_resource_errors(config, folder):
+            measured = _measure(tested, results, names)
+    except RunError as error:
+        _leave_out(place, str(error))
+        return results
+    # A run that still trains may have replaced its weights meanwhile.
+    if weights is None or _digest_or_none(folder) != weights:
+        _leave_out(place, "the weights have changed meanwhile")
+        return results
+    try:
+        write_report(place, measured, weights)
     except OSError as error:
         _leave_out(place, error.strerror or str(error))
     else:
@@ -84,8 +88,25 @@ def evaluate_and_report(
     return results
 
 
-def write_report(place: Path, measured: Measured) -> None:
+def _measure(tested: Tested, results: Mapping[str, Any], corruptions: Sequence[str]) -> Measured:
+    """Measures what the report is made of, besides the results."""
+    classifier = classifier_of(tested)
+    probabilities = probabilities_of(tested, classifier, images_of(tested))
+    finite = np.isfinite(probabilities).all(axis=-1)
+    if not finite.all():
+        raise RunError(f"the model gives no finite numbers for {(~finite).sum():,} images")
+    corrupted = measure_corruptions(tested, classifier, corruptions)
+    predictions = LabelledPredictions.of(probabilities, np.asarray(tested.task.test.labels))
+    return Measured(tested, classifier, results, predictions, corrupted)
+
+
+def write_report(place: Path, measured: Measured, weights: str) -> None:
     """Writes the report of an evaluation in place of an older one.
+
+    Args:
+      place: folder of the report.
+      measured: what it is of.
+      weights: their digest; see `digest_of_weights`.
 
     Raises:
       InputError: the folder holds what no report has written.
@@ -106,7 +127,7 @@ def write_report(place: Path, measured: Measured) -> None:
         footer=f"Made by {', '.join(f'{name} {number}' for name, number in versions().items())}.",
     )
     files = {**render(page), PREDICTIONS: measured.predictions.to_csv(class_names)}
-    replace_report(place, files, _numbers(measured))
+    replace_report(place, files, _numbers(measured, weights))
 
 
 def digest_of_weights(folder: RunFolder) -> str:
@@ -121,6 +142,13 @@ def digest_of_weights(folder: RunFolder) -> str:
         raise InputError(f"{folder.best_weights} cannot be read ({error.strerror}).") from error
 
 
+def _digest_or_none(folder: RunFolder) -> str | None:
+    try:
+        return digest_of_weights(folder)
+    except InputError:  # whoever reads them says what is wrong
+        return None
+
+
 def predicted_with(config: RunConfig) -> dict[str, Any]:
     """Lists the settings, besides the weights, on which predictions of the test images depend."""
     others = ("average_flips", "data.framing")
@@ -132,12 +160,12 @@ def predicted_with(config: RunConfig) -> dict[str, Any]:
     return json.loads(json.dumps(told))  # as report.json gives it back
 
 
-def _numbers(measured: Measured) -> dict[str, Any]:
+def _numbers(measured: Measured, weights: str) -> dict[str, Any]:
     """What report.json holds besides the list of files."""
     found = measured.predictions
     numbers: dict[str, Any] = {
         "kind": "evaluation",
-        "weights": digest_of_weights(measured.tested.folder),
+        "weights": weights,
         "predicted_with": predicted_with(measured.tested.config),
         "test": measured.tested.task.identity["test"],
         **measured.results,

@@ -14,6 +14,9 @@ from mlpvis_jax.pictures.statistics import confusion_matrix
 from mlpvis_jax.report.predictions import LabelledPredictions
 from mlpvis_jax.running.evaluation import Tested
 
+# On one device, which need not hold what the run's devices hold together, or parts of it in turn.
+_IMAGES_AT_A_TIME = 64
+
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
@@ -65,7 +68,7 @@ def classifier_of(tested: Tested) -> TrainedClassifier:
         tested.config.model.image_size,
         tested.task.test.image_shape,
         tested.task.normalization,
-        tested.config.batch_size,
+        min(tested.config.batch_size, _IMAGES_AT_A_TIME),
     )
 
 

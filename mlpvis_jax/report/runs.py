@@ -11,7 +11,7 @@ from typing import Any
 
 from mlpvis_jax.data import identity
 from mlpvis_jax.errors import InputError
-from mlpvis_jax.files.run_folder import RunFolder, read_json
+from mlpvis_jax.files.run_folder import RunFolder, has_ended, read_json
 from mlpvis_jax.files.weights import read_description
 from mlpvis_jax.running.choices import declarations
 from mlpvis_jax.settings.config import RunConfig, closed_settings
@@ -53,7 +53,8 @@ class ComparedRun:
         with contextlib.suppress(InputError):  # it has not ended
             results = read_json(folder.results)
             told = read_description(folder.best_weights)
-        if not isinstance(results.get("test_accuracy"), float | int):
+        is_measured = isinstance(results.get("test_accuracy"), float | int)
+        if not is_measured or not has_ended(results, config):  # or it goes on for longer
             results = {}
         history, data = _read_history(folder.metrics), told.get("data", {})
         return cls(name, folder, config, history, results, data, told.get("initial_weights"))
@@ -199,7 +200,7 @@ def _refuse_other_test_sets(runs: Sequence[ComparedRun], patterns: str) -> None:
         differing = identity.class_differences(
             first.data.get("class_names", []), run.data.get("class_names", [])
         )
-        if not differing and not identity.is_same_set(first.data["test"], run.data["test"]):
+        if not differing and not identity.is_same_set(*_described_alike(first, run)):
             numbers = [f"{one.data['test']['number']:,}" for one in (first, run)]
             differing = [f"{numbers[0]} images of the one, {numbers[1]} others of the other"]
         if differing:
@@ -208,6 +209,16 @@ def _refuse_other_test_sets(runs: Sequence[ComparedRun], patterns: str) -> None:
                 f"sets ({first.config.data.source} and {run.config.data.source}: "
                 f"{'; '.join(differing)}). Compare runs of one test set."
             )
+
+
+def _described_alike(one: ComparedRun, other: ComparedRun) -> list[dict[str, Any]]:
+    """The test sets of two runs; without their pixels where images were decoded to other ones."""
+    tests = [dict(run.data["test"]) for run in (one, other)]
+    decoded = [(run.data.get("image_shape"), run.config.data.framing) for run in (one, other)]
+    if decoded[0] != decoded[1] and all("marks" in test for test in tests):
+        for test in tests:
+            test.pop("images", None)
+    return tests
 
 
 def _read_history(path: Path) -> list[dict[str, Any]]:

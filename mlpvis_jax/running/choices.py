@@ -9,6 +9,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
+
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.learning import metrics
 from mlpvis_jax.learning.losses import LOSSES
@@ -110,19 +112,19 @@ def completed(config: RunConfig) -> RunConfig:
       InputError: the first name or option that cannot be; before any data is read.
     """
     model = build_model(config.model, num_classes=1)
-    if config.model.options.get("param_dtype", "float32") not in ("float32", None):
+    if jnp.dtype(model.param_dtype) != jnp.float32:
         # An AdamW of bfloat16 weights has a second moment that never decays, as 0.999 rounds to 1.
         raise InputError(
             "config.model.param_dtype=bfloat16 is for modules of your own: what is trained is "
             "stored in float32. Set it to that; config.model.dtype=bfloat16 computes in bfloat16."
         )
-    if config.mix and config.repeats > MOST_REPEATS:
+    choices = Choices.of(config)
+    if choices.mix and config.repeats > MOST_REPEATS:
         raise InputError(
             f"config.repeats is {config.repeats}, and with config.mix at most {MOST_REPEATS} are "
             "possible, for else an image would be mixed with its own copies."
         )
     check_freezing(config, model)
-    choices = Choices.of(config)
 
     def named(groups: Mapping[str, Any], chosen: Mapping[str, Choice]) -> dict[str, Any]:
         return {

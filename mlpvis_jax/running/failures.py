@@ -90,8 +90,8 @@ def explain_resource_errors(
             raise
         raise StorageError(
             f"{error.filename or folder.path} cannot be written ({error.strerror}); "
-            f"{describe_free_space(folder.path)}. The checkpoints are whole: make room, and give "
-            "the same command again."
+            f"{describe_free_space(folder.path)}. The checkpoints are whole: make room, and go "
+            f"on by {folder.command(config)}"
         ) from error
     except (jax.errors.JaxRuntimeError, MemoryError) as error:
         if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
@@ -100,10 +100,10 @@ def explain_resource_errors(
         fewer = f"sweep.trials_per_program (of which {trials} were tried) or " if trials > 1 else ""
         raise OutOfMemoryError(
             f"Out of memory ({(str(error) or 'of the host').splitlines()[0]}). Lower {fewer}"
-            f"config.microbatch_size ({config.microbatch_size or 'the whole batch'}), which sums "
-            "the gradients of smaller parts and changes no result; or set config.model.remat=True, "
-            "which computes activations twice instead of keeping them (with "
-            "config.model.remat_keeps_products=True only those that are cheap), or "
+            f"config.microbatch_size (now {config.microbatch_size or 'as is fastest'}), which sums "
+            "the gradients of smaller parts and changes dropout masks and rounding alone; or set "
+            "config.model.remat=True, which computes activations twice instead of keeping them "
+            "(with config.model.remat_keeps_products=True only those that are cheap), or "
             "config.model.dtype=bfloat16; or lower config.batch_size "
             f"({config.batch_size}) or config.model.image_size ({model.image_size})."
         ) from error

@@ -3,9 +3,13 @@
 Of several processes the first writes.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from typing import Any
+
+import jax
+import numpy as np
 
 from mlpvis_jax.files.checkpoint import Checkpoints
 from mlpvis_jax.files.weights import save_weights
@@ -94,11 +98,13 @@ class GroupFiles:
         if not any(is_best or is_averaged_best for _, _, is_best, is_averaged_best in best):
             return
         weights = fetch()
+        # What is fetched may be a view of an array of all runs, which it would keep alive.
+        copy = functools.partial(jax.tree.map, np.array)
         for index, run, is_best, is_averaged_best in best:
             if is_best:
-                run.progress.best_params = weights[index]["params"]
+                run.progress.best_params = copy(weights[index]["params"])
             if is_averaged_best:
-                run.progress.best_averaged = weights[index]["averaged"]
+                run.progress.best_averaged = copy(weights[index]["averaged"])
             if is_best or is_averaged_best:
                 self.write_best(run)
 

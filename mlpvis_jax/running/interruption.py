@@ -80,12 +80,13 @@ class Interruption:
 
     def _watch(self) -> None:
         """Reads a byte a signal: its number."""
-        wanted = 0
+        is_told, times_pressed = False, 0  # Ctrl-C is SIGINT
         while numbers := self._receiving.recv(16):
             for number in numbers:
-                wanted += number in self._previous
-                if wanted == 1:
+                if not is_told and number in self._previous:
                     print(f"{signal.Signals(number).name}: saving ...", file=sys.stderr, flush=True)
-                elif number == signal.SIGINT:
+                    is_told = True
+                times_pressed += number == signal.SIGINT
+                if times_pressed == 2:
                     os._exit(128 + signal.SIGINT)
         self._receiving.close()

@@ -36,7 +36,7 @@ def keep_compiled_programs() -> None:
 
 
 def use_each_core(max_devices: int) -> None:
-    """Exposes each CPU core as a JAX device, so that one trial trains per core.
+    """Exposes each CPU core, of at most eight, as a JAX device, so that one trial trains per core.
 
     A trial on each of two cores is done sooner than one after another on both of them, and the
     numbers are the same: see benchmarks/README.md. Without effect once JAX has looked for devices,

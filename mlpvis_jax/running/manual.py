@@ -81,7 +81,8 @@ def text() -> str:
     lines = []
     for key, owner, setting in rows():
         of = f" [{owner}]" if owner else ""
-        lines.append(f"  --config.{key}{of}\n      {setting.meaning} {str(setting).capitalize()}.")
+        kind = str(setting)
+        lines.append(f"  --config.{key}{of}\n      {setting.meaning} {kind[:1].upper()}{kind[1:]}.")
     return "\n".join(lines)
 
 

@@ -28,7 +28,7 @@ def check_functions(config: RunConfig, num_classes: int) -> None:
     choices, setting = Choices.of(config), f"config.loss.name={config.loss.name}"
 
     def losses(of: dict[str, jax.Array]) -> jax.Array:
-        targets = jax.nn.one_hot(of["labels"], num_classes) if config.mix else of["labels"]
+        targets = jax.nn.one_hot(of["labels"], num_classes) if choices.mix else of["labels"]
         return choices.loss(of["logits"], targets, **choices.loss.traced)
 
     for number in (2, 3):
@@ -56,15 +56,16 @@ def check_functions(config: RunConfig, num_classes: int) -> None:
 
 def _refuse_padding(metric: Metric, setting: str, num_classes: int) -> None:
     """Refuses a metric to which an example adds that the mask leaves out."""
-    two = {
-        "losses": np.ones(2, np.float32),
-        "logits": np.eye(2, num_classes, dtype=np.float32),
-        "labels": np.zeros(2, np.int32),
-        "mask": np.array([True, False]),
+    # Of the two examples that are left out one is classified correctly.
+    three = {
+        "losses": np.ones(3, np.float32),
+        "logits": np.eye(2, num_classes, dtype=np.float32)[[0, 0, 1]],
+        "labels": np.zeros(3, np.int32),
+        "mask": np.array([True, False, False]),
     }
-    one = {name: array[:1] for name, array in two.items()}
+    one = {name: array[:1] for name, array in three.items()}
     total = jax.jit(lambda outputs: metric.total(Outputs(**outputs)))
-    if not np.allclose(total(two), total(one), equal_nan=True):
+    if not np.allclose(total(three), total(one), equal_nan=True):
         raise InputError(
             f"{setting} counts padding; its total may be of those examples alone where the `mask` "
             "of its argument is true."

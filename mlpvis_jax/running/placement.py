@@ -107,7 +107,12 @@ def num_microbatches(placement: Placement, batch_size: int, largest: int | None)
     share = -(-batch_size // placement.num_shards)
     if largest is None:
         largest = _CPU_MICROBATCH_SIZE if placement.devices[0].platform == "cpu" else share
-    return -(-share // largest)
+    parts = -(-share // largest)
+    if placement.num_shards == 1:
+        return parts
+    # What parts need for their padding moves examples to other devices, and so to other partners in
+    # `mix`: parts that divide the share need none.
+    return next((number for number in range(parts, 2 * parts) if share % number == 0), parts)
 
 
 def describe_devices(devices: Sequence[jax.Device]) -> str:

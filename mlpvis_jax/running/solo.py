@@ -86,10 +86,10 @@ def _results(config: RunConfig, folder: RunFolder) -> dict[str, Any] | None:
     """The results of a run that is finished; None of one that is to be trained, and can be."""
     folder.check(config, differences)
     results = folder.finished(config)
-    if results is None and folder.results.exists() and not folder.has_checkpoint():
+    if results is None and folder.has_lost_checkpoints():
         raise InputError(
-            f"--workdir={folder.path} holds the results of a run, but no checkpoint to go on from; "
-            "choose another folder."
+            f"--workdir={folder.path} holds what a run has written, but no checkpoint to go on "
+            "from; put checkpoints/ back, or choose another folder."
         )
     return results
 

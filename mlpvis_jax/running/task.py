@@ -16,7 +16,7 @@ from mlpvis_jax.data.examples import ArrayExamples, Examples, Part
 from mlpvis_jax.data.index_cache import kept
 from mlpvis_jax.data.paths import read_path
 from mlpvis_jax.data.prefetching import refuse_without_grain
-from mlpvis_jax.data.reading import count_values
+from mlpvis_jax.data.reading import count_values, refuse_without_room
 from mlpvis_jax.data.resident import ResidentSet
 from mlpvis_jax.data.streamed import StreamedSet
 from mlpvis_jax.errors import InputError
@@ -189,11 +189,17 @@ def is_streamed(config: RunConfig, source: Source) -> bool:
         feed = "stream"
     if feed is None:
         parts = [source.train, source.test, *([source.validation] if source.validation else [])]
-        number = sum(min(len(part), config.data.limit or len(part)) for part in parts)
+        # Which images a limit takes is known by their labels, so without these all are decoded.
+        limit = config.data.limit
+        number = sum(
+            len(part) if part.labels is None or limit is None else min(len(part), limit)
+            for part in parts
+        )
         decoded = number * int(np.prod(source.image_shape))
         feed = "stream" if decoded > _SHARE_OF_MEMORY * device_bytes() else "resident"
     if feed == "stream":
         refuse_without_grain()
+        refuse_without_room(source.train, source.image_shape, config.data.workers)
     return feed == "stream"
 
 

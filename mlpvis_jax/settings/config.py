@@ -75,9 +75,15 @@ class RunConfig:
     averaging: AveragingConfig
     loss: LossConfig
     metrics: Annotated[
-        str, Role.SHAPE, "What is measured besides loss and accuracy, such as 'top5_accuracy'."
+        str,
+        Role.SHAPE,
+        "What is measured besides loss and accuracy, such as 'top5_accuracy class_accuracy'.",
     ]
-    writers: Annotated[str, Role.MACHINE, "Who writes each epoch down, such as 'tensorboard'."]
+    writers: Annotated[
+        str,
+        Role.MACHINE,
+        "Who writes each epoch down, such as 'tensorboard curves'; '': nobody.",
+    ]
     reduce_on_plateau: ReduceOnPlateauConfig
     early_stopping: EarlyStoppingConfig
     checkpoint: CheckpointConfig

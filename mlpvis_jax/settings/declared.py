@@ -120,6 +120,8 @@ class Setting:
             return None
         if self.kind is str:
             return text
+        if text == "none" and self.is_optional:  # which can be no word here
+            return None
         try:
             return ast.literal_eval(text.capitalize() if text in ("true", "false") else text)
         except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):

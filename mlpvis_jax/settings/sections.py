@@ -40,7 +40,8 @@ class DataConfig:
         str | None,
         Role.SHAPE,
         "A split of the source by its name, last:SHARE or stratified:SHARE of the images to train "
-        "on; None: the source's own split, else last:0.1 of cifar and digits and stratified:0.1.",
+        "on; None: the source's own split; where it has none, last:0.1 of cifar and digits, and "
+        "stratified:0.1 of all others.",
     ]
     limit: Annotated[
         Count | None, Role.SHAPE, "Images of each split, of all classes, for a quick try."

@@ -74,11 +74,16 @@ def write_hparams(
 
 def plain(value: Any) -> Any:
     """Makes a word of what is no number, as TensorBoard leaves out a None."""
-    return value if isinstance(value, bool | int | float) else str(value)
+    return value if isinstance(value, bool | int | float) else _word(value)
+
+
+def _word(value: Any) -> str:
+    # The name of a file need not be in UTF-8, which event files are.
+    return str(value).encode(errors="replace").decode()
 
 
 def _as_table(settings: Mapping[str, Any]) -> str:
-    rows = [f"| {key} | `{value}` |" for key, value in settings.items()]
+    rows = [f"| {key} | `{_word(value)}` |" for key, value in settings.items()]
     return "\n".join(["| setting | value |", "|---|---|", *rows])
 
 

@@ -1,7 +1,7 @@
 """Weights & Biases: the same as goes into event files."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,17 +48,16 @@ class WeightsAndBiases:
             reinit="create_new",
             config=dict(run.settings),
         )
-        self._run.define_metric("*", step_metric="epoch")
-        self._run.define_metric("steps/*", step_metric="step")
+        self._defined: set[str] = set()
 
     def write(self, record: Record) -> None:
         self._step = record["step"]
-        self._run.log({"epoch": record["epoch"], **numbers_of(record)}, step=self._step)
+        self._log("epoch", record["epoch"], numbers_of(record))
 
     def write_steps(self, record: Record) -> None:
         self._step = record["step"]
         numbers = {f"steps/{name}": value for name, value in numbers_of(record).items()}
-        self._run.log({"step": record["step"], **numbers}, step=self._step)
+        self._log("step", record["step"], numbers)
 
     def write_weights(self, epoch: int, params: Any) -> None:
         import wandb
@@ -67,7 +66,14 @@ class WeightsAndBiases:
             f"weights/{name}": wandb.Histogram(np.asarray(array, np.float32))
             for name, array in arrays_of(params).items()
         }
-        self._run.log({"epoch": epoch, **found}, step=self._step)
+        self._log("epoch", epoch, found)
+
+    def _log(self, axis: str, place: int, found: Mapping[str, Any]) -> None:
+        # Each name for itself: of patterns that overlap, any may hold.
+        for name in found.keys() - self._defined:
+            self._run.define_metric(name, step_metric=axis)
+        self._defined |= found.keys()
+        self._run.log({axis: place, **found}, step=self._step)
 
     def finish(self, history: Sequence[Record], results: Record) -> None:
         self._run.summary.update({**numbers_of(results), **best_of(history, results)})

@@ -65,7 +65,7 @@ def _refuse_idle_dimensions(sweep: Sweep) -> None:
 def check_trials(sweep: Sweep, folder: SweepFolder) -> list[str]:
     """Builds every model, looks for every source, and matches all weights that trials begin with.
 
-    Weights of a sweep that goes on may be gone.
+    Losses and metrics are tried on a few examples. Weights of a sweep that goes on may be gone.
 
     Returns:
       A line about each of the weights.
@@ -78,6 +78,7 @@ def check_trials(sweep: Sweep, folder: SweepFolder) -> list[str]:
     shapes: set[Any] = set()
     sources: dict[Any, Source] = {}
     begins: dict[str, None] = {}
+    checked: set[Any] = set()
     for point in points:
         # A number that is zero switches something off, with which others may not fit.
         zeros = tuple(key for key, value in point.items() if value == 0)
@@ -91,6 +92,10 @@ def check_trials(sweep: Sweep, folder: SweepFolder) -> list[str]:
             if key not in sources:
                 sources[key] = open_data(config)
                 _refuse_several_orders(sweep, config, sources[key])
+            functions = repr(config.loss), config.metrics, bool(config.mix), key
+            if functions not in checked:
+                check_functions(config, sources[key].num_classes)
+                checked.add(functions)
             goes_on = folder.definition.exists()
             initial = find_weights(config, sources[key], sweep, folder, goes_on)
         except InputError as error:
@@ -111,9 +116,8 @@ def check_with_data(sweep: Sweep, task: Task) -> list[Length]:
       The lengths that trials have at the extremes of the space.
 
     Raises:
-      InputError: a loss, a metric or a batch size of no use, or a cull that comes too late.
+      InputError: a batch size of no use, or a cull that comes too late.
     """
-    check_functions(config_of(sweep.base, sweep.example_point), task.source.num_classes)
     dimensions = sweep.space.dimensions
     decisive = {key: dimensions[key] for key in ("duration", "batch_size") if key in dimensions}
     corners = Space(decisive, sweep.space.seeds).corners()

@@ -36,6 +36,15 @@ def score_of(row: Mapping[str, Any], objective: str) -> float:
     return -best["validation_accuracy"] if objective == "validation_accuracy" else best[objective]
 
 
+def rows_at(epoch: int, rows: Mapping[int, Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Lists the rows of the trials that have come to an epoch or diverged, as they were then."""
+    return {
+        number: {**row, "history": row["history"][:epoch]}
+        for number, row in rows.items()
+        if len(row["history"]) >= epoch or row["state"] == DIVERGED
+    }
+
+
 def culled(
     candidates: Collection[Trial],
     scores: Mapping[int, float],

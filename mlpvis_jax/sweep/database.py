@@ -10,12 +10,11 @@ lower number counts, and who draws the other gives it up.
 """
 
 import contextlib
-import datetime
 import functools
 import json
 import os
 import platform
-import threading
+import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -26,6 +25,7 @@ from mlpvis_jax.sweep.culling import Record
 from mlpvis_jax.sweep.database_url import DatabaseUrl
 from mlpvis_jax.sweep.definition import Sweep, Trial
 from mlpvis_jax.sweep.folder import Group, SweepFolder
+from mlpvis_jax.sweep.held_points import HeldPoints
 from mlpvis_jax.sweep.records import RUNNING
 from mlpvis_jax.sweep.retry import retry_until_deadline
 from mlpvis_jax.sweep.space import Point
@@ -68,21 +68,18 @@ class DatabaseStore:
         # Workers that draw alike would suggest the same; in containers their process ids are alike.
         seed = zlib.crc32(self._worker.encode()) + os.getpid()
         self._study, self._storage = open_study(folder, sweep, url, seed, beat_seconds)
-        self._ids: dict[int, int] = {}  # of the trials in the database, by point; held by us
+        self._held = HeldPoints(self._storage.record_heartbeat, beat_seconds)
         self._drawn: list[Trial] = []  # of points held by us, and in no group yet
-        self._lock = threading.Lock()
-        self._ended = threading.Event()
+        self._nameless: dict[int, float] = {}  # when trials were first seen that no worker has
         self._kinds = tpe.distributions(sweep)
         self._point = functools.cache(sweep.point)
 
     def __enter__(self) -> "DatabaseStore":
-        self._thread = threading.Thread(target=self._beat, daemon=True)
-        self._thread.start()
+        self._held.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
+    def __exit__(self, *error: Any) -> None:
+        self._held.__exit__(*error)
 
     def begin(self) -> None:
         """Writes the sweep into the database, once all is known to be good."""
@@ -92,13 +89,17 @@ class DatabaseStore:
     def claim(self, max_trials: Callable[[Trial], int]) -> tuple[Group, list[Trial]] | None:
         """Claims a group; see `store.Store.claim`."""
         with self._folder.locked():
-            self._fail_the_silent()
-            while (group := self._take_group()) is None:
+            # Before the silent lose their points: this process may have been one of them.
+            group = self._take_group()
+            if group is None:
+                self._fail_the_silent()
+            while group is None:
                 trials = self._draw(max_trials)
                 if not trials:
                     return None
                 form_groups(self._folder, self._sweep, trials, max_trials)
                 self._drawn.clear()
+                group = self._take_group()
             return group, group.trials(self._sweep)
 
     def _take_group(self) -> Group | None:
@@ -107,9 +108,13 @@ class DatabaseStore:
         # Points that were given up, and drawn again, are in a later group as well.
         latest = {one["trial"]: group for group in groups for one in group.points}
         for group in groups:
-            is_latest = all(latest[one["trial"]] is group for one in group.points)
-            if is_latest and group.take_if(lambda: self._is_ours(group)):  # noqa: B023
-                return group
+            if any(latest[one["trial"]] is not group for one in group.points):
+                continue
+            if group.take_if(lambda: bool(self._identities_of(group))):  # noqa: B023
+                if identities := self._identities_of(group):
+                    self._held.hold(identities)
+                    return group
+                group.release()
         return None
 
     def _draw(self, max_trials: Callable[[Trial], int]) -> list[Trial]:
@@ -156,16 +161,14 @@ class DatabaseStore:
         self._write(trial, "outcome", dict(outcome))
         rows = [row for row in self.rows() if row["point"] == trial.point]
         score = tpe.score_of_point(self._sweep, rows)
-        if score is not None and trial.point in self._ids:
+        identity = self._held.identity(trial.point)
+        if score is not None and identity is not None:
             # Optuna keeps no infinity: what diverged is worse than any loss met in practice.
             value = score if abs(score) < float("inf") else 1e9
             # Another may have ended it, taking us for dead.
             with contextlib.suppress(self._optuna.exceptions.UpdateFinishedTrialError):
-                self._storage.set_trial_state_values(
-                    self._ids[trial.point], self._states.COMPLETE, [value]
-                )
-            with self._lock:
-                self._ids.pop(trial.point, None)
+                self._storage.set_trial_state_values(identity, self._states.COMPLETE, [value])
+            self._held.let_go([trial.point])
 
     @retry_until_deadline
     def rows(self) -> list[dict[str, Any]]:
@@ -183,8 +186,7 @@ class DatabaseStore:
         return [found[number] for number in sorted(found)]
 
     def _write(self, trial: Trial, what: str, content: Any) -> None:
-        with self._lock:
-            identity = self._ids.get(trial.point)
+        identity = self._held.identity(trial.point)
         if identity is not None:
             with contextlib.suppress(self._optuna.exceptions.UpdateFinishedTrialError):
                 self._storage.set_trial_user_attr(identity, f"{what} {trial.number}", content)
@@ -194,30 +196,34 @@ class DatabaseStore:
         trials = self._study.get_trials(deepcopy=False)
         return [one for one in trials if one.state != self._states.FAIL]
 
-    def _is_ours(self, group: Group) -> bool:
-        """Whether an unfinished group of this folder may go on: no one has taken us for dead."""
+    def _identities_of(self, group: Group) -> dict[int, int]:
+        """The database's trials of an unfinished group of this folder, by their points.
+
+        {} where the group may not go on: someone has taken its process for dead.
+        """
         points = {one["point"] for one in group.points}
         if all(self._folder.read_outcome(one["trial"]) is not None for one in group.points):
-            return False
+            return {}
         mine = {
             one.user_attrs[_POINT]: one._trial_id
             for one in self._living()
             if one.state == self._states.RUNNING and one.user_attrs.get(_WORKER) == self._worker
         }
-        is_whole = points <= mine.keys()
-        with self._lock:
-            for point in points:  # of a group that is not whole, what is left is for others, too
-                self._ids.pop(point, None)
-            self._ids |= {point: mine[point] for point in points if is_whole}
-        return is_whole
+        if points <= mine.keys():
+            return {point: mine[point] for point in points}
+        self._held.let_go(points)  # what is left of them is for others, too
+        return {}
 
     def _fail_the_silent(self) -> None:
         """Takes their points from processes that no longer say that they are alive."""
         self._optuna.storages.fail_stale_trials(self._study)
-        silent = datetime.datetime.now() - datetime.timedelta(seconds=8 * self.beat_seconds)
+        # A process may have died before it wrote whose the trial is. Clocks of machines differ:
+        # what counts is how long this one has seen it like that.
+        now = time.monotonic()
         for one in self._living():
-            begun = one.state == self._states.RUNNING and one.datetime_start
-            if begun and _WORKER not in one.user_attrs and one.datetime_start < silent:
+            if one.state != self._states.RUNNING or _WORKER in one.user_attrs:
+                self._nameless.pop(one.number, None)
+            elif now - self._nameless.setdefault(one.number, now) > 8 * self.beat_seconds:
                 with contextlib.suppress(Exception):  # another was faster
                     self._study.tell(one.number, state=self._states.FAIL)
 
@@ -251,44 +257,39 @@ class DatabaseStore:
                     continue
                 if self._sweep.strategy.knows_points or len(living) >= self._sweep.num_points:
                     return None
-            trial = self._study.ask(self._kinds)
-            self._storage.record_heartbeat(trial._trial_id)
-            attributes = trial.user_attrs
-            if _POINT not in attributes:
-                if self._sweep.strategy.knows_points or self._is_surplus(trial.number):
-                    trial.set_user_attr(_SURPLUS, True)
-                    self._study.tell(trial, state=self._states.FAIL)
-                    continue
-                trial.set_user_attr(_POINT, trial.number)
-                trial.set_user_attr(_VALUES, tpe.rounded(self._sweep, trial.params))
-                attributes = trial.user_attrs
-            index = attributes[_POINT]
-            if any(
-                one.user_attrs.get(_POINT) == index and one.number < trial.number
-                for one in self._living()
-            ):
-                trial.set_user_attr(_SURPLUS, True)
-                self._study.tell(trial, state=self._states.FAIL)
-                continue
-            trial.set_user_attr(_WORKER, self._worker)
-            with self._lock:
-                self._ids[index] = trial._trial_id
-            return index, attributes[_VALUES]
+            # Another may take a trial for one of a process that died as it drew: then the next one.
+            with contextlib.suppress(self._optuna.exceptions.UpdateFinishedTrialError):
+                if (found := self._ask()) is not None:
+                    return found
+
+    def _ask(self) -> tuple[int, Point] | None:
+        """The point of the database's next trial, now ours; None if it is one too many."""
+        trial = self._study.ask(self._kinds)
+        self._storage.record_heartbeat(trial._trial_id)
+        if _POINT not in trial.user_attrs:
+            if self._sweep.strategy.knows_points or self._is_surplus(trial.number):
+                self._give_up(trial)
+                return None
+            trial.set_user_attr(_POINT, trial.number)
+            trial.set_user_attr(_VALUES, tpe.rounded(self._sweep, trial.params))
+        index = trial.user_attrs[_POINT]
+        same = [one.number for one in self._living() if one.user_attrs.get(_POINT) == index]
+        if min(same, default=trial.number) < trial.number:
+            self._give_up(trial)
+            return None
+        trial.set_user_attr(_WORKER, self._worker)
+        self._held.hold({index: trial._trial_id})
+        return index, trial.user_attrs[_VALUES]
+
+    def _give_up(self, trial: Any) -> None:
+        trial.set_user_attr(_SURPLUS, True)
+        self._study.tell(trial, state=self._states.FAIL)
 
     def _is_surplus(self, number: int) -> bool:
         """Whether all the points that are wanted are older than a new trial."""
         older = [one for one in self._living() if one.number < number or _POINT in one.user_attrs]
         points = {one.user_attrs.get(_POINT, one.number) for one in older} - {number}
         return len(points) >= self._sweep.num_points
-
-    def _beat(self) -> None:
-        while not self._ended.wait(self.beat_seconds):
-            with self._lock:
-                held = list(self._ids.values())
-            for identity in held:
-                # The network may fail for a while; the training goes on.
-                with contextlib.suppress(Exception):
-                    self._storage.record_heartbeat(identity)
 
 
 def _short(record: Record) -> dict[str, Any]:

@@ -6,13 +6,13 @@ lock of the group's folder, which the system gives back however the process ends
 
 import contextlib
 import dataclasses
-import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from mlpvis_jax.errors import InputError
+from mlpvis_jax.files.lock import lock
 from mlpvis_jax.files.place import check_kinds
 from mlpvis_jax.files.run_folder import RunFolder, is_blank, read_json, write_json
 from mlpvis_jax.settings.config import RunConfig
@@ -153,7 +153,7 @@ class SweepFolder:
         """Waits until no other process chooses."""
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / "lock").open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock(file, self.path, waits=True)
             yield
 
     def read_outcome(self, number: int) -> dict[str, Any] | None:
@@ -250,9 +250,7 @@ class Group:
     def take(self) -> bool:
         """Tries to make the group this process's; it is until `release` or the process's end."""
         file = (self.path / "lock").open("a")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock(file, self.path):
             file.close()
             return False
         self._lock = file

@@ -28,7 +28,7 @@ def pairs(dimensions: Mapping[str, Dimension]) -> list[tuple[str, str]]:
 def draw(
     rows: Sequence[Row], best: int | None, dimensions: Mapping[str, Dimension], title: str
 ) -> Any:
-    """Draws a panel a pair of dimensions; a cell is the mean best validation accuracy.
+    """Draws a panel a pair of dimensions; a cell is the mean validation accuracy.
 
     The mean is over the trials that ended in their time; a cell that has none is hatched, and its
     number is that of the culled ones.
@@ -64,7 +64,7 @@ def draw(
         axes.set_visible(False)
     bar = figure.colorbar(colours, ax=list(squares), aspect=30, pad=0.02)
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0))
-    bar.set_label("best validation accuracy")
+    bar.set_label("validation accuracy, best epoch")
     bar.outline.set_visible(False)
     patches = {marks.NAME_OF_CULLED: Patch(facecolor="white", edgecolor=marks.CULLED, hatch="////")}
     if best_rows:

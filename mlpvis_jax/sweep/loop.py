@@ -47,6 +47,7 @@ from mlpvis_jax.sweep.tpe import optuna
 
 _VALIDATED = ("validation_loss", "validation_accuracy", "validation_top5_accuracy")
 _POLL_SECONDS = 1.0
+_TURNS = 4  # at least, in which a strategy that learns is asked for its points
 
 
 def run(
@@ -186,6 +187,9 @@ class _Session(Observer):
         if number is None:
             task = self._task_of(trial)
             number = trials_that_fit(trial.config, task, self._devices, settings.side_by_side)
+            if not self._sweep.strategy.knows_points:  # it is to learn from what came before
+                share = max(1, self._sweep.num_points // _TURNS)
+                number = min(number, share * len(self._sweep.space.seeds))
         # The seeds of a point are culled by their mean, so they have to come to a cull together.
         return max(number, len(self._sweep.space.seeds)) if self._sweep.cull_epochs else number
 
@@ -223,12 +227,17 @@ class _Session(Observer):
                 runs.append(Run(trial.number, trial.config, folder, _writers_of_trial, initial))
             checkpoint = dataclasses.asdict(left[0].config.checkpoint)
             checkpoints = stack.enter_context(Checkpoints(group.checkpoints, **checkpoint))
-            self._runs = runs
-            GroupTrainer(runs, programs_for, checkpoints, self, interruption).train()
+            self._runs = []
+            trainer = GroupTrainer(runs, programs_for, checkpoints, self, interruption)
+            if self._runs:  # else what is left was lost from a folder: it is begun the next time
+                trainer.train()
         shutil.rmtree(group.checkpoints)  # every trial has its own in its folder
         self._store.done(group)
 
     # What a group tells its observer.
+
+    def begins(self, run: Run, before: RunConfig | None) -> None:
+        self._runs.append(run)
 
     def compiling(self) -> None:
         self._live.compiling()
@@ -254,11 +263,7 @@ class _Session(Observer):
             row = rows.get(run.number, {"point": self._trials[run.number].point, "state": RUNNING})
             state = DIVERGED if run.divergence else row["state"]
             rows[run.number] = {**row, "state": state, "history": run.progress.history}
-        came = {
-            number: {**row, "history": row["history"][:epoch]}
-            for number, row in rows.items()
-            if len(row["history"]) >= epoch or row["state"] == DIVERGED
-        }
+        came = culling.rows_at(epoch, rows)
         scores = {number: culling.score_of(row, settings.objective) for number, row in came.items()}
         points = {number: row["point"] for number, row in came.items()}
         trials = [self._trials[run.number] for run in runs]

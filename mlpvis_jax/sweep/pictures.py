@@ -50,7 +50,7 @@ def draw_all(
 def _dimensions(
     rows: Sequence[Row], best: int | None, dimensions: Mapping[str, Dimension], title: str
 ) -> Any:
-    """A panel a dimension: its value against the best validation accuracy."""
+    """A panel a dimension: its value against the validation accuracy of the best epoch."""
     from matplotlib.ticker import PercentFormatter
 
     across = min(len(dimensions), 3)
@@ -65,7 +65,7 @@ def _dimensions(
     for axes in panels[len(dimensions) :]:
         axes.set_visible(False)
     for axes in panels[::across]:
-        axes.set_ylabel("best validation accuracy")
+        axes.set_ylabel("validation accuracy, best epoch")
     span = max(heights.values()) - min(heights.values()) or 0.01
     panels[0].set_ylim(min(heights.values()) - 0.08 * span, max(heights.values()) + 0.08 * span)
     handles, names = panels[0].get_legend_handles_labels()

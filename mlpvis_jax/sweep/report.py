@@ -19,6 +19,7 @@ from mlpvis_jax.sweep.definition import Sweep, config_of
 from mlpvis_jax.sweep.folder import SweepFolder
 from mlpvis_jax.sweep.live import dimension_columns
 from mlpvis_jax.sweep.ranking import Row, percent, short
+from mlpvis_jax.sweep.records import RUNNING
 
 _MEASURED = (
     *("state", "epochs", "best_epoch", "validation_loss", "validation_accuracy"),
@@ -32,6 +33,8 @@ def finish(folder: SweepFolder, sweep: Sweep, rows: Sequence[Row]) -> dict[str, 
     Returns:
       The best trial's row; None if every trial diverged, and there is no best.json then.
     """
+    # Those that go on are of a sweep that another process has meanwhile given more trials.
+    rows = [row for row in rows if row["state"] != RUNNING]
     with replacing(folder.table) as partial, partial.open("w", newline="") as file:
         _write_csv(csv.writer(file), sweep, rows)
     ranked = ranking.rank(rows, sweep.settings.objective)

@@ -180,7 +180,7 @@ def read(written: Mapping[str, Any], seed: int) -> Space:
     if not dimensions:
         raise InputError(
             "The sweep has no dimension; give one, such as "
-            "--sweep.optimizer.learning_rate='log_uniform(1e-4, 1e-2)'."
+            "--sweep.optimizer.learning_rate='[0.001, 0.003]'."
         )
     seeds = dimensions.pop(SEED, Values((seed,)))
     if not isinstance(seeds, Values):

@@ -91,7 +91,9 @@ class Store:
         chosen = (
             None if self._sweep.strategy.knows_points else next(iter(self._sweep.space.corners()))
         )
-        first = self._sweep.trials(free[0], chosen or self._sweep.point(free[0]))
+        first = self._sweep.trials(
+            free[0], self._sweep.point(free[0]) if chosen is None else chosen
+        )
         number = max(1, max_trials(first[0]) // len(first))
         if self._sweep.strategy.knows_points:
             shape = self._shape(free[0])

@@ -32,7 +32,8 @@ def fetch(
         return _from_url(name, source, sha256, folder or default_folder())
     path = _from_hub(name, source.removeprefix(_HUB), revision, folder)
     if sha256 is not None:
-        check(path, path, Checksum("sha256", sha256), advice="remove it and try again")
+        file = path.resolve()  # the path is a link, which alone would be made again
+        check(file, file, Checksum("sha256", sha256), advice="remove it and try again")
     return path
 
 
@@ -47,7 +48,9 @@ def default_folder() -> Path:
 def _from_url(name: str, url: str, sha256: str | None, folder: Path) -> Path:
     parts = urlsplit(url)
     path = folder / f"{name}{Path(parts.path).suffix}"
-    if path.is_file():  # its content was checked when it came
+    if path.is_file():  # its content was checked when it came, unless it was put there by hand
+        if sha256 is not None:
+            check(path, path, Checksum("sha256", sha256), advice="remove it and try again")
         return path
     try:
         folder.mkdir(parents=True, exist_ok=True)

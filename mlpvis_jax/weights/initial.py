@@ -17,7 +17,7 @@ from mlpvis_jax.models import Classifier
 from mlpvis_jax.weights.architecture import build
 from mlpvis_jax.weights.formats import read
 from mlpvis_jax.weights.matching import Matched, match
-from mlpvis_jax.weights.pretrained import PRETRAINED, fetch_published
+from mlpvis_jax.weights.pretrained import PRETRAINED, check_published, fetch_published
 from mlpvis_jax.weights.stored import StoredWeights
 from mlpvis_jax.weights.transfer import Arrays
 
@@ -26,8 +26,6 @@ _OF_TRAINING = {
     *("dropout_rate", "stochastic_depth_rate", "dropout_before_head", "dropout_after_gelu"),
     *("remat", "remat_keeps_products", "scan", "layer_scale", "head_bias"),
 }
-# Numbers that no parameter's shape tells.
-_WITHOUT_PARAMETERS = {"num_heads"}
 
 
 class InitialWeights(NamedTuple):
@@ -111,6 +109,8 @@ def _initial_weights(
 ) -> InitialWeights:
     del stamp  # it is a part of the cache's key: a file that has changed is read again
     stored = read(file)
+    if path in PRETRAINED:
+        check_published(path, file, stored.params)
     arrays = traverse_util.flatten_dict(stored.params, sep="/")
     keeps_head = _has_these_classes(stored, arrays, wanted.class_names)
     try:
@@ -158,18 +158,21 @@ def _differing(options: Any, model: Classifier) -> list[str]:
 
 
 def _functional(model: Classifier) -> dict[str, Any]:
-    """The fields of a model and of its block that decide what it computes, but for shapes."""
-    block = {field.name: field.default for field in dataclasses.fields(model.block)}
+    """The fields of a model and of its block that decide what it computes.
+
+    Sizes are among them, which are alike by then, for the weights fit: what differs has none.
+    """
+    block = model.block(**model.block_options)
     values = {
-        **{key: value for key, value in block.items() if key not in ("parent", "name")},
-        **{field.name: getattr(model, field.name) for field in dataclasses.fields(model)},
-        **model.block_options,
+        field.name: getattr(module, field.name)
+        for module in (model, block)  # of a field that both have, the block's may differ
+        for field in dataclasses.fields(module)
+        if field.name not in ("parent", "name", "num_classes", *_OF_TRAINING)
     }
+    if values.get("gate_epsilon", 0) is None:
+        values["gate_epsilon"] = values["epsilon"]
     return {
-        key: value
-        for key, value in values.items()
-        if key in _WITHOUT_PARAMETERS
-        or (isinstance(value, bool | float) and key not in _OF_TRAINING)
+        key: value for key, value in values.items() if isinstance(value, bool | int | float | str)
     }
 
 

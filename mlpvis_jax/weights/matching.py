@@ -23,8 +23,8 @@ class Matched(NamedTuple):
     Attributes:
       params: arrays by name, in the shapes and types of the model; without the new ones.
       new: names of the model's parameters that stay as they were initialised.
-      grid: sides of the square grid of tokens of the weights and of the model, equal where nothing
-        was carried over; None of a model that has no parameter over tokens.
+      grid: sides of the square grid of tokens of the weights and of the model; None where the
+        arrays fit as they are, or do not tell.
       carried: names of the parameters that were carried over to another grid.
     """
 
@@ -76,6 +76,8 @@ def _carry_over(
     resolution: str,
 ) -> tuple[Arrays, tuple[int, int] | None, tuple[str, ...]]:
     """The stored arrays on the model's grid of tokens, both grids, and the names of the changed."""
+    if _shapes(stored) == dict(shapes):
+        return stored, None, ()
     patch, (height, _, channels) = model.patch_size, image_shape
     new_side = height // patch
 
@@ -87,7 +89,7 @@ def _carry_over(
     axes = token_axes(shapes, shapes_at(new_side + 1))
     side = _side(stored, axes)
     if side is None or side == new_side:
-        return stored, None if side is None else (side, side), ()
+        return stored, None, ()
     if resolution == "block_diagonal":
         found = _block_diagonal(stored, shapes, axes, side, new_side)
     else:

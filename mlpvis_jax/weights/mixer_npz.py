@@ -5,6 +5,7 @@ gelu, epsilon 1e-6 in every LayerNorm, and images scaled to [-1, 1].
 """
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,11 @@ def _arrays(path: Path) -> Arrays:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}  # each has its CRC-32 checked
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    # The zip and zlib layers have errors of their own.
+    except (
+        *(OSError, EOFError, ValueError, KeyError, NotImplementedError),
+        *(zipfile.BadZipFile, zlib.error),
+    ) as error:
         raise InputError(
             f"{path} is damaged or no .npz file of numbers ({error}); remove it and fetch it again."
         ) from error

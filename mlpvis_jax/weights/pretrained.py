@@ -13,6 +13,7 @@ from flax import traverse_util
 
 from mlpvis_jax.data.paths import read_path
 from mlpvis_jax.errors import InputError, nearest
+from mlpvis_jax.files.weights import count_parameters
 from mlpvis_jax.learning import augment
 from mlpvis_jax.models import Classifier
 from mlpvis_jax.settings.declared import shown
@@ -188,8 +189,9 @@ def load_pretrained(
         return _pretrained(path, read(path))
     name = str(name_or_path)
     path = fetch_published(name, cache_dir)
-    loaded = _pretrained(path, read(path))
-    _check_published(name, published, path, loaded)
+    stored = read(path)
+    loaded = _pretrained(path, stored)
+    check_published(name, path, stored.params)
     return loaded
 
 
@@ -242,10 +244,19 @@ def _scaling(description: Mapping[str, Any], image_size: int, channels: int) -> 
     return Scaling(image_size, augment.Normalization(*statistics))
 
 
-def _check_published(name: str, row: Published, path: Path, loaded: Pretrained) -> None:
-    """InputError unless the file is what the table says."""
-    number = sum(array.size for array in jax.tree.leaves(loaded.parameters))
-    found = loaded.model.num_classes, number
+def check_published(name: str, path: Path, params: Mapping[str, Any]) -> None:
+    """Refuses a file that is not what the table says, such as one that was put there by hand.
+
+    Args:
+      name: a key of PRETRAINED.
+      path: of the file.
+      params: what it holds, a nested dict of arrays.
+
+    Raises:
+      InputError: it has another number of classes, or of parameters.
+    """
+    row = PRETRAINED[name]
+    found = len(params.get("head", {}).get("bias", ())), count_parameters(params)
     if found != (row.classes, row.parameters):
         raise InputError(
             f"{path} has {found[0]:,} classes and {found[1]:,} parameters, and {name} has "

@@ -164,13 +164,15 @@ def _config(path: Path) -> dict[str, Any]:
 def _scaling(config: Mapping[str, Any], num_classes: int, channels: int) -> dict[str, Any]:
     """Statistics of the images; none if the config is of other weights."""
     try:
-        told = config["pretrained_cfg"]
-        is_theirs = told["num_classes"] == num_classes and told["input_size"][0] == channels
+        # What stands outside is of these weights; inside it may be of those they were tuned from.
+        told = config.get("pretrained_cfg", config)
+        classes = config.get("num_classes", told.get("num_classes"))
+        is_theirs = classes == num_classes and told["input_size"][0] == channels
         statistics = {
             f"normalization_{ours}": [float(value) * 255 for value in told[theirs]]
             for ours, theirs in (("mean", "mean"), ("deviation", "std"))
         }
-    except (ValueError, TypeError, LookupError):
+    except (ValueError, TypeError, LookupError, AttributeError):
         return {}
     right = all(
         len(values) == channels and np.isfinite(values).all() for values in statistics.values()

@@ -1,5 +1,7 @@
 import dataclasses
+import errno
 import hashlib
+import os
 import re
 import signal
 import subprocess
@@ -333,3 +335,19 @@ def test_a_label_outside_the_classes_is_named(label: int) -> None:
     arrays = ArrayExamples(np.zeros((4, 2, 3, 1), np.uint8), labels)
     with pytest.raises(InputError, match="of image 3 in the train part"):
         decode(source_of(arrays), "train", cache_dir=None)
+
+
+def test_a_disk_that_has_less_room_than_it_says_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quota, or another process that decodes; a page written later would kill the process."""
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    source = source_of(Counted())
+    with pytest.raises(InputError, match="cannot be used .No space left on device."):
+        decode(source, "train", cache_dir=tmp_path)
+    assert source.train.decoded == 0
+    assert not list(tmp_path.rglob("images.npy"))

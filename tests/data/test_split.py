@@ -204,3 +204,30 @@ def test_only_images_within_the_limit_are_decoded() -> None:
     assert len(limited.train.read(0, 10)) == len(Watching.asked) == 10
     assert limited.fingerprint != source.fingerprint
     assert split.limit_known(source, "train", 100) is source
+
+
+def test_the_same_file_in_two_classes_is_divided_alike_by_both_feeds(tmp_path: Path) -> None:
+    """A stream looks for copies within classes alone, and the split may not tell of the feed."""
+    for number in range(60):
+        shared = number < 20  # in both classes
+        for place, label in enumerate(("a", "b")):
+            for part in ("train", "test"):
+                path = tmp_path / part / label / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("L", (4, 4), number if shared else 100 + 60 * place + number).save(path)
+    source = open_source(f"folder:{tmp_path}", image_size=4)
+    labels = source.train.labels
+    assert labels is not None
+    images = np.stack([source.train[index].image for index in range(120)])
+    resident = split.divide(source, "stratified:0.3", source.train, images, labels)
+    streamed = split.divide(source, "stratified:0.3", source.train, None, labels)
+    assert [rows.tolist() for rows in resident] == [rows.tolist() for rows in streamed]
+
+
+def test_a_limit_refuses_labels_outside_the_classes_by_name() -> None:
+    source = source_of(np.arange(40) % 2)
+    labels = np.arange(40) % 2
+    labels[7] = -1
+    unlabelled = dataclasses.replace(source, train=ArrayExamples(source.train.images, labels))  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match="Label -1 of image 7 in the train part of made up"):
+        split.limit_known(unlabelled, "train", 20)

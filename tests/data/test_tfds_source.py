@@ -171,6 +171,26 @@ def test_a_split_that_validates(prepare_set: Callable[..., Path]) -> None:
         assert sorted(images[:, 0, 0, 0]) == list(numbers)
 
 
+def test_a_test_split_without_labels_is_left_out(prepare_set: Callable[..., Path]) -> None:
+    examples = {name: [example(n) for n in range(9)] for name in ("train", "validation")}
+    examples["test"] = [{**example(n), "label": -1} for n in range(5)]  # as ImageNet's
+    source = open_tiny(prepare_set(features(), examples))
+    assert source.split_names == {"train": "train", "test": "validation"}
+    assert len(source.test) == 9 and source.validation is None
+
+
+def test_what_files_hold_is_known_whatever_is_decoded(prepare_set: Callable[..., Path]) -> None:
+    shapes = [(4, 5 + n % 3, 3) for n in range(6)]
+    examples = [example(n, shape) for n, shape in enumerate(shapes)]
+    folder = prepare_set(features((None, None, 3)), {"train": examples, "test": examples})
+    data_dir = folder.parent.parent
+    small, large = (
+        open_source("tfds:tiny", image_size=size, data_dir=data_dir) for size in (8, 16)
+    )
+    assert small.fingerprint != large.fingerprint
+    assert small.files_fingerprint == large.files_fingerprint is not None
+
+
 def test_grey_images_and_other_keys(prepare_set: Callable[..., Path]) -> None:
     of_a_set = features((4, 4, 1))
     folder = prepare_set(

@@ -11,12 +11,13 @@ import pytest
 
 from configs import mixer
 from mlpvis_jax.errors import InputError
-from mlpvis_jax.files import run_folder
+from mlpvis_jax.files import lock
 from mlpvis_jax.files.checkpoint import Checkpoints, Snapshot
 from mlpvis_jax.files.recipe import find_file
 from mlpvis_jax.files.run_folder import RunFolder, read_json, write_json
 from mlpvis_jax.running.choices import differences
 from mlpvis_jax.settings.config import RunConfig
+from mlpvis_jax.sweep.folder import SweepFolder
 
 CONFIG = RunConfig.from_mapping(mixer.get_config().to_dict())
 
@@ -52,16 +53,41 @@ def test_files_of_no_run_are_not_written_over(tmp_path, name):
         RunFolder(tmp_path).check(CONFIG, differences)
 
 
-def test_a_file_system_without_locks_is_refused_by_a_line(tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", [RunFolder, SweepFolder])
+def test_a_file_system_without_locks_is_refused_by_a_line(tmp_path, monkeypatch, kind):
     def flock(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(run_folder.fcntl, "flock", flock)
+    monkeypatch.setattr(lock.fcntl, "flock", flock)
     with (
         pytest.raises(InputError, match="cannot be locked .No locks available., and without"),
-        RunFolder(tmp_path).locked(),
+        kind(tmp_path).locked(),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("epochs", "kept", "is_lost"),
+    [
+        (0, (), False),
+        (2, ("best_weights",), False),  # killed before its first checkpoint was whole
+        (3, (), True),
+        (None, ("best_weights",), True),  # shared without the rest
+        (None, ("config",), False),
+        (1, ("results",), True),
+    ],
+)
+def test_what_a_run_without_its_checkpoints_has_written_is_not_written_over(
+    tmp_path, epochs, kept, is_lost
+):
+    folder = RunFolder(tmp_path)
+    if epochs is not None:
+        folder.write_metrics([{"epoch": number + 1} for number in range(epochs)])
+    for name in kept:
+        getattr(folder, name).write_text("{}")
+    assert folder.has_lost_checkpoints() == is_lost
+    (folder.checkpoints / "12").mkdir(parents=True)
+    assert not folder.has_lost_checkpoints()
 
 
 def test_event_files_of_no_run_do_not_become_those_of_one(tmp_path):

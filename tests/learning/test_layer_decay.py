@@ -106,3 +106,16 @@ def test_it_goes_with_frozen_layers_and_a_rate_of_the_head(name):
         wanted = descend(name, 0.02 * TIMM[layer], {layer: PARAMS[layer]})
         assert_close(found[layer], wanted[layer])
     assert_close(found["head"], descend(name, 0.05, {"head": PARAMS["head"]})["head"])
+
+
+def test_an_optimiser_of_ones_own_is_told_that_no_layers_have_rates_of_their_own():
+    told = []
+
+    def mine(learning_rate, weight_decay, mask, by_layer):
+        told.append(by_layer)
+        return optax.sgd(learning_rate)
+
+    choice = choose({"mine": mine}, "mine", {}, "config.optimizer")
+    transformation(choice, 0.1, {"weight_decay": 0.0}, "all")
+    transformation(choice, 0.1, {"weight_decay": 0.0, "layer_decay": 0.5}, "all", num_blocks=2)
+    assert told[0] is None and isinstance(told[1], optax.GradientTransformation)

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import json
 import shutil
 import statistics
 import types
@@ -199,13 +200,32 @@ def test_what_holds_no_run_is_passed_over_if_a_pattern_finds_it(runs, tmp_path):
         find_runs(f"{runs}/a/0,{runs}/a/notes")
 
 
+def test_results_of_a_run_that_goes_on_for_longer_count_for_nothing(runs, tmp_path):
+    shutil.copytree(runs, tmp_path / "runs")
+    path = tmp_path / "runs" / "b" / "config.json"
+    config = json.loads(path.read_text())
+    for duration, has_ended in (("2 epochs", True), ("4 epochs", False)):
+        path.write_text(json.dumps({**config, "duration": duration}))
+        first, second = find_runs(f"{tmp_path}/runs/a/0,{tmp_path}/runs/b")
+        assert first.accuracy is not None and (second.accuracy is not None) == has_ended
+
+
 def test_a_run_of_an_older_version_said_less_of_its_test_set():
-    def run(name, **told):
-        return types.SimpleNamespace(name=name, config=None, data={"test": {"number": 3, **told}})
+    def run(name, image_size=8, **told):
+        data = {"test": {"number": 3, **told}, "image_shape": [image_size, image_size, 3]}
+        of_data = types.SimpleNamespace(source="digits", framing="centre")
+        config = types.SimpleNamespace(data=of_data)
+        return types.SimpleNamespace(name=name, config=config, data=data)
 
     old, new = run("old", images="a", labels="b"), run("new", images="a", labels="b", marks="c")
     runs_module._refuse_other_test_sets([old, new], "runs/*")
     other = run("other", images="d", labels="b", marks="c")
-    other.config = old.config = types.SimpleNamespace(data=types.SimpleNamespace(source="digits"))
     with pytest.raises(InputError, match="old and other were tested on different test sets"):
         runs_module._refuse_other_test_sets([old, other], "runs/*")
+    # The same files decoded to another size.
+    larger = run("larger", image_size=16, images="d", labels="b", marks="c")
+    runs_module._refuse_other_test_sets([new, larger], "runs/*")
+    with pytest.raises(InputError, match="new and other were tested on different test sets"):
+        runs_module._refuse_other_test_sets([new, other], "runs/*")
+    with pytest.raises(InputError, match="old and larger were tested on different test sets"):
+        runs_module._refuse_other_test_sets([old, larger], "runs/*")

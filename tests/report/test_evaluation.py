@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 import sklearn.metrics
@@ -141,6 +142,38 @@ def test_a_report_that_cannot_be_written_costs_a_line(copied, launch_main, capsy
     out, err = capsys.readouterr()
     assert out.startswith("Test accuracy: ") and out.count("\n") == 1
     assert err == f"The report {copied.path / 'report'} is left out (No space left on device).\n"
+
+
+def test_weights_that_change_meanwhile_get_no_report(copied, launch_main, capsys, monkeypatch):
+    measure = evaluation._measure
+
+    def replace(*arguments):
+        measured = measure(*arguments)
+        params, _ = load_weights(copied.best_weights, parameters_like(copied))
+        params["head"]["bias"] = params["head"]["bias"] + 1
+        save_weights(copied.best_weights, params, read_description(copied.best_weights))
+        return measured
+
+    monkeypatch.setattr(evaluation, "_measure", replace)
+    before = (copied.path / "report" / "report.json").read_text()
+    assert launch_main("--mode=evaluate", f"--workdir={copied.path}") == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("Test accuracy: ")
+    assert err.endswith("is left out (the weights have changed meanwhile).\n")
+    assert (copied.path / "report" / "report.json").read_text() == before
+
+
+def test_a_report_for_which_memory_does_not_suffice_costs_a_line(
+    copied, launch_main, capsys, monkeypatch
+):
+    def fail(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+    monkeypatch.setattr(evaluation, "probabilities_of", fail)
+    assert launch_main("--mode=evaluate", f"--workdir={copied.path}") == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("Test accuracy: ")
+    assert "is left out (Out of memory (RESOURCE_EXHAUSTED: out of memory)." in err
 
 
 @pytest.mark.slow  # it evaluates once more

@@ -101,7 +101,8 @@ def test_a_signal_saves_and_ends(command, tmp_path, number):
     assert more == list(range(1, len(more) + 1)) and len(more) > len(done)
 
 
-def test_a_second_ctrl_c_ends_at_once(start, tmp_path):
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_ctrl_c_ends_at_once(start, tmp_path, first):
     script = tmp_path / "stuck.py"
     script.write_text(
         "import time\n"
@@ -118,9 +119,10 @@ def test_a_second_ctrl_c_ends_at_once(start, tmp_path):
     )
     process = start(script, env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert process.stdout.readline() == "ready\n"
-    process.send_signal(signal.SIGINT)
-    assert process.stderr.readline() == "SIGINT: saving ...\n"
-    process.send_signal(signal.SIGTERM)  # a scheduler that repeats itself is patient
+    process.send_signal(first)
+    assert process.stderr.readline() == f"{first.name}: saving ...\n"
+    # A scheduler that repeats itself is patient, and whoever presses Ctrl-C for the first time.
+    process.send_signal(signal.SIGTERM if first is signal.SIGINT else signal.SIGINT)
     time.sleep(0.2)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)

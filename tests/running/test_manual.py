@@ -26,3 +26,7 @@ def test_every_setting_says_what_it_means_in_a_sentence():
     for key, _, setting in manual.rows():
         assert setting.meaning[:1].isupper() or not setting.meaning[:1].isalpha(), key
         assert setting.meaning.endswith(".") and len(setting.meaning.split()) > 2, key
+
+
+def test_none_is_written_as_it_is_given():
+    assert " or None." in manual.text() and " or none." not in manual.text()

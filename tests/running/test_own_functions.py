@@ -16,6 +16,7 @@ from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.recipe import recipe
 from mlpvis_jax.learning import metrics
 from mlpvis_jax.learning.metrics import METRICS, Metric, chosen, means_of
+from mlpvis_jax.models import MixerBlock
 from mlpvis_jax.models.fields import DropoutRate
 from mlpvis_jax.running.choices import completed, declarations, program_key
 from mlpvis_jax.running.own_functions import check_functions
@@ -36,6 +37,7 @@ OWN = {
     "none": lambda logits, targets: None,
     "sum": Metric(lambda of: (of.logits.sum(axis=-1) * of.mask).sum()),
     "padded": Metric(lambda of: (of.logits.argmax(axis=-1) == of.labels + 1).sum()),
+    "right": Metric(lambda of: (of.logits.argmax(axis=-1) == of.labels).sum()),
     "not_summed": Metric(lambda of: of.logits),
     "loss": Metric(lambda of: of.logits.sum() * 0),
     "count": Metric(lambda of: of.logits.sum()),
@@ -93,9 +95,27 @@ def test_a_metric_that_is_not_summed_is_refused():
         check_functions(config_of(metrics="own:not_summed"), 10)
 
 
-def test_a_metric_that_counts_padding_is_refused():
-    with pytest.raises(InputError, match="config.metrics: padded counts padding"):
-        check_functions(config_of(metrics="own:padded"), 10)
+@pytest.mark.parametrize("name", ["padded", "right"])
+def test_a_metric_that_counts_padding_is_refused(name):
+    with pytest.raises(InputError, match=f"config.metrics: {name} counts padding"):
+        check_functions(config_of(metrics=f"own:{name}"), 10)
+
+
+def test_bfloat16_parameters_of_a_preset_of_ones_own_are_refused(monkeypatch):
+    row = {"block": MixerBlock, "patch_size": 4, "num_blocks": 1, "width": 8}
+    row |= {"tokens_hidden_dim": 8, "channels_hidden_dim": 8}
+    vars(sys.modules["own"]).update(ROW=row, COARSE={**row, "param_dtype": "bfloat16"})
+    model = {"image_size": 8}
+    completed(config_of(model={**model, "name": "own:ROW"}))
+    with pytest.raises(InputError, match="config.model.param_dtype=bfloat16 is for modules"):
+        completed(config_of(model={**model, "name": "own:COARSE"}))
+
+
+def test_many_repeats_go_with_a_mixing_that_is_off():
+    values = {**recipe("mixer:best"), "repeats": 16}
+    with pytest.raises(InputError, match="config.repeats is 16, and with config.mix at most"):
+        completed(RunConfig.from_mapping(values))
+    completed(RunConfig.from_mapping({**values, "mix": {"mixup_or_cutmix": None}}))
 
 
 def test_a_metric_of_several_numbers_is_printed_by_its_extremes():

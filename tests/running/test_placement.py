@@ -27,6 +27,10 @@ class Device:
         ("tpu", 1, 128, 128, 1),
         ("cpu", 1, 128, 1000, 1),
         ("gpu", 1, 10, 1, 10),
+        # Of 64 images three parts would need padding, which moves images to other devices.
+        ("gpu", 2, 128, 24, 4),
+        ("gpu", 1, 128, 50, 3),
+        ("cpu", 2, 254, None, 8),  # nothing up to 15 divides 127
     ],
 )
 def test_a_batch_is_cut_for_the_kind_of_device(platform, devices, batch_size, largest, parts):

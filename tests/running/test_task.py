@@ -1,12 +1,17 @@
 """What a run trains on, validates on and is tested on, for each source and rule."""
 
+import dataclasses
+import types
+
 import numpy as np
 import pytest
 
 from configs import mixer
-from mlpvis_jax.data import open_source
+from mlpvis_jax.data import open_source, prefetching
+from mlpvis_jax.data.examples import ArrayExamples
 from mlpvis_jax.errors import InputError
-from mlpvis_jax.running.task import Task
+from mlpvis_jax.running import task
+from mlpvis_jax.running.task import Task, is_streamed
 from mlpvis_jax.settings.config import RunConfig
 from tests.images_on_disk import made, write_folder
 
@@ -134,3 +139,40 @@ def test_the_identity_tells_data_apart(read, sorted_npz):
         assert changed["test"].pop(part) != identity["test"][part]
         assert changed["training"] == identity["training"]
         assert changed["test"] == {k: v for k, v in identity["test"].items() if k != part}
+
+
+def test_a_limit_shortens_what_is_decoded_only_where_labels_are_known(sorted_npz, monkeypatch):
+    source = open_source(sorted_npz(), image_size=8)
+    config = mixer.get_config("digits")
+    config.data.limit = 20
+    config = RunConfig.from_mapping(config.to_dict())
+    few = 2 * 20 * int(np.prod(source.image_shape))
+    monkeypatch.setattr(task, "device_bytes", lambda: few / task._SHARE_OF_MEMORY)
+    assert not is_streamed(config, source)
+
+    class Unknown(ArrayExamples):
+        labels = None
+
+        def __init__(self, images):
+            self.images = images
+
+    unknown = dataclasses.replace(source, train=Unknown(source.train.images))
+    assert is_streamed(config, unknown)
+
+
+def test_processes_without_shared_memory_for_all_three_sets_are_refused(tmp_path, monkeypatch):
+    write_folder(tmp_path, {"train": made(25), "test": made(7, seed=1)})
+    config = mixer.get_config("digits")
+    config.data.update(source=f"folder:{tmp_path}", feed="stream", workers=2)
+    config = RunConfig.from_mapping(config.to_dict())
+    source = task.open_data(config)
+    piece = 512 * int(np.prod(source.image_shape))
+    needed = 3 * 2 * (2 * 16 + 3) * piece  # three sets, two processes
+    for free, is_enough in ((needed, True), (needed - 1, False)):
+        usage = types.SimpleNamespace(free=free)
+        monkeypatch.setattr(prefetching.shutil, "disk_usage", lambda _, usage=usage: usage)
+        if is_enough:
+            assert is_streamed(config, source)
+            continue
+        with pytest.raises(InputError, match="config.data.workers: processes hand images over in"):
+            is_streamed(config, source)

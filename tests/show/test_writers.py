@@ -114,6 +114,14 @@ def test_settings_are_text_and_hparams(tmp_path):
     }
 
 
+def test_settings_need_not_be_utf_8(tmp_path):
+    settings = {**SETTINGS, "data.source": "folder:caf\udce9"}  # as Linux may name a folder
+    events = writers.EventFiles(dataclasses.replace(description(tmp_path), settings=settings))
+    events.close()
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    assert session_in(path)[0]["data.source"] == "folder:caf?"
+
+
 def test_a_trial_leaves_its_hparams_to_the_sweep(tmp_path):
     events = writers.EventFiles(description(tmp_path, is_trial=True))
     events.write(history(1)[0])
@@ -212,12 +220,17 @@ def test_weights_and_biases_hold_the_records(tmp_path, monkeypatch):
     }
     writer.finish(history(2), results)
     writer.close()
-    begin, epochs, steps, *logged, end = wandb.calls
+    begin, *logged, end = wandb.calls
+    defined = {call for call in logged if isinstance(call, str)}
+    logged = [call for call in logged if not isinstance(call, str)]
     assert begin == {
         **{"dir": str(tmp_path / "run"), "id": begin["id"], "name": "run", "group": None},
         **{"resume": "allow", "reinit": "create_new", "config": SETTINGS},
     }
-    assert (epochs, steps) == ("* over epoch", "steps/* over step")
+    of_epoch = {f"{tag} over epoch" for tag in (*TAGS.values(), "weights/head/bias")}
+    assert defined == of_epoch | {
+        f"steps/{tag} over step" for tag in ("train/loss", "learning_rate")
+    }
     within, *of_epochs, weights = logged
     assert within == (5, {"step": 5, "steps/train/loss": 4.5, "steps/learning_rate": 0.005})
     assert of_epochs == [

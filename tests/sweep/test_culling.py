@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import shutil
 import types
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs import mixer
+from mlpvis_jax.errors import RunError
 from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.sweep import loop
 from mlpvis_jax.sweep.culling import culled, score_of
@@ -196,3 +198,45 @@ def test_a_culled_trial_can_be_trained_on_as_a_run(launch_main, settings, tmp_pa
     assert launch_main(f"--workdir={run.path}") == 0
     epochs = [json.loads(line)["epoch"] for line in run.metrics.read_text().splitlines()]
     assert epochs == [1, 2, 3, 4, 5]
+
+
+def test_a_strategy_that_learns_is_asked_in_turns(monkeypatch):
+    monkeypatch.setattr(loop, "trials_that_fit", lambda *_: 64)
+    monkeypatch.setattr(loop._Session, "_task_of", lambda *_: None)
+    base = mixer.get_config("digits").to_dict()
+    found = []
+    for strategy, number in itertools.product(("random", "tpe"), (None, 32)):
+        written = {"strategy": strategy, "num_trials": 32, "trials_per_program": number}
+        sweep = Sweep.read(base, {"optimizer.learning_rate": "uniform(0.1, 0.2)", **written})
+        session = loop._Session(sweep, None, None, [], None, None, "")
+        (trial,) = sweep.trials(0, {"optimizer.learning_rate": 0.1})
+        found.append(session._max_trials(trial))
+    assert found == [64, 32, 8, 32]
+
+
+@pytest.mark.slow
+def test_a_culled_trial_that_was_removed_is_trained_anew_when_its_group_goes_on(
+    launch_main, settings, tmp_path, monkeypatch
+):
+    dimension = "--sweep.optimizer.learning_rate=[0.01, 0.003, 0.001, 1e-9]"
+    path = tmp_path / "sweep"
+    arguments = [*settings, dimension, "--sweep.cull_epochs=1 3", f"--workdir={path}"]
+
+    def stop(_, epoch):
+        if epoch == 2:
+            raise RunError("stopped")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop._Session, "group_epoch_done", stop)
+        assert launch_main(*arguments) == 1
+    folder = SweepFolder(path)
+    gone = [number for number in range(4) if folder.read_outcome(number)]
+    assert len(gone) == 2 and folder.read_outcome(gone[0])["state"] == "culled"
+    shutil.rmtree(folder.run_folder(gone[0]).path)
+    assert launch_main(*arguments) == 0
+    again = SweepFolder(path)
+    assert all(again.read_outcome(number) for number in range(4))
+    # All of a group's trials that are left may be lost from its checkpoint.
+    shutil.rmtree(again.run_folder(gone[1]).path)
+    assert launch_main(*arguments) == 0
+    assert SweepFolder(path).read_outcome(gone[1])

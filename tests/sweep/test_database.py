@@ -20,6 +20,7 @@ import pytest
 
 from configs import mixer
 from mlpvis_jax.errors import InputError, StorageError
+from mlpvis_jax.sweep import database
 from mlpvis_jax.sweep.database_url import DatabaseUrl
 from mlpvis_jax.sweep.definition import Sweep
 from mlpvis_jax.sweep.folder import SweepFolder
@@ -213,6 +214,42 @@ def test_a_worker_that_comes_back_in_time_goes_on_with_its_own(worker):
     assert [row["state"] for row in again.rows()] == ["finished"] * 4
 
 
+@pytest.mark.slow
+def test_a_worker_that_comes_back_late_goes_on_with_what_nobody_has_taken(worker):
+    group, trials = worker("a").claim(lambda _: 4)
+    group.release()
+    time.sleep(6)  # longer than others would wait for it
+    again = worker("a")
+    group, found = again.claim(lambda _: 4)
+    assert numbers(found) == numbers(trials) and group.path.name == "0000"
+    # It has said that it is alive: nobody takes its points now.
+    _, others = worker("b").claim(lambda _: 4)
+    assert not set(numbers(others)) & set(numbers(found))
+
+
+def test_points_of_a_group_that_another_process_has_are_not_held(worker):
+    first, second = worker("a"), worker("a")
+    _, trials = first.claim(lambda _: 4)
+    _, others = second.claim(lambda _: 4)
+    assert numbers(others) == [4, 5, 6, 7]
+    assert all(second._held.identity(trial.point) is None for trial in trials)
+    assert all(second._held.identity(trial.point) is not None for trial in others)
+
+
+def test_a_trial_of_a_worker_that_died_as_it_drew_is_given_up_after_a_while(worker, monkeypatch):
+    store = worker("a", **{RATE: "uniform(0.1, 0.9)", "strategy": "random", "num_trials": 4})
+    dead = store._study.ask(store._kinds)
+    seconds = [1000.0]
+    monkeypatch.setattr(database.time, "monotonic", lambda: seconds[0])
+    store._fail_the_silent()
+    state = store._study.get_trials(deepcopy=False)[dead.number].state
+    assert state == optuna.trial.TrialState.RUNNING
+    seconds[0] += 8 * store.beat_seconds + 1
+    store._fail_the_silent()
+    state = store._study.get_trials(deepcopy=False)[dead.number].state
+    assert state == optuna.trial.TrialState.FAIL
+
+
 def forget(store):
     """What becomes of the points of a worker that was silent for too long."""
     for one in store._living():
@@ -242,7 +279,7 @@ def test_what_has_ended_here_is_not_trained_again_after_a_silence(worker, trials
         end(again, left)
     assert [row["state"] for row in again.rows()] == ["finished"] * 4
     ended = [one for one in again._living() if one.state == optuna.trial.TrialState.COMPLETE]
-    assert len(ended) == 2 and not again._ids
+    assert len(ended) == 2 and not again._held._identities
 
 
 def test_points_that_were_drawn_before_the_database_failed_are_kept(worker, monkeypatch):

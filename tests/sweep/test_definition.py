@@ -2,6 +2,8 @@
 
 import json
 import re
+import sys
+import types
 from pathlib import Path
 
 import jax
@@ -15,6 +17,7 @@ from mlpvis_jax.running.task import Task
 from mlpvis_jax.settings.declared import Role
 from mlpvis_jax.settings.override import override_all
 from mlpvis_jax.sweep import loop, tpe
+from mlpvis_jax.sweep.checking import check_trials
 from mlpvis_jax.sweep.definition import Sweep, config_of
 from mlpvis_jax.sweep.folder import SweepFolder
 
@@ -240,3 +243,13 @@ def test_another_suggestion_seed_is_another_search():
         for chosen in range(3)
     ]
     assert len({tuple(state) for state in seeds}) == 9
+
+
+def test_every_loss_of_a_sweep_is_tried(monkeypatch, tmp_path):
+    own = types.ModuleType("own_losses")
+    own.mean = lambda logits, targets: logits.mean()
+    monkeypatch.setitem(sys.modules, "own_losses", own)
+    names = ["softmax_cross_entropy", "own_losses:mean"]
+    sweep = Sweep.read(mixer.get_config("digits").to_dict(), {"loss.name": names})
+    with pytest.raises(InputError, match="loss.name=own_losses:mean: .* the loss of each example"):
+        check_trials(sweep, SweepFolder(tmp_path / "sweep"))

@@ -1,11 +1,13 @@
 """Groups: one compilation for all of their trials, each of which stands or falls alone."""
 
 import json
+import types
 
 import jax
 import numpy as np
 import pytest
 
+from mlpvis_jax.running.group_files import GroupFiles
 from mlpvis_jax.running.programs import Programs
 from mlpvis_jax.running.trials import TrialParallel
 from mlpvis_jax.sweep.folder import SweepFolder
@@ -130,3 +132,14 @@ def test_groups_of_one_shape_share_the_programs(launch_main, settings, tmp_path,
     arguments = [*settings, *arguments_of(written), f"--workdir={tmp_path / 'sweep'}"]
     assert launch_main(*arguments) == 0
     assert made == [2, 2]  # and each trains two groups, of two trials and of one
+
+
+def test_the_best_weights_of_a_trial_keep_those_of_no_other_in_memory():
+    whole = np.zeros((4, 3))
+    progress = types.SimpleNamespace(best_params=None, best_averaged=None)
+    run = types.SimpleNamespace(progress=progress)
+    files = GroupFiles.__new__(GroupFiles)
+    files.write_best = lambda run: None
+    fetched = [{"params": {"a": rows}, "averaged": {"b": rows}} for rows in whole]
+    files.keep_best([(1, run, True, True)], lambda: fetched)
+    assert progress.best_params["a"].base is None and progress.best_averaged["b"].base is None

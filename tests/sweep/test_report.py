@@ -15,6 +15,7 @@ from mlpvis_jax.sweep import culling, importance, marks, ranking, report, tpe
 from mlpvis_jax.sweep import live as live_table
 from mlpvis_jax.sweep.definition import Sweep
 from mlpvis_jax.sweep.folder import SweepFolder
+from mlpvis_jax.sweep.store import Store
 from tests import soak
 
 RATE, DROPOUT = "optimizer.learning_rate", "model.dropout_rate"
@@ -90,6 +91,33 @@ def test_tpe_suggests_near_what_was_best(objective):
     assert np.median(np.abs(np.array(suggested) - 0.3)) < 0.5 * np.median(
         np.abs(np.array(drawn) - 0.3)
     )
+
+
+def test_trials_of_another_process_that_go_on_are_left_out_of_the_report(tmp_path, capsys):
+    """One that was started with fewer trials ends, while another trains what it has added."""
+    written = {RATE: [0.1, 0.2, 0.3], "cull_epochs": "1"}
+    sweep = Sweep.read({**mixer.get_config().to_dict(), "duration": 2}, written)
+    folder = SweepFolder(tmp_path / "sweep")
+    rates = [{RATE: rate} for rate in (0.1, 0.2, 0.3)]
+    rows = [
+        {**row(0, 0, "finished", [2.0], **rates[0]), "best_epoch": 1},
+        row(1, 1, "culled", [3.0], **rates[1]),
+        row(2, 2, "running", [0.1], **rates[2]),
+    ]
+    del rows[2]["epochs"], rows[2]["validation_accuracy"]
+    folder.write(sweep)
+    assert report.finish(folder, sweep, rows)["trial"] == 0
+    assert "running" not in folder.table.read_text()
+
+
+def test_tpe_with_seeds_alone_has_one_point(tmp_path):
+    pytest.importorskip("optuna")
+    written = {"strategy": "tpe", "seed": "seeds(4)", "num_trials": 4}
+    sweep = Sweep.read(mixer.get_config().to_dict(), written)
+    folder = SweepFolder(tmp_path / "sweep")
+    folder.write(sweep)
+    _, trials = Store(folder, sweep).claim(lambda _: 4)
+    assert [trial.values for trial in trials] == [{"seed": seed} for seed in range(4)]
 
 
 def test_the_confidence_interval_is_that_of_student():

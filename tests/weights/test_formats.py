@@ -145,6 +145,15 @@ def test_timm_scales_images_as_the_config_beside_the_file_says(tmp_path):
     assert description["normalization_deviation"] == [255, 51, 127.5]
 
 
+def test_classes_of_weights_that_were_tuned_stand_outside(tmp_path):
+    path = timm_file(tmp_path / "model.safetensors")
+    tuned = {**json.loads(config(num_classes=1000)), "num_classes": 2}
+    legacy = json.loads(config())["pretrained_cfg"]
+    for told in (tuned, legacy):
+        (tmp_path / "config.json").write_text(json.dumps(told))
+        assert weights.read(path).description["normalization_mean"] == [0, 127.5, 255]
+
+
 @pytest.mark.parametrize(
     "text",
     [config(num_classes=3), config(mean=[0.5]), config(input_size=[1, 6, 6]), "[", "{}", "[1]",

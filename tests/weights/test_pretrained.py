@@ -214,6 +214,28 @@ def test_the_hub_has_another_file(hub, monkeypatch):
         load_pretrained("small")
 
 
+def test_a_damaged_file_of_the_hub_is_the_one_to_remove(hub, monkeypatch, tmp_path):
+    sha256 = hashlib.sha256(TIMM.read_bytes()).hexdigest()
+    row(monkeypatch, TIMM, "hub:timm/small", sha256=sha256)
+    load_pretrained("small")
+    (blob,) = {path.resolve() for path in (tmp_path / "hub").rglob("model.safetensors")}
+    blob.write_bytes(b"damaged")
+    with pytest.raises(InputError, match="remove it and try again") as caught:
+        load_pretrained("small")
+    named = str(caught.value).split()[0]
+    assert named == str(blob)
+    Path(named).unlink()
+    assert load_pretrained("small").scaling.image_size == 12
+
+
+def test_a_file_that_was_put_there_by_hand_has_the_known_hash(small, cache, monkeypatch):
+    row(monkeypatch, AUTHORS, f"{small.url}/x.npz", sha256=hashlib.sha256(b"right").hexdigest())
+    cache.mkdir(parents=True)
+    (cache / "small.npz").write_bytes(AUTHORS.read_bytes())
+    with pytest.raises(InputError, match=r"small.npz has the SHA-256 \w+ and must have"):
+        load_pretrained("small")
+
+
 def test_the_hub_does_not_have_it(hub, monkeypatch):
     row(monkeypatch, TIMM, "hub:timm/small")
     hub.status = 404

@@ -142,8 +142,8 @@ def fast(config: ConfigDict) -> ConfigDict:
 def best(config: ConfigDict) -> ConfigDict:
     """Trains `fast` for 50 epochs, crops at random, and mixes a quarter of the images.
 
-    It has half of its learning rate, and two epochs of warm-up. The share of mixed images was
-    chosen by the Mixer's validation accuracy.
+    It has half the learning rate of `fast`, and two epochs of warm-up. The share of mixed images
+    was chosen by the Mixer's validation accuracy.
     """
     flip_zoom = fast(config).augment.flip_zoom
     config.duration = "50 epochs"

@@ -80,9 +80,10 @@ ORDER = {
         "drawing output fitting table terminal curves writer event_files weights_and_biases writers"
     ),
     "running": (
-        "machine cluster native_output processes interruption room length task placement trials "
-        "feed stream frozen choices own_functions start plan evaluation_program programs progress "
-        "failures outcome run points group_files restore testing trainer evaluation solo manual"
+        "machine cluster native_output processes kept_programs interruption room length task "
+        "placement trials feed stream frozen choices own_functions start plan evaluation_program "
+        "programs progress failures outcome run points group_files restore testing trainer "
+        "evaluation solo manual"
     ),
     "inference": (
         "pixels paths predictions contact_sheet trained files runners exporters exported agreement "

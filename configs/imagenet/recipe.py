@@ -40,13 +40,13 @@ def mixer(model: str) -> ConfigDict:
     the head's biases begin at -6.9, about the logit of one class in a thousand.
 
     Three things differ. The authors' magnitude of 15 is beyond their scale, which ends at 10, and
-    the strength here ends where torchvision's ends: so theirs moves images further (up to 150 of
-    224 pixels, here up to 101), makes colours, contrast, brightness and sharpness 2.8 times as
-    strong and never weaker (here 1.9 or 0.1 times, by a fair draw), and keeps 6 bits in
-    "posterize", where 4 are kept here. Their list of operations has three more (a square that is
-    erased, inversion, and a solarisation that first adds), and not the identity; what comes in from
-    outside of an image is grey there, and black here. And their stochastic depth does not divide
-    what stays by its probability.
+    the strength here ends where torchvision's ends: so theirs moves images by 150 of 224 pixels
+    (here by 101), makes colours, contrast, brightness and sharpness 2.8 times as strong and never
+    weaker (here 1.9 or 0.1 times, by a fair draw), keeps 6 bits in "posterize" (here 4), and
+    inverts no pixel in "solarize", which here inverts all. Their list of operations has three more
+    (a square that is erased, inversion, and a solarisation that first adds), and not the identity;
+    what comes in from outside of an image is grey there, and black here. And their stochastic depth
+    does not divide the branches that are kept by the probability of keeping them.
     """
     config = from_scratch(model)
     config.model.update(stochastic_depth_rate=0.1, head_bias=-6.9)

@@ -60,22 +60,26 @@ class Mode:
 
 
 # Settings and sections that a mode which does not train reads; all others would change nothing.
-# Images are scaled as the weights say, and the loss of a test is the cross-entropy.
-_READ = {
+# Images are scaled as the weights say, and the loss of a test is the cross-entropy. What a source
+# cannot be opened with (`random_crop`, `validation`) can be set to None.
+_READ_WITHOUT_TRAINING = {
     "evaluate": (
         *("batch_size", "microbatch_size", "average_flips", "metrics", "model", "data.source"),
         *("data.data_dir", "data.cache_dir", "data.limit", "data.feed", "data.workers"),
-        *("data.framing", "data.random_crop"),
+        *("data.framing", "data.random_crop", "data.validation"),
     ),
     "predict": ("model",),
-    "mixing": ("model", "data.source", "data.data_dir", "data.limit", "data.framing"),
+    "mixing": (
+        *("model", "data.source", "data.data_dir", "data.limit", "data.framing"),
+        *("data.random_crop", "data.validation"),
+    ),
     "export": ("model",),
 }
 
 
 def refuse_idle_settings(mode: str, keys: Iterable[str]) -> None:
     """Raises InputError for settings, by key, that change nothing in a mode that does not train."""
-    read = _READ[mode]
+    read = _READ_WITHOUT_TRAINING[mode]
     idle = [
         f"config.{key}" for key in keys if key not in read and key.partition(".")[0] not in read
     ]
@@ -113,7 +117,7 @@ def _output(call: Call) -> Path | None:
 
 def _compare(flags: Mapping[str, str | None]) -> None:
     from mlpvis_jax.report.comparison import compare
-    from mlpvis_jax.running.machine import keep_compiled_programs
+    from mlpvis_jax.running.kept_programs import keep_compiled_programs
 
     keep_compiled_programs()
     workdirs = flags["workdirs"]

@@ -246,7 +246,7 @@ def _run(
     flags: argparse.Namespace, config: RunConfig, path: Path, config_file: ConfigFile | None
 ) -> None:
     from mlpvis_jax.models.presets import own_presets
-    from mlpvis_jax.running.machine import keep_compiled_programs
+    from mlpvis_jax.running.kept_programs import keep_compiled_programs
 
     keep_compiled_programs()
     folder = RunFolder(path, config_file if config.model.name in own_presets() else None)
@@ -261,7 +261,8 @@ def _run_sweep(
     config_file: ConfigFile | None,
 ) -> None:
     from mlpvis_jax.models.presets import own_presets
-    from mlpvis_jax.running.machine import keep_compiled_programs, use_each_core
+    from mlpvis_jax.running.kept_programs import keep_compiled_programs
+    from mlpvis_jax.running.machine import use_each_core
     from mlpvis_jax.sweep import loop
     from mlpvis_jax.sweep.definition import Sweep
 

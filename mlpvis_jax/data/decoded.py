@@ -10,6 +10,7 @@ The cache has a folder for each fingerprint of a source, and in it one for each 
 
 import concurrent.futures
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -117,10 +118,7 @@ def _decode_to_entry(
         images = np.lib.format.open_memmap(
             unfinished / "images.npy", mode="w+", dtype=np.uint8, shape=shape
         )
-        # Writing to a mapped file kills the process where the disk is full, or a quota, by then.
-        if hasattr(os, "posix_fallocate"):  # macOS has none
-            with open(unfinished / "images.npy", "r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+        _take_room(unfinished / "images.npy")
         labels = _decode_into(images, source, split, examples)
         images.flush()
         with open(unfinished / "labels.npy", "wb") as file:
@@ -135,6 +133,21 @@ def _decode_to_entry(
     if loaded is None:
         raise OSError(f"{entry} could not be read back")
     return loaded
+
+
+def _take_room(path: Path) -> None:
+    """Takes the room of a file from the disk, where that is possible.
+
+    Writing to a mapped file kills the process if the disk, or a quota, is full by then.
+    """
+    if not hasattr(os, "posix_fallocate"):  # as on macOS
+        return
+    with open(path, "r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+        except OSError as error:  # of which some say that the file system cannot do it
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
 
 
 def _load(

@@ -134,7 +134,7 @@ def _open(name: str, path: Path, decoding: Decoding) -> Source:
                     f"{path / class_name} has so few images that the split by hash leaves none "
                     "to train on; add some, or split into train and test folders yourself."
                 )
-    told = (
+    on_disk = (
         "folder",
         str(path.resolve()),
         [(file.relative, file.size, file.modified) for file in (*train, *validation, *test)],
@@ -148,8 +148,8 @@ def _open(name: str, path: Path, decoding: Decoding) -> Source:
         validation=FolderExamples(path, validation, decoding.exact) if validation else None,
         split_names=found,
         folders=folders,
-        fingerprint=fingerprint_of(*told, decoding.size, *decoding.mark),
-        files_fingerprint=fingerprint_of(*told),
+        fingerprint=fingerprint_of(*on_disk, decoding.size, *decoding.mark),
+        files_fingerprint=fingerprint_of(*on_disk),
     )
 
 

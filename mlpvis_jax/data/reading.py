@@ -17,8 +17,8 @@ _PIECE_IMAGES = 512  # at most: of tiny images, that nobody waits for the first
 _ENDLESS = 1 << 20  # times that a set is measured, which no run comes near
 
 
-def refuse_without_room(
-    examples: Examples, image_shape: tuple[int, int, int], workers: int
+def refuse_workers_without_room(
+    examples: Examples, image_shape: tuple[int, int, int], batch_size: int, workers: int
 ) -> None:
     """Raises InputError where the streams of the three sets of a run would have too little room.
 
@@ -27,9 +27,11 @@ def refuse_without_room(
     Args:
       examples: of one of the sets.
       image_shape: height, width, channels of every image.
+      batch_size: images of a step, at most.
       workers: processes of a stream.
     """
-    piece_bytes = _most_images(image_shape) * int(np.prod(image_shape))
+    piece_images = min(_most_images(image_shape), batch_size)
+    piece_bytes = piece_images * int(np.prod(image_shape))
     refuse_without_shared_memory(piece_bytes, _useful(workers, examples), streams=3)
 
 

@@ -122,7 +122,7 @@ def open_shards(name: str, path: Path, decoding: Decoding) -> Source:
     if test_split == "test" and "validation" in found:
         split_names["validation"] = "validation"
     listed = [(one.name, *status_of(one)) for split in sorted(shards) for one in shards[split]]
-    files = "shards", str(path.resolve()), listed
+    on_disk = "shards", str(path.resolve()), listed
     return Source(
         name=name,
         class_names=class_names,
@@ -131,8 +131,8 @@ def open_shards(name: str, path: Path, decoding: Decoding) -> Source:
         test=found[test_split],
         validation=found["validation"] if "validation" in split_names else None,
         split_names=split_names,
-        fingerprint=fingerprint_of(*files, decoding.size, *decoding.mark),
-        files_fingerprint=fingerprint_of(*files),
+        fingerprint=fingerprint_of(*on_disk, decoding.size, *decoding.mark),
+        files_fingerprint=fingerprint_of(*on_disk),
     )
 
 

@@ -112,7 +112,7 @@ def source_of(name: str, builder: Any, decoding: Decoding) -> Source:
     if has_both and test_split == "test":
         splits["validation"] = "validation"
     _check_files(builder, tuple(splits.values()))
-    files = _files_of(builder, tuple(splits.values()))
+    on_disk = _files_of(builder, tuple(splits.values()))
     return Source(
         name=name,
         class_names=tuple(builder.info.features[label_key].names),
@@ -122,9 +122,9 @@ def source_of(name: str, builder: Any, decoding: Decoding) -> Source:
         validation=examples("validation") if "validation" in splits else None,
         split_names=splits,
         fingerprint=fingerprint_of(
-            *files, *((None,) if asked is None else (asked.size, *asked.mark))
+            *on_disk, *((None,) if asked is None else (asked.size, *asked.mark))
         ),
-        files_fingerprint=fingerprint_of(*files),
+        files_fingerprint=fingerprint_of(*on_disk),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpvis_jax.errors import InputError, RunError
+from mlpvis_jax.errors import InputError, OutOfMemoryError, RunError
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.pictures.statistics import reliability
 from mlpvis_jax.report.folder import check_replaceable, replace_report
@@ -72,6 +72,9 @@ def evaluate_and_report(
     try:
         with explain_resource_errors(config, folder):
             measured = _measure(tested, results, names)
+    except OutOfMemoryError:
+        _leave_out(place, "memory does not suffice; lower config.batch_size below 64")
+        return results
     except RunError as error:
         _leave_out(place, str(error))
         return results

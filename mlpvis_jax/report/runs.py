@@ -212,7 +212,7 @@ def _refuse_other_test_sets(runs: Sequence[ComparedRun], patterns: str) -> None:
 
 
 def _described_alike(one: ComparedRun, other: ComparedRun) -> list[dict[str, Any]]:
-    """The test sets of two runs; without their pixels where images were decoded to other ones."""
+    """The test sets of two runs; without their pixels where these were decoded to other shapes."""
     tests = [dict(run.data["test"]) for run in (one, other)]
     decoded = [(run.data.get("image_shape"), run.config.data.framing) for run in (one, other)]
     if decoded[0] != decoded[1] and all("marks" in test for test in tests):

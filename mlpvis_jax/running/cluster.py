@@ -21,6 +21,7 @@ _MPI = (
 # no step; Open MPI tells its address up to version 4.
 _STEP_OF_SLURM = "SLURM_STEP_NODELIST"
 _ADDRESS_OF_OPEN_MPI = "OMPI_MCA_orte_hnp_uri"
+_PATIENCE = "MLPVIS_PATIENCE"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Cluster:
       index: of this process, from 0; None where JAX finds it.
       local_devices: numbers of the GPUs of the machine that are this process's; None: all.
       may_be_one: whether there may turn out to be one process only, as on a single TPU host.
+      patience: seconds without a sign after which a process is taken for dead.
     """
 
     coordinator: str | None = None
@@ -40,10 +42,11 @@ class Cluster:
     index: int | None = None
     local_devices: list[int] | None = None
     may_be_one: bool = False
+    patience: int = 20
 
 
 def find_cluster(flags: Mapping[str, str | None]) -> Cluster | None:
-    """Finds the processes of a run.
+    """Finds the processes of a run; MLPVIS_PATIENCE is how long they wait for a sign of another.
 
     Args:
       flags: values of --coordinator, --processes and --process by name; None where not given.
@@ -54,6 +57,16 @@ def find_cluster(flags: Mapping[str, str | None]) -> Cluster | None:
     Raises:
       InputError: flags that do not go together, or a launcher that does not say enough.
     """
+    found = _find_cluster(flags)
+    if found is None or _PATIENCE not in os.environ:
+        return found
+    patience = _environment(_PATIENCE)
+    if patience < 1:
+        raise InputError(f"{_PATIENCE}={patience} must be a whole number of seconds from 1.")
+    return dataclasses.replace(found, patience=patience)
+
+
+def _find_cluster(flags: Mapping[str, str | None]) -> Cluster | None:
     coordinator = flags["coordinator"]
     number = _number(flags, "processes", 1)
     index = _number(flags, "process", 0)

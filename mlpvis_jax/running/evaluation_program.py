@@ -11,6 +11,7 @@ from mlpvis_jax.learning.schedule_free import evaluated, is_schedule_free
 from mlpvis_jax.learning.state import TrainState
 from mlpvis_jax.learning.step import Learner
 from mlpvis_jax.running.placement import Layout, Placement
+from mlpvis_jax.running.processes import wait_for_all
 from mlpvis_jax.running.stream import evaluation_feed
 from mlpvis_jax.running.task import ImageSet
 
@@ -63,6 +64,9 @@ class EvaluationProgram:
             (*[Layout.PER_RUN] * 2, *[Layout.SHARED] * 2, *[Layout.SCALAR] * 2),
             (params, self._no_sums, self._feed.resident, chunk.data, _NO_STEP, _NO_STEP),
         )
+        # One that has found its program would wait in a collective for those that compile, and that
+        # of CPUs gives up after half a minute.
+        wait_for_all()
 
     def __call__(self, num_runs: int, params: Any) -> list[dict[str, Any]]:
         """Measures parameters that are on the devices: the metrics of each run, by name."""

@@ -74,7 +74,7 @@ def interrupted(
 
 @contextlib.contextmanager
 def explain_resource_errors(
-    config: RunConfig, folder: RunFolder, trials: int = 1
+    config: RunConfig, folder: RunFolder, trials: int = 1, command: str | None = None
 ) -> Iterator[None]:
     """Turns errors of the disk and of the devices' memory into messages that say what to do.
 
@@ -82,7 +82,9 @@ def explain_resource_errors(
       config: of the run, or of one of several trials that train together.
       folder: whose disk it is.
       trials: so many train together.
+      command: that goes on afterwards; None: the same that was given.
     """
+    again = "give the same command again" if command is None else f"go on by {command}"
     try:
         yield
     except OSError as error:
@@ -90,20 +92,23 @@ def explain_resource_errors(
             raise
         raise StorageError(
             f"{error.filename or folder.path} cannot be written ({error.strerror}); "
-            f"{describe_free_space(folder.path)}. The checkpoints are whole: make room, and go "
-            f"on by {folder.command(config)}"
+            f"{describe_free_space(folder.path)}. The checkpoints are whole: make room, and "
+            f"{again}."
         ) from error
     except (jax.errors.JaxRuntimeError, MemoryError) as error:
         if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        model = config.model
+        model, of_gpus = config.model, ""
+        if jax.default_backend() == "gpu":
+            of_gpus = " Of a GPU's memory JAX takes 75 %; more with XLA_CLIENT_MEM_FRACTION=.95."
         fewer = f"sweep.trials_per_program (of which {trials} were tried) or " if trials > 1 else ""
         raise OutOfMemoryError(
             f"Out of memory ({(str(error) or 'of the host').splitlines()[0]}). Lower {fewer}"
-            f"config.microbatch_size (now {config.microbatch_size or 'as is fastest'}), which sums "
-            "the gradients of smaller parts and changes dropout masks and rounding alone; or set "
+            f"config.microbatch_size (now {config.microbatch_size}, where None is 16 on a CPU and "
+            "else the whole batch), which sums the gradients of smaller parts and changes nothing "
+            "but dropout masks and rounding; or set "
             "config.model.remat=True, which computes activations twice instead of keeping them "
             "(with config.model.remat_keeps_products=True only those that are cheap), or "
             "config.model.dtype=bfloat16; or lower config.batch_size "
-            f"({config.batch_size}) or config.model.image_size ({model.image_size})."
+            f"({config.batch_size}) or config.model.image_size ({model.image_size}).{of_gpus}"
         ) from error

@@ -2,8 +2,6 @@
 
 import contextlib
 import os
-import sys
-from pathlib import Path
 
 import jax
 
@@ -11,28 +9,6 @@ from mlpvis_jax.errors import InputError, first_line
 
 # Every device has its own copy of the images.
 _MAX_CPU_DEVICES = 8
-
-
-def keep_compiled_programs() -> None:
-    """Makes JAX find the programs that earlier processes compiled, and keep those of this one.
-
-    They are in JAX_COMPILATION_CACHE_DIR, or else in mlpvis_jax/compiled under XDG_CACHE_HOME or
-    ~/.cache. A folder that cannot be written costs a line on standard error and nothing else; a
-    user without a home, as in some containers, has none.
-    """
-    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
-        home = os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-        if home.startswith("~"):
-            return
-        folder = Path(home) / "mlpvis_jax" / "compiled"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            reason = error.strerror or error
-            print(f"{folder} cannot be written ({reason}): programs are not kept.", file=sys.stderr)
-            return
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 def use_each_core(max_devices: int) -> None:
@@ -57,7 +33,8 @@ def local_devices() -> tuple[jax.Device, ...]:
     """Finds all devices of this process.
 
     Raises:
-      InputError: JAX finds none, or is told to compute in 64 bits or without compiling.
+      InputError: JAX finds none, or is told to compute in 64 bits or without compiling; or this is
+        one of several machines of a TPU, which has not met the others.
     """
     if jax.config.jax_enable_x64:  # type: ignore[attr-defined]
         raise InputError(
@@ -68,6 +45,13 @@ def local_devices() -> tuple[jax.Device, ...]:
             "JAX_DISABLE_JIT is set, and training is compiled: unset it, or set it to 0."
         )
     try:
+        # On a TPU of several machines each sees the devices of all, whatever it has been told.
+        if jax.process_count() > 1 and not jax.distributed.is_initialized():
+            raise InputError(
+                f"This is one of {jax.process_count()} machines of a TPU, and what is asked for is "
+                "done by one process alone: set TPU_PROCESS_BOUNDS=1,1,1, and "
+                "TPU_CHIPS_PER_PROCESS_BOUNDS and TPU_VISIBLE_DEVICES to the chips of this machine."
+            )
         return tuple(jax.local_devices())
     except (RuntimeError, AssertionError) as error:  # the second without a plugin for a GPU
         reason = first_line(error) if str(error) else "there is no such device"

@@ -24,9 +24,8 @@ from mlpvis_jax.running.cluster import Cluster
 from mlpvis_jax.show.output import print_while_somebody_reads
 
 _SECONDS_TO_MEET = 300
-_SECONDS_WITHOUT_A_SIGN = 20  # after which a process is taken for dead
-# What is likely to be told by the death of another is told so much later, when that is known.
-_SECONDS_OF_DOUBT = _SECONDS_WITHOUT_A_SIGN + 10
+# What is likely to be told by the death of another is told so much later than that is known.
+_SECONDS_OF_DOUBT = 10
 _SECONDS_TO_END = 5  # by itself, once another one has failed
 _SECONDS_TO_HEAR = 3 * _SECONDS_TO_END  # of it, and to part
 _SECONDS_FOR_A_DISK = 90  # to show one machine what another has written: NFS may take a minute
@@ -35,6 +34,7 @@ _FAILED = "mlpvis_jax/failed"
 _HEARD = "mlpvis_jax/heard"
 
 _program = "mlpvis"
+_patience = 0  # seconds without a sign after which a process is taken for dead
 _exchanges = itertools.count()
 _ending = threading.Lock()  # taken by who ends the process, and never given back
 
@@ -54,8 +54,8 @@ def join(cluster: Cluster, program: str) -> None:
     Raises:
       InputError: they cannot be found.
     """
-    global _program
-    _program = program
+    global _program, _patience
+    _program, _patience = program, cluster.patience
     native_output.divert()
     print_while_somebody_reads()
     others = "others" if cluster.number is None else f"{cluster.number - 1:,} others"
@@ -75,14 +75,15 @@ def join(cluster: Cluster, program: str) -> None:
             cluster.local_devices,
             None if cluster.number is None else "deactivate",
             initialization_timeout=_SECONDS_TO_MEET,
-            heartbeat_timeout_seconds=_SECONDS_WITHOUT_A_SIGN,
+            heartbeat_timeout_seconds=_patience,
         )
     except Exception as error:  # of the library's many kinds
         if cluster.may_be_one and isinstance(error, ValueError):
             return
+        alone = "; --processes=1 makes a run of this one alone" if cluster.may_be_one else ""
         raise InputError(
             f"The processes of the run cannot meet{place} ({one_line(error)}); "
-            "--coordinator=HOST:PORT names a free port on the machine of process 0."
+            f"--coordinator=HOST:PORT names a free port on the machine of process 0{alone}."
         ) from error
     _refuse_other_number(cluster)
     native_output.tell(
@@ -241,8 +242,9 @@ def _publish(error: Exception, message: str = "", status: int = 1) -> None:
     A death shows in the others as all kinds of errors. So what may come of one is told later than
     the death itself is noticed.
     """
-    if not isinstance(error, InputError | DivergenceError | InterruptedRunError):
-        time.sleep(_SECONDS_OF_DOUBT)
+    is_own = isinstance(error, InputError | DivergenceError | InterruptedRunError)
+    if jax.process_count() > 1 and not is_own:
+        time.sleep(_patience + _SECONDS_OF_DOUBT)
     if isinstance(error, RunError):
         message, status = message or str(error), error.exit_status
     said = {"process": jax.process_index(), "message": message or one_line(error), "status": status}

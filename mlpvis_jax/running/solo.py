@@ -26,6 +26,7 @@ from mlpvis_jax.running.placement import DataParallel, Placement, describe_devic
 from mlpvis_jax.running.programs import Programs
 from mlpvis_jax.running.run import Observer, Run, make_writers
 from mlpvis_jax.running.start import find_initial_weights
+from mlpvis_jax.running.stream import refuse_workers_without_room
 from mlpvis_jax.running.task import Task, open_data
 from mlpvis_jax.running.trainer import GroupTrainer
 from mlpvis_jax.settings.config import RunConfig
@@ -66,7 +67,8 @@ def train(
         print(f"The run in {folder.path} is finished; nothing is changed.")
         return results
     task, initial = read
-    with processes.telling(), explain_resource_errors(config, folder), _begun(config, folder):
+    explained = explain_resource_errors(config, folder, command=folder.command(config))
+    with processes.telling(), explained, _begun(config, folder):
         programs = Programs([config], task, placement)
         source = task.source.name
         writing = functools.partial(make_writers, names=config.writers, source=source)
@@ -102,6 +104,7 @@ def _read(config: RunConfig, folder: RunFolder) -> tuple[Task, InitialWeights | 
         initial = find_initial_weights(config, open_data(config), folder.has_checkpoint())
     task = Task.read(config, folder.path)
     task.training.refuse_larger_batch(config.batch_size)
+    refuse_workers_without_room(task, config)
     Length.of(config, len(task.training))  # which refuses too many steps
     check_functions(config, task.source.num_classes)
     return task, initial

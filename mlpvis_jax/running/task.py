@@ -16,7 +16,7 @@ from mlpvis_jax.data.examples import ArrayExamples, Examples, Part
 from mlpvis_jax.data.index_cache import kept
 from mlpvis_jax.data.paths import read_path
 from mlpvis_jax.data.prefetching import refuse_without_grain
-from mlpvis_jax.data.reading import count_values, refuse_without_room
+from mlpvis_jax.data.reading import count_values
 from mlpvis_jax.data.resident import ResidentSet
 from mlpvis_jax.data.streamed import StreamedSet
 from mlpvis_jax.errors import InputError
@@ -199,7 +199,6 @@ def is_streamed(config: RunConfig, source: Source) -> bool:
         feed = "stream" if decoded > _SHARE_OF_MEMORY * device_bytes() else "resident"
     if feed == "stream":
         refuse_without_grain()
-        refuse_without_room(source.train, source.image_shape, config.data.workers)
     return feed == "stream"
 
 

@@ -7,6 +7,7 @@ from mlpvis_jax.data import Source
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.running.length import Length
 from mlpvis_jax.running.own_functions import check_functions
+from mlpvis_jax.running.stream import refuse_workers_without_room
 from mlpvis_jax.running.task import Task, is_streamed, open_data
 from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.settings.durations import Duration
@@ -116,8 +117,10 @@ def check_with_data(sweep: Sweep, task: Task) -> list[Length]:
       The lengths that trials have at the extremes of the space.
 
     Raises:
-      InputError: a batch size of no use, or a cull that comes too late.
+      InputError: a batch size of no use, a cull that comes too late, or no room for images that
+        processes decode.
     """
+    refuse_workers_without_room(task, config_of(sweep.base, sweep.example_point))
     dimensions = sweep.space.dimensions
     decisive = {key: dimensions[key] for key in ("duration", "batch_size") if key in dimensions}
     corners = Space(decisive, sweep.space.seeds).corners()

@@ -30,14 +30,9 @@ from mlpvis_jax.sweep.records import RUNNING
 from mlpvis_jax.sweep.retry import retry_until_deadline
 from mlpvis_jax.sweep.space import Point
 from mlpvis_jax.sweep.store import form_groups
-from mlpvis_jax.sweep.study import DEFINITION, open_study
+from mlpvis_jax.sweep.study import DEFINITION, open_study, shortened
 
 _POINT, _VALUES, _WORKER, _SURPLUS = "point", "values", "worker", "surplus"
-_KEPT = (
-    *("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
-    *("validation_top5_accuracy", "learning_rate", "seconds"),
-)
-_DIGITS = 7
 _AHEAD = 16  # points: whoever asks for one reads all that wait
 
 
@@ -70,7 +65,9 @@ class DatabaseStore:
         self._study, self._storage = open_study(folder, sweep, url, seed, beat_seconds)
         self._held = HeldPoints(self._storage.record_heartbeat, beat_seconds)
         self._drawn: list[Trial] = []  # of points held by us, and in no group yet
-        self._nameless: dict[int, float] = {}  # when trials were first seen that no worker has
+        self._without_worker: dict[
+            int, float
+        ] = {}  # when trials were first seen that no worker has
         self._kinds = tpe.distributions(sweep)
         self._point = functools.cache(sweep.point)
 
@@ -110,11 +107,16 @@ class DatabaseStore:
         for group in groups:
             if any(latest[one["trial"]] is not group for one in group.points):
                 continue
-            if group.take_if(lambda: bool(self._identities_of(group))):  # noqa: B023
-                if identities := self._identities_of(group):
-                    self._held.hold(identities)
-                    return group
-                group.release()
+            found: dict[int, int] = {}
+
+            def is_ours(group: Group = group, found: dict[int, int] = found) -> bool:
+                found.clear()
+                found.update(self._identities_of(group))
+                return bool(found)
+
+            if group.take_if(is_ours):
+                self._held.hold(found)
+                return group
         return None
 
     def _draw(self, max_trials: Callable[[Trial], int]) -> list[Trial]:
@@ -146,7 +148,7 @@ class DatabaseStore:
     def epoch_done(self, trial: Trial, history: Sequence[Record]) -> None:
         # The network may fail for a while; the next epoch, or the end, brings all of them.
         with contextlib.suppress(Exception):
-            self._write(trial, "history", [_short(record) for record in history])
+            self._write(trial, "history", [shortened(record) for record in history])
 
     def trial_done(
         self, trial: Trial, outcome: Mapping[str, Any], history: Sequence[Record]
@@ -157,7 +159,7 @@ class DatabaseStore:
     @retry_until_deadline
     def _tell(self, trial: Trial, outcome: Mapping[str, Any], history: Sequence[Record]) -> None:
         """Tells the database how a trial ended, and its point's score if that was the last one."""
-        self._write(trial, "history", [_short(record) for record in history])
+        self._write(trial, "history", [shortened(record) for record in history])
         self._write(trial, "outcome", dict(outcome))
         rows = [row for row in self.rows() if row["point"] == trial.point]
         score = tpe.score_of_point(self._sweep, rows)
@@ -197,12 +199,13 @@ class DatabaseStore:
         return [one for one in trials if one.state != self._states.FAIL]
 
     def _identities_of(self, group: Group) -> dict[int, int]:
-        """The database's trials of an unfinished group of this folder, by their points.
+        """The database's trials of what is left of a group of this folder, by their points.
 
-        {} where the group may not go on: someone has taken its process for dead.
+        {} where nothing is, or it may not go on: someone has taken its process for dead.
         """
-        points = {one["point"] for one in group.points}
-        if all(self._folder.read_outcome(one["trial"]) is not None for one in group.points):
+        trials = {one["trial"]: one["point"] for one in group.points}
+        points = {trials[one] for one in trials if self._folder.read_outcome(one) is None}
+        if not points:
             return {}
         mine = {
             one.user_attrs[_POINT]: one._trial_id
@@ -210,7 +213,7 @@ class DatabaseStore:
             if one.state == self._states.RUNNING and one.user_attrs.get(_WORKER) == self._worker
         }
         if points <= mine.keys():
-            return {point: mine[point] for point in points}
+            return {point: mine[point] for point in trials.values() if point in mine}
         self._held.let_go(points)  # what is left of them is for others, too
         return {}
 
@@ -222,8 +225,8 @@ class DatabaseStore:
         now = time.monotonic()
         for one in self._living():
             if one.state != self._states.RUNNING or _WORKER in one.user_attrs:
-                self._nameless.pop(one.number, None)
-            elif now - self._nameless.setdefault(one.number, now) > 8 * self.beat_seconds:
+                self._without_worker.pop(one.number, None)
+            elif now - self._without_worker.setdefault(one.number, now) > 8 * self.beat_seconds:
                 with contextlib.suppress(Exception):  # another was faster
                     self._study.tell(one.number, state=self._states.FAIL)
 
@@ -290,11 +293,3 @@ class DatabaseStore:
         older = [one for one in self._living() if one.number < number or _POINT in one.user_attrs]
         points = {one.user_attrs.get(_POINT, one.number) for one in older} - {number}
         return len(points) >= self._sweep.num_points
-
-
-def _short(record: Record) -> dict[str, Any]:
-    return {
-        key: float(f"{record[key]:.{_DIGITS}g}") if isinstance(record[key], float) else record[key]
-        for key in _KEPT
-        if key in record
-    }

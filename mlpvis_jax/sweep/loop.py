@@ -47,7 +47,7 @@ from mlpvis_jax.sweep.tpe import optuna
 
 _VALIDATED = ("validation_loss", "validation_accuracy", "validation_top5_accuracy")
 _POLL_SECONDS = 1.0
-_TURNS = 4  # at least, in which a strategy that learns is asked for its points
+_TURNS = 4  # in which a strategy that learns is asked for its points, if they are enough
 
 
 def run(
@@ -187,9 +187,9 @@ class _Session(Observer):
         if number is None:
             task = self._task_of(trial)
             number = trials_that_fit(trial.config, task, self._devices, settings.side_by_side)
-            if not self._sweep.strategy.knows_points:  # it is to learn from what came before
-                share = max(1, self._sweep.num_points // _TURNS)
-                number = min(number, share * len(self._sweep.space.seeds))
+            if not (strategy := self._sweep.strategy).knows_points:  # it is to learn from results
+                turn = max(self._sweep.num_points // _TURNS, getattr(strategy, "first_points", 1))
+                number = min(number, turn * len(self._sweep.space.seeds))
         # The seeds of a point are culled by their mean, so they have to come to a cull together.
         return max(number, len(self._sweep.space.seeds)) if self._sweep.cull_epochs else number
 

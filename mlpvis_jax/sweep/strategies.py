@@ -14,6 +14,7 @@ class Strategy(Protocol):
     Attributes:
       knows_points: every point is known before any trial has ended, and `point` gives it; otherwise
         `suggest` chooses points from what the trials so far have measured.
+      first_points: (may be left out) so many points `suggest` chooses without a look at results.
     """
 
     knows_points: bool
@@ -87,6 +88,7 @@ class Tpe:
     """Optuna's tree-structured Parzen estimator (Bergstra et al., 2011); see `tpe`."""
 
     knows_points = False
+    first_points = 10  # which Optuna draws at random
 
     def max_points(self, space: Space) -> int | None:
         return None

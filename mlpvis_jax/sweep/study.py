@@ -6,6 +6,7 @@ from typing import Any
 
 from mlpvis_jax.errors import InputError, first_line
 from mlpvis_jax.sweep import tpe
+from mlpvis_jax.sweep.culling import Record
 from mlpvis_jax.sweep.database_url import DatabaseUrl
 from mlpvis_jax.sweep.definition import Sweep
 from mlpvis_jax.sweep.folder import SweepFolder
@@ -13,6 +14,11 @@ from mlpvis_jax.sweep.retry import BEATS_OF_GRACE
 
 DEFINITION = "sweep"  # the attribute of the study that holds the sweep's definition
 _ATTEMPTS = 5
+_KEPT = (
+    *("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
+    *("validation_top5_accuracy", "learning_rate", "seconds"),
+)
+_DIGITS = 7
 
 
 def open_study(
@@ -80,3 +86,12 @@ def _open_storage(url: str, beat_seconds: int) -> Any:
                 raise
             time.sleep(1.0)
     raise AssertionError
+
+
+def shortened(record: Record) -> dict[str, Any]:
+    """Makes of the record of an epoch what is kept in the database."""
+    return {
+        key: float(f"{record[key]:.{_DIGITS}g}") if isinstance(record[key], float) else record[key]
+        for key in _KEPT
+        if key in record
+    }

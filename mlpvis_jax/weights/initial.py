@@ -119,7 +119,7 @@ def _initial_weights(
         raise InputError(f"config.init_from={path}: {error}") from None
     digest = _digest(arrays)
     described = [f"{path} ({digest[:8]})", *_changes(matched, len(wanted.class_names))]
-    differing = _differing(stored.description.get("model"), wanted.model)
+    differing = _differing(stored.description.get("model"), wanted.model, bool(matched.carried))
     return InitialWeights(matched.params, digest, ", ".join([*described, *differing]))
 
 
@@ -142,8 +142,11 @@ def _changes(matched: Matched, num_classes: int) -> list[str]:
     return changes
 
 
-def _differing(options: Any, model: Classifier) -> list[str]:
-    """Says in what the models differ that has no parameters, such as the kind of gelu."""
+def _differing(options: Any, model: Classifier, is_carried: bool = False) -> list[str]:
+    """Says in what the models differ that has no parameters, such as the kind of gelu.
+
+    Weights that are carried over to another grid may have become wider token MLPs.
+    """
     if not isinstance(options, Mapping) or not isinstance(options.get("name"), str):
         return []
     try:
@@ -153,14 +156,14 @@ def _differing(options: Any, model: Classifier) -> list[str]:
     return [
         f"whose {key} was {theirs[key]} and is now {value}"
         for key, value in _functional(model).items()
-        if theirs.get(key, value) != value
+        if theirs.get(key, value) != value and not (is_carried and key == "tokens_hidden_dim")
     ]
 
 
 def _functional(model: Classifier) -> dict[str, Any]:
     """The fields of a model and of its block that decide what it computes.
 
-    Sizes are among them, which are alike by then, for the weights fit: what differs has none.
+    Sizes are among them: they are equal, for the weights fit.
     """
     block = model.block(**model.block_options)
     values = {

@@ -4,7 +4,10 @@ import jax
 import pytest
 
 from mlpvis_jax.data.resident import PADDING, rows_in_order
-from mlpvis_jax.running.machine import keep_compiled_programs
+from mlpvis_jax.errors import InputError
+from mlpvis_jax.running import kept_programs
+from mlpvis_jax.running.kept_programs import keep_compiled_programs
+from mlpvis_jax.running.machine import local_devices
 from mlpvis_jax.running.placement import DataParallel, num_microbatches
 
 
@@ -79,3 +82,33 @@ def test_a_user_without_a_home_keeps_no_compiled_programs(unset, monkeypatch):
     monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as it is without HOME
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     keep_compiled_programs()
+
+
+@pytest.mark.parametrize(
+    ("backend", "others", "is_used"),
+    [("gpu", ["the same"], True), ("gpu", ["another"], False), ("cpu", ["another"], True)],
+)
+def test_kept_programs_are_used_on_gpus_where_all_processes_find_the_same(
+    unset, tmp_path, monkeypatch, backend, others, is_used
+):
+    """XLA's search for fast kernels would wait for those that need not compile."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+
+    def exchange(said):
+        return [said, *(said if one == "the same" else one for one in others)]
+
+    monkeypatch.setattr(kept_programs, "exchange", exchange)
+    before = jax.config.jax_enable_compilation_cache
+    keep_compiled_programs()
+    found = jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", before)
+    assert found == is_used
+
+
+def test_a_machine_of_several_of_a_tpu_is_told_to_be_alone(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 4)
+    with pytest.raises(InputError, match="one of 4 machines of a TPU, .* TPU_PROCESS_BOUNDS=1,1,1"):
+        local_devices()

@@ -243,6 +243,9 @@ SLURM = {
         ),
         ({}, {"coordinator": "a:1", "processes": "1", "process": "0"}, None),
         (SLURM, {}, Cluster()),
+        ({**SLURM, "MLPVIS_PATIENCE": "100"}, {}, Cluster(patience=100)),
+        ({**SLURM, "MLPVIS_PATIENCE": "0"}, {}, "MLPVIS_PATIENCE=0 must be a whole number of sec"),
+        ({"MLPVIS_PATIENCE": "100"}, {}, None),
         (SLURM, {"processes": "1"}, None),
         ({**SLURM, "SLURM_NTASKS": "1"}, {}, None),
         # A shell in an allocation, with no step of its own.

@@ -11,6 +11,7 @@ from mlpvis_jax.data import open_source, prefetching
 from mlpvis_jax.data.examples import ArrayExamples
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.running import task
+from mlpvis_jax.running.stream import refuse_workers_without_room
 from mlpvis_jax.running.task import Task, is_streamed
 from mlpvis_jax.settings.config import RunConfig
 from tests.images_on_disk import made, write_folder
@@ -142,6 +143,7 @@ def test_the_identity_tells_data_apart(read, sorted_npz):
 
 
 def test_a_limit_shortens_what_is_decoded_only_where_labels_are_known(sorted_npz, monkeypatch):
+    pytest.importorskip("grain")
     source = open_source(sorted_npz(), image_size=8)
     config = mixer.get_config("digits")
     config.data.limit = 20
@@ -161,18 +163,21 @@ def test_a_limit_shortens_what_is_decoded_only_where_labels_are_known(sorted_npz
 
 
 def test_processes_without_shared_memory_for_all_three_sets_are_refused(tmp_path, monkeypatch):
-    write_folder(tmp_path, {"train": made(25), "test": made(7, seed=1)})
+    pytest.importorskip("grain")
+    monkeypatch.setattr(prefetching, "_SHARED_MEMORY", str(tmp_path))
+    write_folder(tmp_path / "images", {"train": made(25), "test": made(7, seed=1)})
     config = mixer.get_config("digits")
-    config.data.update(source=f"folder:{tmp_path}", feed="stream", workers=2)
+    config.data.update(source=f"folder:{tmp_path / 'images'}", feed="stream", workers=2)
+    config.data.normalization = "half_range"
     config = RunConfig.from_mapping(config.to_dict())
-    source = task.open_data(config)
-    piece = 512 * int(np.prod(source.image_shape))
+    read = Task.read(config, tmp_path / "run")
+    piece = config.batch_size * int(np.prod(read.training.image_shape))
     needed = 3 * 2 * (2 * 16 + 3) * piece  # three sets, two processes
     for free, is_enough in ((needed, True), (needed - 1, False)):
         usage = types.SimpleNamespace(free=free)
         monkeypatch.setattr(prefetching.shutil, "disk_usage", lambda _, usage=usage: usage)
         if is_enough:
-            assert is_streamed(config, source)
+            refuse_workers_without_room(read, config)
             continue
         with pytest.raises(InputError, match="config.data.workers: processes hand images over in"):
-            is_streamed(config, source)
+            refuse_workers_without_room(read, config)

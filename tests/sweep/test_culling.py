@@ -18,6 +18,7 @@ from mlpvis_jax.sweep import loop
 from mlpvis_jax.sweep.culling import culled, score_of
 from mlpvis_jax.sweep.definition import Sweep, Trial
 from mlpvis_jax.sweep.folder import SweepFolder
+from mlpvis_jax.sweep.strategies import Tpe
 from tests import soak
 
 CONFIG = RunConfig.from_mapping(mixer.get_config().to_dict())
@@ -204,14 +205,19 @@ def test_a_strategy_that_learns_is_asked_in_turns(monkeypatch):
     monkeypatch.setattr(loop, "trials_that_fit", lambda *_: 64)
     monkeypatch.setattr(loop._Session, "_task_of", lambda *_: None)
     base = mixer.get_config("digits").to_dict()
-    found = []
-    for strategy, number in itertools.product(("random", "tpe"), (None, 32)):
+
+    def together(strategy, number):
         written = {"strategy": strategy, "num_trials": 32, "trials_per_program": number}
         sweep = Sweep.read(base, {"optimizer.learning_rate": "uniform(0.1, 0.2)", **written})
         session = loop._Session(sweep, None, None, [], None, None, "")
         (trial,) = sweep.trials(0, {"optimizer.learning_rate": 0.1})
-        found.append(session._max_trials(trial))
-    assert found == [64, 32, 8, 32]
+        return session._max_trials(trial)
+
+    assert (together("random", None), together("random", 32)) == (64, 32)
+    assert together("tpe", 32) == 32
+    assert together("tpe", None) == 10  # which are drawn at random, whatever is known
+    monkeypatch.setattr(Tpe, "first_points", 1)
+    assert together("tpe", None) == 8
 
 
 @pytest.mark.slow

@@ -219,12 +219,23 @@ def test_a_worker_that_comes_back_late_goes_on_with_what_nobody_has_taken(worker
     group, trials = worker("a").claim(lambda _: 4)
     group.release()
     time.sleep(6)  # longer than others would wait for it
+    with worker("a") as again:  # which says that it is alive
+        group, found = again.claim(lambda _: 4)
+        assert numbers(found) == numbers(trials) and group.path.name == "0000"
+        _, others = worker("b").claim(lambda _: 4)
+        assert not set(numbers(others)) & set(numbers(found))
+
+
+def test_a_group_of_which_a_point_has_ended_goes_on(worker):
+    before = worker("a")
+    group, trials = before.claim(lambda _: 4)
+    end(before, trials[:2])  # both seeds of the first point
+    group.release()
     again = worker("a")
     group, found = again.claim(lambda _: 4)
     assert numbers(found) == numbers(trials) and group.path.name == "0000"
-    # It has said that it is alive: nobody takes its points now.
-    _, others = worker("b").claim(lambda _: 4)
-    assert not set(numbers(others)) & set(numbers(found))
+    assert again._held.identity(trials[0].point) is None
+    assert again._held.identity(trials[2].point) is not None
 
 
 def test_points_of_a_group_that_another_process_has_are_not_held(worker):

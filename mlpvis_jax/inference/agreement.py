@@ -55,17 +55,17 @@ def compare(classifier: TrainedClassifier, file: Path, any_size: bool) -> Agreem
     """
     batches = _made_up_images(classifier, any_size)
     found = _run_in_fresh_process(file, batches)
-    # The products of a TPU have few digits unless they are asked for, and the file runs on the CPU.
-    with jax.default_matmul_precision("highest"):
+    ours_on = jax.default_backend()
+    # A TPU is this process's alone, and onnxruntime is used on the CPU.
+    platform = "cpu" if file.suffix == ".onnx" or ours_on == "tpu" else ours_on
+    # A CPU's products have all digits, and an accelerator's only if they are asked for.
+    with jax.default_matmul_precision("highest" if platform == "cpu" else None):
         expected = {
             name: _expected(classifier, images, any_size) for name, images in batches.items()
         }
     ours, theirs = (np.concatenate([one[name] for name in batches]) for one in (expected, found))
     logits = np.abs(ours - theirs).max()
     probabilities = np.abs(softmax(ours, axis=-1) - softmax(theirs, axis=-1)).max()
-    ours_on = jax.default_backend()
-    # A TPU is this process's alone, and onnxruntime is used on the CPU.
-    platform = "cpu" if file.suffix == ".onnx" or ours_on == "tpu" else ours_on
     is_exact = ours_on == "cpu" and classifier.model.dtype == jnp.float32
     limit = _FLOAT32_ON_CPU if is_exact else _ELSEWHERE
     if not probabilities <= limit:  # NaN is no agreement

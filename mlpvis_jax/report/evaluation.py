@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from mlpvis_jax.errors import InputError, OutOfMemoryError, RunError
@@ -17,6 +18,7 @@ from mlpvis_jax.report.measured import (
     Measured,
     choose_corruptions,
     classifier_of,
+    images_at_a_time,
     images_of,
     measure_corruptions,
     probabilities_of,
@@ -72,8 +74,10 @@ def evaluate_and_report(
     try:
         with explain_resource_errors(config, folder):
             measured = _measure(tested, results, names)
-    except OutOfMemoryError:
-        _leave_out(place, "memory does not suffice; lower config.batch_size below 64")
+    except OutOfMemoryError as error:
+        of_device = isinstance(error.__cause__, jax.errors.JaxRuntimeError)
+        advice = f" for {images_at_a_time(config)} images at a time; lower config.batch_size"
+        _leave_out(place, f"memory does not suffice{advice if of_device else ''}")
         return results
     except RunError as error:
         _leave_out(place, str(error))

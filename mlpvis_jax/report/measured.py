@@ -13,9 +13,7 @@ from mlpvis_jax.learning.corruptions import CORRUPTIONS, STRENGTHS, corrupt, cor
 from mlpvis_jax.pictures.statistics import confusion_matrix
 from mlpvis_jax.report.predictions import LabelledPredictions
 from mlpvis_jax.running.evaluation import Tested
-
-# On one device, which need not hold what the run's devices hold together, or parts of it in turn.
-_IMAGES_AT_A_TIME = 64
+from mlpvis_jax.settings.config import RunConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +66,17 @@ def classifier_of(tested: Tested) -> TrainedClassifier:
         tested.config.model.image_size,
         tested.task.test.image_shape,
         tested.task.normalization,
-        min(tested.config.batch_size, _IMAGES_AT_A_TIME),
+        images_at_a_time(tested.config),
     )
+
+
+def images_at_a_time(config: RunConfig) -> int:
+    """Gives the batch size of a report.
+
+    A single device computes it, which need not hold what the run's devices hold together, or what
+    they compute in microbatches.
+    """
+    return min(config.batch_size, 64)
 
 
 def probabilities_of(

@@ -4,7 +4,7 @@ import contextlib
 import errno
 import math
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 
@@ -74,7 +74,10 @@ def interrupted(
 
 @contextlib.contextmanager
 def explain_resource_errors(
-    config: RunConfig, folder: RunFolder, trials: int = 1, command: str | None = None
+    config: RunConfig,
+    folder: RunFolder,
+    trials: int = 1,
+    command: Callable[[], str] | None = None,
 ) -> Iterator[None]:
     """Turns errors of the disk and of the devices' memory into messages that say what to do.
 
@@ -82,18 +85,18 @@ def explain_resource_errors(
       config: of the run, or of one of several trials that train together.
       folder: whose disk it is.
       trials: so many train together.
-      command: that goes on afterwards; None: the same that was given.
+      command: makes the command that goes on afterwards; None: it is the one that was given.
     """
-    again = "give the same command again" if command is None else f"go on by {command}"
     try:
         yield
     except OSError as error:
         if error.errno not in _OF_THE_DISK:
             raise
+        again = "and give the same command again."
         raise StorageError(
             f"{error.filename or folder.path} cannot be written ({error.strerror}); "
-            f"{describe_free_space(folder.path)}. The checkpoints are whole: make room, and "
-            f"{again}."
+            f"{describe_free_space(folder.path)}. The checkpoints are whole: make room"
+            f"{', ' + again if command is None else '. To go on: ' + command()}"
         ) from error
     except (jax.errors.JaxRuntimeError, MemoryError) as error:
         if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):

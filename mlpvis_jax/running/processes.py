@@ -85,7 +85,7 @@ def join(cluster: Cluster, program: str) -> None:
             f"The processes of the run cannot meet{place} ({one_line(error)}); "
             f"--coordinator=HOST:PORT names a free port on the machine of process 0{alone}."
         ) from error
-    _refuse_other_number(cluster)
+    _refuse_other_flags(cluster)
     native_output.tell(
         f"{program}: Of the {jax.process_count()} processes of the run {{who}} has died, or its "
         "machine has, and so the run ends. The checkpoints are whole: to go on, give the same "
@@ -97,19 +97,19 @@ def join(cluster: Cluster, program: str) -> None:
     _watcher.start()
 
 
-def _refuse_other_number(cluster: Cluster) -> None:
-    """Raises InputError where the processes were told different numbers of them."""
-    if cluster.number is None:
-        return
-    key = "mlpvis_jax/processes"
-    if cluster.index == 0:
-        _client().key_value_set(key, str(cluster.number))
-    number = int(_client().blocking_key_value_get(key, _FOREVER))
-    if number != cluster.number:
-        raise InputError(
-            f"--processes={cluster.number} of process {cluster.index} must be what process 0 has: "
-            f"{number}."
-        )
+def _refuse_other_flags(cluster: Cluster) -> None:
+    """Raises InputError where process 0 was told another number of processes, or to wait longer."""
+    from jax._src.distributed import global_state
+
+    index, key = global_state.process_id, "mlpvis_jax/told"
+    told = {"--processes": cluster.number, "MLPVIS_PATIENCE": cluster.patience}
+    if index == 0:
+        _client().key_value_set(key, json.dumps(told))
+    for name, number in json.loads(_client().blocking_key_value_get(key, _FOREVER)).items():
+        if number != told[name]:
+            raise InputError(
+                f"{name}={told[name]} of process {index} must be what process 0 has: {number}."
+            )
 
 
 def _client() -> Any:

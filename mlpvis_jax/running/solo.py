@@ -67,7 +67,7 @@ def train(
         print(f"The run in {folder.path} is finished; nothing is changed.")
         return results
     task, initial = read
-    explained = explain_resource_errors(config, folder, command=folder.command(config))
+    explained = explain_resource_errors(config, folder, command=lambda: folder.command(config))
     with processes.telling(), explained, _begun(config, folder):
         programs = Programs([config], task, placement)
         source = task.source.name
@@ -100,11 +100,12 @@ def _read(config: RunConfig, folder: RunFolder) -> tuple[Task, InitialWeights | 
     """Reads the data of a run, and the weights that it starts from if its settings name some."""
     writers.chosen(config.writers)  # which refuses those that are not there
     initial = None
-    if config.init_from is not None:  # before images are decoded
-        initial = find_initial_weights(config, open_data(config), folder.has_checkpoint())
+    if config.init_from is not None or config.data.workers:  # before images are decoded
+        source = open_data(config)
+        refuse_workers_without_room(source, config)
+        initial = find_initial_weights(config, source, folder.has_checkpoint())
     task = Task.read(config, folder.path)
     task.training.refuse_larger_batch(config.batch_size)
-    refuse_workers_without_room(task, config)
     Length.of(config, len(task.training))  # which refuses too many steps
     check_functions(config, task.source.num_classes)
     return task, initial

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mlpvis_jax.data import reading
+from mlpvis_jax.data import Source, reading
 from mlpvis_jax.data.framing import frame_seeds
 from mlpvis_jax.data.reading import Crops, ImageStream
 from mlpvis_jax.data.resident import PADDING, Batch, rows_in_order
@@ -19,7 +19,7 @@ from mlpvis_jax.data.streamed import StreamedSet
 from mlpvis_jax.running.feed import Chunk, EvaluationFeed, Feed, ResidentFeed, order_of_epoch
 from mlpvis_jax.running.length import Length
 from mlpvis_jax.running.placement import Layout, Placement
-from mlpvis_jax.running.task import ImageSet, Task
+from mlpvis_jax.running.task import ImageSet, is_streamed
 from mlpvis_jax.settings.config import RunConfig
 
 _CHUNK_BYTES = 1 << 28  # of all devices of a process; three chunks are in memory at a time
@@ -27,12 +27,13 @@ _CHUNK_BYTES = 1 << 28  # of all devices of a process; three chunks are in memor
 _ORDER_BYTES = 1 << 25
 
 
-def refuse_workers_without_room(task: Task, config: RunConfig) -> None:
+def refuse_workers_without_room(source: Source, config: RunConfig) -> None:
     """Raises InputError where processes that decode could not hand over what they have decoded."""
-    if isinstance(task.training, StreamedSet):
-        of = task.training
-        workers = config.data.workers
-        reading.refuse_workers_without_room(of.examples, of.image_shape, config.batch_size, workers)
+    workers = config.data.workers
+    if workers and is_streamed(config, source):
+        reading.refuse_workers_without_room(
+            source.train, source.image_shape, config.batch_size, workers
+        )
 
 
 def training_feed(

@@ -93,6 +93,7 @@ def check_trials(sweep: Sweep, folder: SweepFolder) -> list[str]:
             if key not in sources:
                 sources[key] = open_data(config)
                 _refuse_several_orders(sweep, config, sources[key])
+            refuse_workers_without_room(sources[key], config)
             functions = repr(config.loss), config.metrics, bool(config.mix), key
             if functions not in checked:
                 check_functions(config, sources[key].num_classes)
@@ -117,10 +118,8 @@ def check_with_data(sweep: Sweep, task: Task) -> list[Length]:
       The lengths that trials have at the extremes of the space.
 
     Raises:
-      InputError: a batch size of no use, a cull that comes too late, or no room for images that
-        processes decode.
+      InputError: a batch size of no use, or a cull that comes too late.
     """
-    refuse_workers_without_room(task, config_of(sweep.base, sweep.example_point))
     dimensions = sweep.space.dimensions
     decisive = {key: dimensions[key] for key in ("duration", "batch_size") if key in dimensions}
     corners = Space(decisive, sweep.space.seeds).corners()

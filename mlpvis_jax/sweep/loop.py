@@ -43,11 +43,11 @@ from mlpvis_jax.sweep.live import LiveTable
 from mlpvis_jax.sweep.records import RUNNING
 from mlpvis_jax.sweep.storage import read_storage
 from mlpvis_jax.sweep.stores import TrialStore, open_store
+from mlpvis_jax.sweep.strategies import points_of_turn
 from mlpvis_jax.sweep.tpe import optuna
 
 _VALIDATED = ("validation_loss", "validation_accuracy", "validation_top5_accuracy")
 _POLL_SECONDS = 1.0
-_TURNS = 4  # in which a strategy that learns is asked for its points, if they are enough
 
 
 def run(
@@ -187,9 +187,8 @@ class _Session(Observer):
         if number is None:
             task = self._task_of(trial)
             number = trials_that_fit(trial.config, task, self._devices, settings.side_by_side)
-            if not (strategy := self._sweep.strategy).knows_points:  # it is to learn from results
-                turn = max(self._sweep.num_points // _TURNS, getattr(strategy, "first_points", 1))
-                number = min(number, turn * len(self._sweep.space.seeds))
+            turn = points_of_turn(self._sweep.strategy, trial.point, self._sweep.num_points)
+            number = min(number, turn * len(self._sweep.space.seeds))
         # The seeds of a point are culled by their mean, so they have to come to a cull together.
         return max(number, len(self._sweep.space.seeds)) if self._sweep.cull_epochs else number
 

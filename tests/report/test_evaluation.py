@@ -173,7 +173,7 @@ def test_a_report_for_which_memory_does_not_suffice_costs_a_line(
     assert launch_main("--mode=evaluate", f"--workdir={copied.path}") == 0
     out, err = capsys.readouterr()
     assert out.startswith("Test accuracy: ")
-    assert "is left out (memory does not suffice; lower config.batch_size below 64)." in err
+    assert "is left out (memory does not suffice for 8 images at a time; lower config.batch_" in err
 
 
 @pytest.mark.slow  # it evaluates once more

@@ -259,7 +259,14 @@ SLURM = {
     ],
 )
 def test_processes_are_found(environment, flags, expected, monkeypatch):
-    for name in (*SLURM, *OPEN_MPI, "PMI_SIZE", "PMI_RANK", "JAX_LOCAL_DEVICE_IDS"):
+    for name in (
+        *SLURM,
+        *OPEN_MPI,
+        "PMI_SIZE",
+        "PMI_RANK",
+        "JAX_LOCAL_DEVICE_IDS",
+        "MLPVIS_PATIENCE",
+    ):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

@@ -168,16 +168,15 @@ def test_processes_without_shared_memory_for_all_three_sets_are_refused(tmp_path
     write_folder(tmp_path / "images", {"train": made(25), "test": made(7, seed=1)})
     config = mixer.get_config("digits")
     config.data.update(source=f"folder:{tmp_path / 'images'}", feed="stream", workers=2)
-    config.data.normalization = "half_range"
     config = RunConfig.from_mapping(config.to_dict())
-    read = Task.read(config, tmp_path / "run")
-    piece = config.batch_size * int(np.prod(read.training.image_shape))
+    source = task.open_data(config)
+    piece = config.batch_size * int(np.prod(source.image_shape))
     needed = 3 * 2 * (2 * 16 + 3) * piece  # three sets, two processes
     for free, is_enough in ((needed, True), (needed - 1, False)):
         usage = types.SimpleNamespace(free=free)
         monkeypatch.setattr(prefetching.shutil, "disk_usage", lambda _, usage=usage: usage)
         if is_enough:
-            refuse_workers_without_room(read, config)
+            refuse_workers_without_room(source, config)
             continue
         with pytest.raises(InputError, match="config.data.workers: processes hand images over in"):
-            refuse_workers_without_room(read, config)
+            refuse_workers_without_room(source, config)

@@ -206,16 +206,17 @@ def test_a_strategy_that_learns_is_asked_in_turns(monkeypatch):
     monkeypatch.setattr(loop._Session, "_task_of", lambda *_: None)
     base = mixer.get_config("digits").to_dict()
 
-    def together(strategy, number):
+    def together(strategy, number, point=0):
         written = {"strategy": strategy, "num_trials": 32, "trials_per_program": number}
         sweep = Sweep.read(base, {"optimizer.learning_rate": "uniform(0.1, 0.2)", **written})
         session = loop._Session(sweep, None, None, [], None, None, "")
-        (trial,) = sweep.trials(0, {"optimizer.learning_rate": 0.1})
+        (trial,) = sweep.trials(point, {"optimizer.learning_rate": 0.1})
         return session._max_trials(trial)
 
-    assert (together("random", None), together("random", 32)) == (64, 32)
+    assert together("random", None) == together("random", 32) == 32  # all at once
     assert together("tpe", 32) == 32
     assert together("tpe", None) == 10  # which are drawn at random, whatever is known
+    assert together("tpe", None, point=10) == 8
     monkeypatch.setattr(Tpe, "first_points", 1)
     assert together("tpe", None) == 8
 

@@ -22,7 +22,9 @@ python launch.py --config=configs/gmlp.py:fast
     example's page has 50.64 / 78.28 after 50 epochs.
 
 python launch.py --config=configs/gmlp.py:best
-    Fifty epochs of Muon, with the Mixer's settings. Not yet trained here.
+    Fifty epochs of Muon, with the Mixer's settings, but half of the images mixed: 62.84 / 86.28, 1
+    seed, where the example's page has 50.64 / 78.28. 108 minutes of two cores of an Intel Xeon as
+    two devices (JAX_NUM_CPU_DEVICES=2).
 
 python launch.py --config=configs/gmlp.py:finetune
     Fine-tunes the published gMLP-S/16 of ImageNet-1k, as the Mixer paper fine-tunes. Not yet
@@ -41,4 +43,7 @@ def get_config(variant: str = "") -> ConfigDict:
         config.model.gate_epsilon = 1e-5  # as timm, which trained these weights, has it
         return config
     config = recipe.keras_example("gmlp_keras", learning_rate=0.003)
-    return recipe.variant(config, variant, further=("finetune",))
+    config = recipe.variant(config, variant, further=("finetune",))
+    if variant == "best":  # it has 3.6 times the parameters of the Mixer, and overfits more
+        config.mix.mixup_or_cutmix.probability = 0.5
+    return config

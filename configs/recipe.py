@@ -143,7 +143,7 @@ def best(config: ConfigDict) -> ConfigDict:
     """Trains `fast` for 50 epochs, crops at random, and mixes a quarter of the images.
 
     It has half the learning rate of `fast`, and two epochs of warm-up. The share of mixed images
-    was chosen by the Mixer's validation accuracy.
+    was chosen by the Mixer's validation accuracy; gMLP has another.
     """
     flip_zoom = fast(config).augment.flip_zoom
     config.duration = "50 epochs"

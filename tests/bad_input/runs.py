@@ -181,11 +181,11 @@ ROWS = [
     bare("--workdir={here}/run --config.duratio=90", "config.duration?", run()),
     # results and checkpoints
     bad(
-        "", "results of a run, but no checkpoint",
+        "", "what a run has written, but no checkpoint",
         run(), results(epochs=1, stopped_early=False), folder("run/checkpoints"),
     ),
-    bad("", "results of a run, but no checkpoint", run(), file("run/results.json", "{")),
-    bad("", "results of a run, but no checkpoint", run(), file("run/results.json", "[]")),
+    bad("", "what a run has written, but no checkpoint", run(), file("run/results.json", "{")),
+    bad("", "what a run has written, but no checkpoint", run(), file("run/results.json", "[]")),
     bad("", "No checkpoint in {here}/run/checkpoints", "step 41", run(), checkpoint("41")),
     bad("", "step 82", "step 41", "another folder", run(), checkpoint("41"), checkpoint("82")),
     bad("", "step 7: files are missing", run(), folder("run/checkpoints/7")),

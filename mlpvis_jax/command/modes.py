@@ -85,7 +85,7 @@ def refuse_idle_settings(mode: str, keys: Iterable[str]) -> None:
     ]
     if idle:
         raise InputError(
-            f"--mode={mode} does not train, so {', '.join(idle)} would change nothing; leave "
+            f"--mode={mode} does not read {', '.join(idle)}, which would change nothing; leave "
             f"{'them' if len(idle) > 1 else 'it'} out."
         )
 

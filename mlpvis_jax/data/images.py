@@ -37,6 +37,8 @@ NOT_DECODED = (
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # That transparent pixels get the colour that their palette says, which is what is wanted.
 warnings.filterwarnings("ignore", message="Palette images with Transparency")
+# Of damaged EXIF, which turns no image; the warning does not say of which image it is.
+warnings.filterwarnings("ignore", message="Corrupt EXIF data")
 
 
 def decode_image(

@@ -64,16 +64,16 @@ ROWS = [
     ),
     bare(
         "--mode=evaluate --workdir={here}/run --config.seed=9 --config.optimizer.learning_rate=7",
-        "--mode=evaluate does not train, so config.seed, config.optimizer.learning_rate would",
+        "--mode=evaluate does not read config.seed, config.optimizer.learning_rate, which would",
     ),
     bare(
         "--mode=evaluate --workdir={here}/run --config.loss.label_smoothing=0.1 "
         "--config.data.normalization=half_range --config.microbatch_size=8",
-        "so config.loss.label_smoothing, config.data.normalization would change nothing",
+        "read config.loss.label_smoothing, config.data.normalization, which would change nothing",
     ),
     bare(
         "--mode=predict --images=*.png --workdir={here}/run --config.data.framing=centre",
-        "--mode=predict does not train, so config.data.framing would change nothing",
+        "--mode=predict does not read config.data.framing, which would change nothing;",
     ),
     bad(f"--mode=evaluate {NO_WORKDIR}", "--mode=evaluate needs --workdir"),
     bad("--mode=test", "--mode=test is unknown", "train, evaluate"),

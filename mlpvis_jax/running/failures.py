@@ -92,11 +92,13 @@ def explain_resource_errors(
     except OSError as error:
         if error.errno not in _OF_THE_DISK:
             raise
-        again = "and give the same command again."
+        then = (
+            ", and give the same command again." if command is None else f". To go on: {command()}"
+        )
         raise StorageError(
             f"{error.filename or folder.path} cannot be written ({error.strerror}); "
             f"{describe_free_space(folder.path)}. The checkpoints are whole: make room"
-            f"{', ' + again if command is None else '. To go on: ' + command()}"
+            f"{then}"
         ) from error
     except (jax.errors.JaxRuntimeError, MemoryError) as error:
         if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):

@@ -65,9 +65,8 @@ class DatabaseStore:
         self._study, self._storage = open_study(folder, sweep, url, seed, beat_seconds)
         self._held = HeldPoints(self._storage.record_heartbeat, beat_seconds)
         self._drawn: list[Trial] = []  # of points held by us, and in no group yet
-        self._without_worker: dict[
-            int, float
-        ] = {}  # when trials were first seen that no worker has
+        # When running trials that no worker has were first seen, in seconds.
+        self._without_worker: dict[int, float] = {}
         self._kinds = tpe.distributions(sweep)
         self._point = functools.cache(sweep.point)
 

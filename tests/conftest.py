@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -166,6 +167,25 @@ def started() -> Iterator[list[subprocess.Popen]]:
         process.kill()
         with process:  # closes its pipes
             pass
+
+
+@pytest.fixture(scope="module")
+def start_python(started: list[subprocess.Popen]) -> Callable[..., subprocess.Popen]:
+    """A function: starts a Python program, by default in the root of the repository."""
+
+    def start(*arguments: Any, **options: Any) -> subprocess.Popen:
+        options = {"cwd": Path(launch.__file__).parent, **options}
+        process = subprocess.Popen(
+            [sys.executable, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+        started.append(process)
+        return process
+
+    return start
 
 
 @pytest.fixture

@@ -51,35 +51,21 @@ class Mode:
       meaning: one line for a person.
       flags: its own flags by name; several modes may have a flag of one name.
       needs_run: the mode is of one run, whose settings and folder are read first.
+      reads: the settings and sections that the mode reads; None: all.
     """
 
     run: Callable[[Any], None]
     meaning: str
     flags: Mapping[str, Flag] = dataclasses.field(default_factory=dict)
     needs_run: bool = True
-
-
-# Settings and sections that a mode which does not train reads; all others would change nothing.
-# Images are scaled as the weights say, and the loss of a test is the cross-entropy. What a source
-# cannot be opened with (`random_crop`, `validation`) can be set to None.
-_READ_WITHOUT_TRAINING = {
-    "evaluate": (
-        *("batch_size", "microbatch_size", "average_flips", "metrics", "model", "data.source"),
-        *("data.data_dir", "data.cache_dir", "data.limit", "data.feed", "data.workers"),
-        *("data.framing", "data.random_crop", "data.validation"),
-    ),
-    "predict": ("model",),
-    "mixing": (
-        *("model", "data.source", "data.data_dir", "data.limit", "data.framing"),
-        *("data.random_crop", "data.validation"),
-    ),
-    "export": ("model",),
-}
+    reads: tuple[str, ...] | None = None
 
 
 def refuse_idle_settings(mode: str, keys: Iterable[str]) -> None:
-    """Raises InputError for settings, by key, that change nothing in a mode that does not train."""
-    read = _READ_WITHOUT_TRAINING[mode]
+    """Raises InputError for settings, by key, that the mode does not read."""
+    read = MODES[mode].reads
+    if read is None:
+        return
     idle = [
         f"config.{key}" for key in keys if key not in read and key.partition(".")[0] not in read
     ]
@@ -178,6 +164,13 @@ _CORRUPTIONS = Flag(
     "also tests on corrupted images, of five strengths each: all, or names with commas",
 )
 
+# Images are scaled as the weights say, and the loss of a test is the cross-entropy. What a source
+# cannot be opened with (`random_crop`, `validation`) can be set to None.
+_READ_OF_IMAGES = (
+    *("data.source", "data.data_dir", "data.limit", "data.framing", "data.random_crop"),
+    "data.validation",
+)
+
 MODES: Mapping[str, Mode] = {
     "train": Mode(
         _train,
@@ -199,6 +192,10 @@ MODES: Mapping[str, Mode] = {
             "output": Flag("FOLDER", "of the report; by default report/ in the run's folder"),
             "corruptions": _CORRUPTIONS,
         },
+        reads=(
+            *("model", "batch_size", "microbatch_size", "average_flips", "metrics"),
+            *("data.cache_dir", "data.feed", "data.workers", *_READ_OF_IMAGES),
+        ),
     ),
     "predict": Mode(
         _predict,
@@ -209,8 +206,13 @@ MODES: Mapping[str, Mode] = {
             ),
             "output": Flag("FOLDER", "of the table and the picture; by default the run's"),
         },
+        reads=("model",),
     ),
-    "mixing": Mode(_mixing, "draws what the mixing across tokens has learned"),
+    "mixing": Mode(
+        _mixing,
+        "draws what the mixing across tokens has learned",
+        reads=("model", *_READ_OF_IMAGES),
+    ),
     "export": Mode(
         _export,
         "writes the best weights of a run as a program for other programs",
@@ -218,6 +220,7 @@ MODES: Mapping[str, Mode] = {
             "format": Flag("stablehlo|onnx", "what it is written as; by default stablehlo"),
             "image_size": Flag("any", "images of any size are taken, and none are resized"),
         },
+        reads=("model",),
     ),
     "compare": Mode(
         _compare,

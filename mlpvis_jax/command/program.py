@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
 
             end = processes.end
             processes.join(cluster, program)
-        if flags.mode != "train" and flags.config is None:  # a file's own are for training, too
+        if flags.config is None:  # a file's own are for training, too
             refuse_idle_settings(flags.mode, overrides["config"])
         values, name = _read_settings(flags)
         override_all(values, overrides["config"])

@@ -193,6 +193,11 @@ class Source:
     def num_classes(self) -> int:
         return len(self.class_names)
 
+    @property
+    def content(self) -> str:
+        """Gives a text that is another one when what the source's files hold may have changed."""
+        return self.files_fingerprint or self.fingerprint
+
     def examples(self, part: Part) -> Examples:
         """Gives the images of one part; the validation part must be there."""
         examples = {"train": self.train, "validation": self.validation, "test": self.test}[part]

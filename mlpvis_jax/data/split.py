@@ -116,8 +116,7 @@ def _copies(source: Source, examples: Examples) -> np.ndarray:
     marks = examples.marks()
     if marks is None:  # nothing tells which of the source's images these are
         return find()["copies"]
-    files = source.files_fingerprint or source.fingerprint
-    name = f"copies-{mark_of(source.name, files, marks.tobytes()):016x}"
+    name = f"copies-{mark_of(source.name, source.content, marks.tobytes()):016x}"
     return np.asarray(kept(name, ("copies",), find)["copies"])
 
 

@@ -37,8 +37,7 @@ class StreamedSet(Trainable):
         examples = source.examples(part)
         labels = examples.labels
         if labels is None:
-            files = source.files_fingerprint or source.fingerprint
-            mark = mark_of(source.name, files, len(examples))
+            mark = mark_of(source.name, source.content, len(examples))
             name = f"labels-{part}-{mark:016x}"
             labels = kept(name, ("labels",), lambda: {"labels": examples.read_labels()})["labels"]
         check_labels(labels, source, part)

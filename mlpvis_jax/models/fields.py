@@ -27,7 +27,7 @@ Remat = Annotated[
 RematKeepsProducts = Annotated[
     bool,
     Role.MACHINE,
-    "With remat, keep results of products and compute the rest again, and FNet's transform.",
+    "With remat, keep results of products; the rest, and FNet's transform, are computed again.",
 ]
 Epsilon = Annotated[NotNegative, Role.SHAPE, "Added to variances by every LayerNorm."]
 ComputeDtype = Annotated[_Dtype, Role.SHAPE, "What is computed in; logits and loss stay float32."]

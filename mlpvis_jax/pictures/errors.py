@@ -8,6 +8,7 @@ import numpy as np
 
 from mlpvis_jax.pictures.statistics import Reliability, wilson_interval
 from mlpvis_jax.pictures.theme import empty_figure, shades
+from mlpvis_jax.show.drawing import in_utf8
 
 _NAMED = 40  # classes that have their names on both axes
 _COUNTED = 20  # classes whose cells hold numbers
@@ -226,6 +227,6 @@ def draw_errors(
 
 def _short(name: str, letters: int = 28) -> str:
     """A name that fits beside an axis; a dollar sign is no formula, and all of it is in UTF-8."""
-    shown = name.replace("_", " ").encode(errors="replace").decode()
+    shown = in_utf8(name.replace("_", " "))
     shown = shown if len(shown) <= letters else shown[: letters - 1] + "…"
     return shown.replace("$", r"\$")

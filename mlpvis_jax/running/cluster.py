@@ -46,7 +46,7 @@ class Cluster:
 
 
 def find_cluster(flags: Mapping[str, str | None]) -> Cluster | None:
-    """Finds the processes of a run; MLPVIS_PATIENCE is how long they wait for a sign of another.
+    """Finds the processes of a run, and how long they wait for a sign of another (MLPVIS_PATIENCE).
 
     Args:
       flags: values of --coordinator, --processes and --process by name; None where not given.

@@ -29,9 +29,14 @@ def new_figure(width: float, height: float, title: str, subtitle: str = "") -> A
     return figure
 
 
+def in_utf8(text: str) -> str:
+    """Replaces what is not UTF-8 by question marks; names of files need not be in it."""
+    return text.encode(errors="replace").decode()
+
+
 def shortened(name: str, letters: int) -> str:
     """Shortens a name to at most `letters` letters; what is not UTF-8 becomes a question mark."""
-    name = name.encode(errors="replace").decode()
+    name = in_utf8(name)
     first = (letters - 1) // 2
     last = letters - 1 - first
     return name if len(name) <= letters else f"{name[:first]}…{name[-last:]}"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mlpvis_jax.show.drawing import in_utf8
 from mlpvis_jax.show.writer import Record, RunDescription, arrays_of, best_of, numbers_of
 
 _BEST = ("best/validation_loss", "best/validation_accuracy", "best/test_accuracy")
@@ -74,16 +75,11 @@ def write_hparams(
 
 def plain(value: Any) -> Any:
     """Makes a word of what is no number, as TensorBoard leaves out a None."""
-    return value if isinstance(value, bool | int | float) else _word(value)
-
-
-def _word(value: Any) -> str:
-    # The name of a file need not be in UTF-8, which event files are.
-    return str(value).encode(errors="replace").decode()
+    return value if isinstance(value, bool | int | float) else in_utf8(str(value))
 
 
 def _as_table(settings: Mapping[str, Any]) -> str:
-    rows = [f"| {key} | `{_word(value)}` |" for key, value in settings.items()]
+    rows = [f"| {key} | `{in_utf8(str(value))}` |" for key, value in settings.items()]
     return "\n".join(["| setting | value |", "|---|---|", *rows])
 
 

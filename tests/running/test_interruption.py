@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,21 +17,14 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def start(started):
+def start(start_python):
     """A function: starts a Python program."""
 
     def call(*arguments, **options):
         # A process inherits which signals are ignored, and `nohup make test` ignores SIGHUP.
         hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        process = subprocess.Popen(
-            [sys.executable, *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            **options,
-        )
+        process = start_python(*arguments, **options)
         signal.signal(signal.SIGHUP, hangup)
-        started.append(process)
         return process
 
     return call

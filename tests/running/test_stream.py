@@ -5,8 +5,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -133,7 +131,7 @@ def test_a_report_of_a_streamed_run(launch_main, shards, tmp_path, capsys):
 
 
 @pytest.fixture
-def start(started):
+def start(start_python):
     """A function: starts a program, with a cache of compiled programs and so many devices."""
 
     def call(arguments, cache, devices=1, program=("launch.py",)):
@@ -144,16 +142,7 @@ def start(started):
             "JAX_NUM_CPU_DEVICES": str(devices),
             "JAX_COMPILATION_CACHE_DIR": str(cache),
         }
-        process = subprocess.Popen(
-            [sys.executable, *program, *arguments],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
+        return start_python(*program, *arguments, env=environment)
 
     return call
 

@@ -10,7 +10,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -374,18 +373,13 @@ def command_of(tiny_npz, folder, url):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["grid", "tpe"])
-def test_two_processes_as_on_two_machines(tiny_npz, url, started, tmp_path, strategy):
+def test_two_processes_as_on_two_machines(tiny_npz, url, start_python, tmp_path, strategy):
     folders = [tmp_path / machine / "rates" for machine in ("a", "b")]
     drawn = [f"--sweep.{RATE}=uniform(0.001, 0.01)", "--sweep.num_trials=5"]
     more = [*drawn, f"--sweep.strategy={strategy}"] if strategy != "grid" else []
     workers = [
-        subprocess.Popen(
-            [sys.executable, "launch.py", *command_of(tiny_npz, folder, url), *more],
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for folder in folders
-    ]  # fmt: skip
-    started.extend(workers)
+        start_python("launch.py", *command_of(tiny_npz, folder, url), *more) for folder in folders
+    ]
     for process in workers:
         out, err = process.communicate(timeout=120)
         assert process.returncode == 0, err

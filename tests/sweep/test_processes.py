@@ -4,8 +4,6 @@ import json
 import random
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -22,7 +20,7 @@ NUM_TRIALS = 6
 
 
 @pytest.fixture(scope="module")
-def start(tiny_npz, started):
+def start(tiny_npz, start_python):
     """A function: starts a sweep of six trials, in groups of two, two of which are culled."""
 
     def begin(folder, *more):
@@ -32,15 +30,7 @@ def start(tiny_npz, started):
             "--sweep.optimizer.learning_rate=[0.001, 0.0001, 0.003, 0.0003, 0.01, 0.00003]",
             *("--sweep.trials_per_program=2", "--sweep.cull_epochs=2"),
         ]
-        process = subprocess.Popen(
-            [sys.executable, "launch.py", f"--workdir={folder}", *arguments, *more],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
+        return start_python("launch.py", f"--workdir={folder}", *arguments, *more)
 
     return begin
 
@@ -113,7 +103,7 @@ def test_killed_again_and_again_it_ends_as_if_nothing_had_been(start, undisturbe
 
 
 @pytest.mark.slow
-def test_a_signal_saves_and_the_folder_alone_goes_on(start, started, undisturbed, tmp_path):
+def test_a_signal_saves_and_the_folder_alone_goes_on(start, start_python, undisturbed, tmp_path):
     path = tmp_path / "sweep"
     process = start(path)
     wait_for(process, lambda: len(list(path.glob("trials/*/metrics.jsonl"))) > 2)
@@ -125,11 +115,7 @@ def test_a_signal_saves_and_the_folder_alone_goes_on(start, started, undisturbed
     )
     done = [SweepFolder(path).read_outcome(number) for number in range(NUM_TRIALS)]
     assert None in done
-    again = subprocess.Popen(
-        [sys.executable, "launch.py", f"--workdir={path}"],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    started.append(again)
+    again = start_python("launch.py", f"--workdir={path}")
     assert "goes on" in finish(again)
     assert state_of(path) == undisturbed
 

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: digits test test-slow test-all soak lint docs clean
+.PHONY: digits test test-slow test-all fuzz soak lint docs clean
 TEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 digits: $(VENV)/installed  ## Trains a Mixer on scikit-learn's digits and draws its curves.
@@ -17,6 +17,9 @@ test-slow: $(VENV)/installed-test  ## The slow ones alone.
 
 test-all: lint  ## The slow ones, too: many processes, and programs that are fully optimised.
 	$(TEST)
+
+fuzz: $(VENV)/installed-test  ## Tries random configs, thousands of them.
+	$(BIN)/python -m pytest --hypothesis-profile fuzz -m 'not slow' $(shell grep -l '@given' -r tests)
 
 soak: $(VENV)/installed  ## Kills runs a hundred times and compares what they end with.
 	$(BIN)/python -m tests.soak

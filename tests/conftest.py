@@ -37,9 +37,11 @@ if _FLAGS is not None:
     os.environ["XLA_FLAGS"] = _FLAGS
 
 
-# A busy machine makes no example wrong.
-hypothesis.settings.register_profile("patient", deadline=None)
-hypothesis.settings.load_profile("patient")
+# `make test` tries the same examples each time, so that no commit fails for what it did not change,
+# and `make fuzz` looks for new ones. A busy machine makes no example wrong.
+hypothesis.settings.register_profile("same", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=1000)
+hypothesis.settings.load_profile("same")
 
 
 @pytest.hookimpl(tryfirst=True)  # before any fixture

@@ -115,7 +115,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("any") / "run"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(changes())
 def test_a_run_starts_or_is_refused_by_name(folder, tiny_npz, changed):
     values = mixer.get_config().to_dict()

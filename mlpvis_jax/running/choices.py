@@ -34,8 +34,8 @@ def build_model(config: ModelConfig, num_classes: int) -> Classifier:
     """Builds the model that the settings describe.
 
     Raises:
-      InputError: an unknown preset, a setting that it lacks, a patch that does not divide, more
-        parameters than there is room for.
+      InputError: an unknown preset, a setting that the preset lacks, sizes that do not fit
+        together, more parameters than there is room for.
     """
     declared = model_settings(config.name)
     overrides = without_unset(config.name, config.options)
@@ -51,7 +51,10 @@ def build_model(config: ModelConfig, num_classes: int) -> Classifier:
             f"The patch_size of model {config.name!r}, {model.patch_size}, does not divide "
             f"config.model.image_size {config.image_size}; set config.model.patch_size or the size."
         )
-    refuse_without_room(model, config.image_size)
+    try:
+        refuse_without_room(model, config.image_size)
+    except InputError as error:  # a module's own words do not say which model holds the module
+        raise InputError(f"Model {config.name!r}: {error}") from error
     return model
 
 

@@ -165,10 +165,10 @@ _CORRUPTIONS = Flag(
 )
 
 # Images are scaled as the weights say, and the loss of a test is the cross-entropy. What a source
-# cannot be opened with (`random_crop`, `validation`) can be set to None.
+# cannot be opened with (`random_crop`, `reduced_jpeg`, `validation`) can be set to its default.
 _READ_OF_IMAGES = (
     *("data.source", "data.data_dir", "data.limit", "data.framing", "data.random_crop"),
-    "data.validation",
+    *("data.reduced_jpeg", "data.validation"),
 )
 
 MODES: Mapping[str, Mode] = {

@@ -50,10 +50,10 @@ def main(arguments: list[str]) -> int:
 
             end = processes.end
             processes.join(cluster, program)
-        if flags.config is None:  # a file's own are for training, too
-            refuse_idle_settings(flags.mode, overrides["config"])
         values, name = _read_settings(flags)
         override_all(values, overrides["config"])
+        if flags.config is None:  # a file's own are for training, too
+            refuse_idle_settings(flags.mode, overrides["config"])
         if flags.print_config:
             written = _read_sweep(flags, overrides["sweep"], overrides["config"])
             _print_config(values, written, flags.workdir)

@@ -45,6 +45,7 @@ class Checkpoints:
     Args:
       folder: made if need be; may be relative.
       every_minutes, every_steps: when the next one is due after the last; None: never.
+      advice: what to do where none can be used.
 
     Attributes:
       folder: an absolute path.
@@ -52,12 +53,17 @@ class Checkpoints:
     """
 
     def __init__(
-        self, folder: Path, every_minutes: float | None = None, every_steps: int | None = None
+        self,
+        folder: Path,
+        every_minutes: float | None = None,
+        every_steps: int | None = None,
+        advice: str = "Begin anew in another folder.",
     ) -> None:
         orbax_messages.withhold()
         self.folder = folder.absolute()  # Orbax takes no relative paths
         self._writes = jax.process_index() == 0
         self._manager = _manager(self.folder, self._writes)
+        self._advice = advice
         self._bytes = 0  # of the newest snapshot
         self._every_seconds = math.inf if every_minutes is None else 60 * every_minutes
         self._every_steps = math.inf if every_steps is None else every_steps
@@ -148,8 +154,7 @@ class Checkpoints:
         if damaged:
             reasons = "; ".join(f"that of step {step}: {why}" for step, why in damaged.items())
             raise InputError(
-                f"No checkpoint in {self.folder} can be used ({reasons}). Begin anew in another "
-                "folder."
+                f"No checkpoint in {self.folder} can be used ({reasons}). {self._advice}"
             )
         return None
 

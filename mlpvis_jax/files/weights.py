@@ -59,7 +59,8 @@ def load_weights(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
                 shape = tuple(file.get_slice(name).get_shape())
                 if shape != leaf.shape:
                     raise InputError(
-                        f"{path} holds {name} of shape {shape}, but the model's is {leaf.shape}."
+                        f"{path} holds {name} of shape {shape}, but the model's is {leaf.shape}; "
+                        "its image_size, patch_size and widths must be those of the weights."
                     )
     except SafetensorError as error:
         raise _damaged(path, str(error)) from error

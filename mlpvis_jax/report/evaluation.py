@@ -27,7 +27,7 @@ from mlpvis_jax.report.page import Page, render
 from mlpvis_jax.report.predictions import PREDICTIONS, LabelledPredictions
 from mlpvis_jax.report.sections import SECTIONS, facts, superclass_counts
 from mlpvis_jax.running.evaluation import Tested
-from mlpvis_jax.running.failures import explain_resource_errors
+from mlpvis_jax.running.failures import explain_memory_errors, explain_resource_errors
 from mlpvis_jax.running.outcome import versions
 from mlpvis_jax.running.placement import Placement
 from mlpvis_jax.settings.config import RunConfig
@@ -68,8 +68,9 @@ def evaluate_and_report(
     names = choose_corruptions(corruptions)
     check_replaceable(place)
     weights = _digest_or_none(folder)
-    with explain_resource_errors(config, folder):
+    with explain_memory_errors(config):  # what cannot be read has a message of its own
         tested = Tested.open(config, folder, placement)
+    with explain_resource_errors(config, folder):
         results = tested.results()
     try:
         with explain_resource_errors(config, folder):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import jax
 
 from mlpvis_jax.errors import (
+    InputError,
     InterruptedRunError,
     OutOfMemoryError,
     StorageError,
@@ -63,13 +64,24 @@ def interrupted(
     number: int, step: int, config: RunConfig, folder: RunFolder
 ) -> InterruptedRunError:
     """Makes the answer to a signal, once all is on disk."""
-    count = jax.process_count()
-    everywhere = f", in all {count} processes, with the flags that they had" if count > 1 else ""
     return InterruptedRunError(
         f"{signal.Signals(number).name}: stopped after step {step:,}, and saved. To go on: "
-        f"{folder.command(config)}{everywhere}",
+        f"{folder.command(config)}{_everywhere()}",
         number,
     )
+
+
+def command_to_go_on(config: RunConfig, folder: RunFolder) -> str | None:
+    """Writes the command that goes on with a run; None where its folder has other settings."""
+    with contextlib.suppress(InputError, OSError):
+        if folder.holds_run() and folder.read_config() == config:
+            return folder.command(config) + _everywhere()
+    return None
+
+
+def _everywhere() -> str:
+    count = jax.process_count()
+    return f", in all {count} processes, with the flags that they had" if count > 1 else ""
 
 
 @contextlib.contextmanager
@@ -77,7 +89,7 @@ def explain_resource_errors(
     config: RunConfig,
     folder: RunFolder,
     trials: int = 1,
-    command: Callable[[], str] | None = None,
+    command: Callable[[], str | None] = lambda: None,
 ) -> Iterator[None]:
     """Turns errors of the disk and of the devices' memory into messages that say what to do.
 
@@ -88,18 +100,25 @@ def explain_resource_errors(
       command: makes the command that goes on afterwards; None: it is the one that was given.
     """
     try:
-        yield
+        with explain_memory_errors(config, trials):
+            yield
     except OSError as error:
         if error.errno not in _OF_THE_DISK:
             raise
-        then = (
-            ", and give the same command again." if command is None else f". To go on: {command()}"
-        )
+        again = command()
+        then = ", and give the same command again." if again is None else f". To go on: {again}"
         raise StorageError(
             f"{error.filename or folder.path} cannot be written ({error.strerror}); "
             f"{describe_free_space(folder.path)}. The checkpoints are whole: make room"
             f"{then}"
         ) from error
+
+
+@contextlib.contextmanager
+def explain_memory_errors(config: RunConfig, trials: int = 1) -> Iterator[None]:
+    """Turns errors of memory into messages that say what to do; see `explain_resource_errors`."""
+    try:
+        yield
     except (jax.errors.JaxRuntimeError, MemoryError) as error:
         if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise

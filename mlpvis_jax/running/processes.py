@@ -89,7 +89,7 @@ def join(cluster: Cluster, program: str) -> None:
     native_output.tell(
         f"{program}: Of the {jax.process_count()} processes of the run {{who}} has died, or its "
         "machine has, and so the run ends. The checkpoints are whole: to go on, give the same "
-        "command to all of them again.",
+        "command, with the --workdir of the run, to all of them again.",
         is_only_for_first=not is_first(),
     )
     if not is_first():

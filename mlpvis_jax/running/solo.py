@@ -17,7 +17,11 @@ from mlpvis_jax.learning import metrics
 from mlpvis_jax.learning.state import EpochTotals
 from mlpvis_jax.running import processes
 from mlpvis_jax.running.choices import completed, differences
-from mlpvis_jax.running.failures import explain_resource_errors, interrupted
+from mlpvis_jax.running.failures import (
+    command_to_go_on,
+    explain_resource_errors,
+    interrupted,
+)
 from mlpvis_jax.running.interruption import Interruption
 from mlpvis_jax.running.length import Length
 from mlpvis_jax.running.outcome import Outcome, versions
@@ -67,7 +71,8 @@ def train(
         print(f"The run in {folder.path} is finished; nothing is changed.")
         return results
     task, initial = read
-    explained = explain_resource_errors(config, folder, command=lambda: folder.command(config))
+    to_go_on = functools.partial(command_to_go_on, config, folder)
+    explained = explain_resource_errors(config, folder, command=to_go_on)
     with processes.telling(), explained, _begun(config, folder):
         programs = Programs([config], task, placement)
         source = task.source.name
@@ -91,7 +96,8 @@ def _results(config: RunConfig, folder: RunFolder) -> dict[str, Any] | None:
     if results is None and folder.has_lost_checkpoints():
         raise InputError(
             f"--workdir={folder.path} holds what a run has written, but no checkpoint to go on "
-            "from; put checkpoints/ back, or choose another folder."
+            "from; put checkpoints/ back, or choose another folder. (A sweep's trial goes on with "
+            "its sweep.)"
         )
     return results
 

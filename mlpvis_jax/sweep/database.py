@@ -53,7 +53,7 @@ class DatabaseStore:
     def __init__(
         self, folder: SweepFolder, sweep: Sweep, url: DatabaseUrl, beat_seconds: int = 30
     ) -> None:
-        self._folder = folder
+        self.folder = folder
         self._sweep = sweep
         self._optuna = tpe.optuna()
         self._states = self._optuna.trial.TrialState
@@ -77,6 +77,7 @@ class DatabaseStore:
     def __exit__(self, *error: Any) -> None:
         self._held.__exit__(*error)
 
+    @retry_until_deadline
     def begin(self) -> None:
         """Writes the sweep into the database, once all is known to be good."""
         self._study.set_user_attr(DEFINITION, json.dumps(self._sweep.to_json()))
@@ -84,7 +85,7 @@ class DatabaseStore:
     @retry_until_deadline
     def claim(self, max_trials: Callable[[Trial], int]) -> tuple[Group, list[Trial]] | None:
         """Claims a group; see `store.Store.claim`."""
-        with self._folder.locked():
+        with self.folder.locked():
             # Before the silent lose their points: this process may have been one of them.
             group = self._take_group()
             if group is None:
@@ -93,14 +94,14 @@ class DatabaseStore:
                 trials = self._draw(max_trials)
                 if not trials:
                     return None
-                form_groups(self._folder, self._sweep, trials, max_trials)
+                form_groups(self.folder, self._sweep, trials, max_trials)
                 self._drawn.clear()
                 group = self._take_group()
             return group, group.trials(self._sweep)
 
     def _take_group(self) -> Group | None:
         """Takes the first group that may go on and that no process of this folder has."""
-        groups = self._folder.read_groups(self._sweep)
+        groups = self.folder.read_groups(self._sweep)
         # Points that were given up, and drawn again, are in a later group as well.
         latest = {one["trial"]: group for group in groups for one in group.points}
         for group in groups:
@@ -132,13 +133,13 @@ class DatabaseStore:
 
     def _tell_of_ended(self, trials: Sequence[Trial]) -> bool:
         """Tells of a point's trials that ended here before it was given up; is one of them left?"""
-        outcomes = [self._folder.read_outcome(trial.number) for trial in trials]
+        outcomes = [self.folder.read_outcome(trial.number) for trial in trials]
         for trial, outcome in zip(trials, outcomes, strict=True):
             if outcome is not None and outcome["values"] != trial.values:
-                place = self._folder.run_folder(trial.number).path
+                place = self.folder.run_folder(trial.number).path
                 raise InputError(f"{place} is of another sweep than --storage={self.url.shown}.")
             if outcome is not None:
-                self._tell(trial, outcome, self._folder.read_history(trial.number))
+                self._tell(trial, outcome, self.folder.read_history(trial.number))
         return None in outcomes
 
     def done(self, group: Group) -> None:
@@ -153,7 +154,7 @@ class DatabaseStore:
         self, trial: Trial, outcome: Mapping[str, Any], history: Sequence[Record]
     ) -> None:
         self._tell(trial, outcome, history)
-        self._folder.write_outcome(trial, outcome)
+        self.folder.write_outcome(trial, outcome)
 
     @retry_until_deadline
     def _tell(self, trial: Trial, outcome: Mapping[str, Any], history: Sequence[Record]) -> None:
@@ -203,16 +204,18 @@ class DatabaseStore:
         {} where nothing is, or it may not go on: someone has taken its process for dead.
         """
         trials = {one["trial"]: one["point"] for one in group.points}
-        points = {trials[one] for one in trials if self._folder.read_outcome(one) is None}
+        points = {trials[one] for one in trials if self.folder.read_outcome(one) is None}
         if not points:
             return {}
         mine = {
             one.user_attrs[_POINT]: one._trial_id
             for one in self._living()
-            if one.state == self._states.RUNNING and one.user_attrs.get(_WORKER) == self._worker
+            # This process may have ended between telling the database and writing it here.
+            if one.state in (self._states.RUNNING, self._states.COMPLETE)
+            and one.user_attrs.get(_WORKER) == self._worker
         }
         if points <= mine.keys():
-            return {point: mine[point] for point in trials.values() if point in mine}
+            return {point: mine[point] for point in points}
         self._held.let_go(points)  # what is left of them is for others, too
         return {}
 

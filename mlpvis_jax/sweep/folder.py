@@ -9,7 +9,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.lock import lock
@@ -21,6 +21,9 @@ from mlpvis_jax.sweep.culling import Record
 from mlpvis_jax.sweep.definition import Sweep, Trial, config_of
 from mlpvis_jax.sweep.space import SEED
 from mlpvis_jax.sweep.storage import Storage, read_storage
+
+if TYPE_CHECKING:
+    from mlpvis_jax.files.checkpoint import Checkpoints
 
 # Of a run, and what a sweep would write over or remove; without a sweep.json they are somebody's.
 _OTHERS = (
@@ -237,6 +240,13 @@ class Group:
     def has_checkpoint(self) -> bool:
         """Tells whether the group's trials go on from a checkpoint, whole or not."""
         return bool(_numbered(self.checkpoints))
+
+    def open_checkpoints(self, config: RunConfig) -> "Checkpoints":
+        """Opens the group's checkpoints; `config` says when the next one is due."""
+        from mlpvis_jax.files.checkpoint import Checkpoints  # loads JAX
+
+        advice = "Remove that folder: the trials of its group begin anew."
+        return Checkpoints(self.checkpoints, **dataclasses.asdict(config.checkpoint), advice=advice)
 
     def trials(self, sweep: Sweep) -> list[Trial]:
         with records.explained(self.path / "group.json"):

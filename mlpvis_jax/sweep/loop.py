@@ -5,7 +5,6 @@ stay until the last trial has ended, in case that a group has to be taken up aga
 """
 
 import contextlib
-import dataclasses
 import functools
 import os
 import shutil
@@ -16,11 +15,10 @@ from typing import Any
 import jax
 
 from mlpvis_jax.errors import InterruptedRunError
-from mlpvis_jax.files.checkpoint import Checkpoints
 from mlpvis_jax.files.config_file import ConfigFile
 from mlpvis_jax.files.run_folder import RunFolder
 from mlpvis_jax.learning.state import EpochTotals
-from mlpvis_jax.running.failures import explain_resource_errors
+from mlpvis_jax.running.failures import explain_memory_errors, explain_resource_errors
 from mlpvis_jax.running.interruption import Interruption
 from mlpvis_jax.running.machine import local_devices
 from mlpvis_jax.running.outcome import DIVERGED, Outcome
@@ -41,9 +39,9 @@ from mlpvis_jax.sweep.definition import Sweep, Trial, config_of
 from mlpvis_jax.sweep.folder import Group, SweepFolder
 from mlpvis_jax.sweep.live import LiveTable
 from mlpvis_jax.sweep.records import RUNNING
-from mlpvis_jax.sweep.storage import read_storage
+from mlpvis_jax.sweep.storage import flags_of, read_storage
+from mlpvis_jax.sweep.store import points_of_turn
 from mlpvis_jax.sweep.stores import TrialStore, open_store
-from mlpvis_jax.sweep.strategies import points_of_turn
 from mlpvis_jax.sweep.tpe import optuna
 
 _VALIDATED = ("validation_loss", "validation_accuracy", "validation_top5_accuracy")
@@ -90,7 +88,13 @@ def run(
         example = config_of(sweep.base, point)
         task = read_task(example, point, sweep, folder)
         lengths = check_with_data(sweep, task)
-        full_disk = functools.partial(explain_resource_errors, example, RunFolder(folder.path))
+        run_folder = RunFolder(folder.path)
+        to_go_on = run_folder.command(base, *flags_of(shared))
+        full_disk = functools.partial(
+            explain_resource_errors,
+            *(example, run_folder),
+            command=lambda: to_go_on if folder.definition.exists() else None,
+        )
         with full_disk(), folder.locked():
             folder.check(sweep, shared)
             if config_file is not None:
@@ -98,16 +102,14 @@ def run(
             folder.write(sweep, None if shared is None else shared.shown)
         store.begin()
         stack.enter_context(store)
-        to_go_on = RunFolder(folder.path).command(base)
-        if shared is not None:
-            to_go_on += f" --storage={shared.shown}"
         most_epochs = max(length.num_epochs for length in lengths)
         live = LiveTable(sweep, store.rows(), len(task.training), most_epochs)
         session = _Session(sweep, folder, store, devices, {data_key(example): task}, live, to_go_on)
         session.print_header(begins, any(length.is_all_warmup for length in lengths))
-        session.work()
-        with full_disk(), folder.locked():
-            return report.finish(folder, sweep, store.rows())
+        with full_disk():
+            session.work()
+            with folder.locked():
+                return report.finish(folder, sweep, store.rows())
 
 
 class _Session(Observer):
@@ -187,7 +189,7 @@ class _Session(Observer):
         if number is None:
             task = self._task_of(trial)
             number = trials_that_fit(trial.config, task, self._devices, settings.side_by_side)
-            turn = points_of_turn(self._sweep.strategy, trial.point, self._sweep.num_points)
+            turn = points_of_turn(self._sweep, trial.point, self._store.rows)
             number = min(number, turn * len(self._sweep.space.seeds))
         # The seeds of a point are culled by their mean, so they have to come to a cull together.
         return max(number, len(self._sweep.space.seeds)) if self._sweep.cull_epochs else number
@@ -214,8 +216,7 @@ class _Session(Observer):
 
         self._live.group_begins(left)
         with contextlib.ExitStack() as stack:
-            run_folder = RunFolder(self._folder.path)
-            stack.enter_context(explain_resource_errors(left[0].config, run_folder, len(left)))
+            stack.enter_context(explain_memory_errors(left[0].config, len(left)))
             runs = []
             for trial in left:
                 folder = self._folder.run_folder(trial.number)
@@ -224,8 +225,7 @@ class _Session(Observer):
                     trial.config, task.source, self._sweep, self._folder, group.has_checkpoint
                 )
                 runs.append(Run(trial.number, trial.config, folder, _writers_of_trial, initial))
-            checkpoint = dataclasses.asdict(left[0].config.checkpoint)
-            checkpoints = stack.enter_context(Checkpoints(group.checkpoints, **checkpoint))
+            checkpoints = stack.enter_context(group.open_checkpoints(left[0].config))
             self._runs = []
             trainer = GroupTrainer(runs, programs_for, checkpoints, self, interruption)
             if self._runs:  # else what is left was lost from a folder: it is begun the next time

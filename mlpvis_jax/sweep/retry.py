@@ -33,7 +33,8 @@ def retry_until_deadline(method: _Method) -> _Method:
                     reason = self.url.hide(first_line(error.__cause__ or error))
                     raise StorageError(
                         f"--storage={self.url.shown} can no longer be reached ({reason}). The "
-                        "trials are on disk: give the same command again when it can."
+                        f"trials are on disk: --workdir={self.folder.path} with the same --storage "
+                        "goes on when it can."
                     ) from None
                 time.sleep(self.beat_seconds / 10)
 

@@ -24,6 +24,11 @@ class OwnStorage:
 Storage = DatabaseUrl | OwnStorage
 
 
+def flags_of(storage: Storage | None) -> list[str]:
+    """Writes the arguments of a command that shares a sweep; none where it is not shared."""
+    return [] if storage is None else [f"--storage={storage.shown}"]
+
+
 def read_storage(text: str) -> Storage:
     """Reads --storage: the URL of a database, or MODULE:NAME.
 

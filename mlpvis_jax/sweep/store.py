@@ -14,6 +14,8 @@ from mlpvis_jax.sweep.folder import Group, SweepFolder
 from mlpvis_jax.sweep.records import RUNNING
 from mlpvis_jax.sweep.space import Point, plain
 
+_TURNS = 4  # in which a strategy that learns chooses, if its points are enough for as many
+
 
 class Store:
     """Who asks gets a group of trials for itself alone.
@@ -123,6 +125,27 @@ class Store:
                     f"dimension: {', '.join(keys)}."
                 )
         return [plain(point) for point in suggested]
+
+
+def points_of_turn(
+    sweep: Sweep, first: int, rows: Callable[[], Sequence[Mapping[str, Any]]]
+) -> int:
+    """Counts the points that may be chosen at once, so that a strategy learns from those before.
+
+    A turn is shared by all that work on the sweep.
+
+    Args:
+      sweep: whose strategy chooses.
+      first: index of the turn's first point for this process.
+      rows: lists all trials so far, see `store.Store.rows`.
+    """
+    if sweep.strategy.knows_points:
+        return sweep.num_points
+    before = [row for row in rows() if row["point"] < first]
+    under_way = len({row["point"] for row in before if row["state"] == RUNNING})
+    learned = len({row["point"] for row in before}) - under_way
+    unlearned = getattr(sweep.strategy, "first_points", 1) - learned
+    return max(max(sweep.num_points // _TURNS, unlearned) - under_way, 1)
 
 
 def form_groups(

@@ -7,8 +7,6 @@ from mlpvis_jax.errors import InputError, first_line
 from mlpvis_jax.settings.declared import shown
 from mlpvis_jax.sweep.space import Point, Space, Values
 
-_TURNS = 4  # in which a strategy that learns chooses, if its points are enough for as many
-
 
 class Strategy(Protocol):
     """Chooses the points of a sweep.
@@ -107,20 +105,6 @@ class Tpe:
         from mlpvis_jax.sweep import tpe
 
         tpe.optuna()
-
-
-def points_of_turn(strategy: Strategy, chosen: int, num_points: int) -> int:
-    """Counts the points that may be chosen at once, so that a strategy learns from those before.
-
-    Args:
-      strategy: that chooses.
-      chosen: points that are chosen already.
-      num_points: of the sweep.
-    """
-    if strategy.knows_points:
-        return num_points
-    unlearned = getattr(strategy, "first_points", 1) - chosen
-    return max(num_points // _TURNS, unlearned, 1)
 
 
 def make(found: Callable[..., Any], path: str, needed: Sequence[str], *arguments: Any) -> Any:

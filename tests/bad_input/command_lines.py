@@ -3,7 +3,7 @@
 import os
 
 from configs import mixer
-from tests.bad_input.table import NO_WORKDIR, bad, bare, file, folder, with_key
+from tests.bad_input.table import NO_WORKDIR, bad, bare, file, folder, run, with_key
 
 DIGITS = mixer.get_config("digits").to_dict()
 
@@ -65,15 +65,24 @@ ROWS = [
     bare(
         "--mode=evaluate --workdir={here}/run --config.seed=9 --config.optimizer.learning_rate=7",
         "--mode=evaluate does not read config.seed, config.optimizer.learning_rate, which would",
+        run(),
+    ),
+    bare("--mode=evaluate --workdir={here}/run --config.batchsize=8", "config.batch_size?", run()),
+    bare(
+        "--mode=evaluate --workdir={here}/run --config.data.reduced_jpeg=False",
+        "There are no weights",
+        run(),
     ),
     bare(
         "--mode=evaluate --workdir={here}/run --config.loss.label_smoothing=0.1 "
         "--config.data.normalization=half_range --config.microbatch_size=8",
         "read config.loss.label_smoothing, config.data.normalization, which would change nothing",
+        run(),
     ),
     bare(
         "--mode=predict --images=*.png --workdir={here}/run --config.data.framing=centre",
         "--mode=predict does not read config.data.framing, which would change nothing;",
+        run(),
     ),
     bad(f"--mode=evaluate {NO_WORKDIR}", "--mode=evaluate needs --workdir"),
     bad("--mode=test", "--mode=test is unknown", "train, evaluate"),

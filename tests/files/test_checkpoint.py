@@ -200,6 +200,9 @@ def test_with_none_that_can_be_used_nothing_is_touched(tmp_path):
     for _ in range(2):
         with pytest.raises(InputError, match="step 2.*step 1.*anew in another folder"):
             read(tmp_path)
+    advised = pytest.raises(InputError, match="Mend it")
+    with Checkpoints(tmp_path, advice="Mend it.") as checkpoints, advised:
+        checkpoints.newest(snapshot(0).arrays)
     assert files_of(tmp_path) == before
 
 

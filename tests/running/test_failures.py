@@ -111,6 +111,7 @@ def test_a_disk_that_fills_up_within_a_checkpoint(tiny_npz, tmp_path, mounted):
     done = run(30)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1 and "cannot be written" in done.stderr, done.stderr
+    assert f"To go on: mlpvis --workdir={folder}" in done.stderr, done.stderr
 
 
 def test_a_disk_that_fills_up(start, tmp_path, mounted):
@@ -127,6 +128,7 @@ def test_a_disk_that_fills_up(start, tmp_path, mounted):
     assert status == 1
     assert err.count("\n") == 1 and "Traceback" not in err
     assert "cannot be written" in err and str(disk / "run") in err and "MB are free" in err
+    assert "give the same command again" in err  # the folder does not have its duration yet
     # Room again: nothing was lost.
     (disk / "filling").unlink()
     assert start(disk / "run", *more)[0] == 0

@@ -111,7 +111,8 @@ def test_the_seeds_of_a_point_train_together_where_they_are_culled(monkeypatch):
     for cull_epochs, number in itertools.product(("", "1"), (None, 1, 5)):
         written = {"cull_epochs": cull_epochs, "trials_per_program": number, "seed": "seeds(3)"}
         sweep = Sweep.read(base, {"optimizer.learning_rate": [0.1, 0.2], **written})
-        session = loop._Session(sweep, None, None, [], None, None, "")
+        store = types.SimpleNamespace(rows=list)
+        session = loop._Session(sweep, None, store, [], None, None, "")
         found.append(session._max_trials(sweep.trials(0, sweep.point(0))[0]))
     assert found == [1, 1, 5, 3, 3, 5]
 
@@ -206,10 +207,13 @@ def test_a_strategy_that_learns_is_asked_in_turns(monkeypatch):
     monkeypatch.setattr(loop._Session, "_task_of", lambda *_: None)
     base = mixer.get_config("digits").to_dict()
 
-    def together(strategy, number, point=0):
+    def together(strategy, number, point=0, running=0):
         written = {"strategy": strategy, "num_trials": 32, "trials_per_program": number}
         sweep = Sweep.read(base, {"optimizer.learning_rate": "uniform(0.1, 0.2)", **written})
-        session = loop._Session(sweep, None, None, [], None, None, "")
+        states = ["finished"] * (point - running) + ["running"] * running + ["running"] * 3
+        rows = [{"point": index, "state": state} for index, state in enumerate(states)]
+        store = types.SimpleNamespace(rows=lambda: rows)
+        session = loop._Session(sweep, None, store, [], None, None, "")
         (trial,) = sweep.trials(point, {"optimizer.learning_rate": 0.1})
         return session._max_trials(trial)
 
@@ -217,6 +221,10 @@ def test_a_strategy_that_learns_is_asked_in_turns(monkeypatch):
     assert together("tpe", 32) == 32
     assert together("tpe", None) == 10  # which are drawn at random, whatever is known
     assert together("tpe", None, point=10) == 8
+    # Points that other workers train belong to the turn.
+    assert together("tpe", None, point=10, running=10) == 1
+    assert together("tpe", None, point=10, running=4) == 4
+    assert together("tpe", None, point=4, running=4) == 6
     monkeypatch.setattr(Tpe, "first_points", 1)
     assert together("tpe", None) == 8
 

@@ -121,7 +121,7 @@ def history_of(trial):
 def end(store, trials, state="finished"):
     """As if they had been trained."""
     for trial in trials:
-        store._folder.run_folder(trial.number).path.mkdir(parents=True, exist_ok=True)
+        store.folder.run_folder(trial.number).path.mkdir(parents=True, exist_ok=True)
         store.epoch_done(trial, history_of(trial))
         store.trial_done(trial, {"state": state, "epochs": 1}, history_of(trial))
 
@@ -208,7 +208,7 @@ def test_a_worker_that_comes_back_in_time_goes_on_with_its_own(worker):
     again = worker("a")
     group, found = again.claim(lambda _: 4)
     assert numbers(found) == numbers(trials)
-    assert again._folder.read_outcome(0) and not again._folder.read_outcome(1)
+    assert again.folder.read_outcome(0) and not again.folder.read_outcome(1)
     end(again, found[1:])
     assert [row["state"] for row in again.rows()] == ["finished"] * 4
 
@@ -235,6 +235,21 @@ def test_a_group_of_which_a_point_has_ended_goes_on(worker):
     assert numbers(found) == numbers(trials) and group.path.name == "0000"
     assert again._held.identity(trials[0].point) is None
     assert again._held.identity(trials[2].point) is not None
+
+
+@pytest.mark.parametrize("ended", [2, 4])
+def test_trials_of_which_only_the_database_knows_the_end_go_on(worker, ended):
+    before = worker("a")
+    group, trials = before.claim(lambda _: 4)
+    end(before, trials[:ended])
+    group.release()
+    for trial in trials[:ended]:
+        (before.folder.run_folder(trial.number).path / "trial.json").unlink()
+    again = worker("a")
+    group, found = again.claim(lambda _: 4)
+    assert numbers(found) == numbers(trials) and group.path.name == "0000"
+    end(again, found)
+    assert [row["state"] for row in again.rows()] == ["finished"] * 4
 
 
 def test_points_of_a_group_that_another_process_has_are_not_held(worker):
@@ -273,16 +288,16 @@ def test_what_has_ended_here_is_not_trained_again_after_a_silence(worker, trials
     group, trials = before.claim(lambda _: 4)
     end(before, trials[:1])
     for trial in trials[2:]:  # the end of a point is known here alone, for the network failed
-        before._folder.run_folder(trial.number).path.mkdir(parents=True)
-        before._folder.run_folder(trial.number).append_metrics(history_of(trial)[0])
-        before._folder.write_outcome(trial, {"state": "finished", "epochs": 1})
-    before._folder.run_folder(0).append_metrics(history_of(trials[0])[0])
+        before.folder.run_folder(trial.number).path.mkdir(parents=True)
+        before.folder.run_folder(trial.number).append_metrics(history_of(trial)[0])
+        before.folder.write_outcome(trial, {"state": "finished", "epochs": 1})
+    before.folder.run_folder(0).append_metrics(history_of(trials[0])[0])
     group.release()
     forget(before)
     again = worker("a", **{RATE: [0.1, 0.2]})
     with again:  # says that it is alive
         group, found = again.claim(lambda _: trials_per_program)
-        left = [one for one in found if again._folder.read_outcome(one.number) is None]
+        left = [one for one in found if again.folder.read_outcome(one.number) is None]
         assert numbers(left) == [1]
         # The older group has the same points.
         assert again.claim(lambda _: trials_per_program) is None

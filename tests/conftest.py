@@ -14,6 +14,7 @@ import hypothesis
 import jax
 import numpy as np
 import pytest
+from hypothesis.internal.conjecture import providers
 from matplotlib.figure import Figure
 
 import launch
@@ -42,6 +43,19 @@ if _FLAGS is not None:
 hypothesis.settings.register_profile("same", deadline=None, derandomize=True)
 hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile("same")
+_constants_of_modules = providers._get_local_constants
+
+
+def _constants() -> providers.Constants:
+    """Hypothesis also draws numbers and words that stand in the modules imported so far.
+
+    Those change with each commit, and with the tests that ran before in the same process.
+    """
+    is_same = hypothesis.settings.default.derandomize
+    return providers._local_constants if is_same else _constants_of_modules()
+
+
+providers._get_local_constants = _constants
 
 
 @pytest.hookimpl(tryfirst=True)  # before any fixture

@@ -56,7 +56,8 @@ class Soak:
         self.count: dict[str, float] = dict.fromkeys((*names, "mismatches", "slowest end, s"), 0)
 
     def start(self, name: str, model: str) -> list[subprocess.Popen]:
-        environment = {"JAX_COMPILATION_CACHE_DIR": str(self._folder / "compiled"), **os.environ}
+        # Not that of others, who would find the programs that a kill has cut short.
+        environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(self._folder / "compiled")}
         arguments = [f"--workdir={self._folder / name}", *settings(self._source, model)]
         return together.start([*arguments, "--config.duration=10"], self._processes, environment)
 

@@ -12,7 +12,9 @@ import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from mlpvis_jax.files.run_folder import RunFolder
@@ -48,8 +50,10 @@ def _nothing_is_computed(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def refused(launch_main, capsys, tmp_path):
+def refused(launch_main, capsys, tmp_path, monkeypatch):
     """A function: a row of the table is refused as it says."""
+    memory = SimpleNamespace(total=2**34, available=2**34)  # however much this machine has
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
 
     def check(row):
         for make in row.make:

@@ -1,8 +1,10 @@
 """Signals, locks and kills, seen from outside: processes of launch.py on a tiny run."""
 
+import contextlib
 import json
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -68,7 +70,7 @@ def test_a_signal_saves_and_ends(command, tmp_path, number):
     process = command(tmp_path / "run", "--config.duration=1000000")
     wait_for_epochs(process, 3)
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=600)
     assert process.returncode == 128 + number
     first, last = err.splitlines()
     assert first == f"{number.name}: saving ..."
@@ -83,7 +85,7 @@ def test_a_signal_saves_and_ends(command, tmp_path, number):
     process = command(tmp_path / "run", "--config.duration=1000000")
     wait_for_epochs(process, 1)
     other = command(tmp_path / "run", "--config.duration=1000000")
-    _, err = other.communicate(timeout=60)
+    _, err = other.communicate(timeout=600)
     assert other.returncode == 2
     assert f"is in use by process {process.pid} on " in err
     process.kill()
@@ -116,8 +118,13 @@ def test_a_second_ctrl_c_ends_at_once(start, tmp_path, first):
     process.send_signal(signal.SIGTERM if first is signal.SIGINT else signal.SIGINT)
     time.sleep(0.2)
     assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=20) == 130
+    # Again and again, because two of one kind that wait at the same time are one.
+    for _ in range(200):
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            assert process.wait(timeout=0.1) == 130
+            return
+    pytest.fail("it goes on")
 
 
 def test_a_signal_that_nohup_ignores_stays_ignored():
@@ -139,7 +146,7 @@ def test_a_reader_that_goes_away_does_not_stop_the_run(command, tmp_path):
     assert process.stdout.readline().startswith("model")  # as `head -1` does
     process.stdout.close()
     process.stderr.close()
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=600) == 0
     assert epochs_in(tmp_path / "run") == [1, 2, 3, 4]
     assert (tmp_path / "run" / "results.json").exists()
 

@@ -28,7 +28,7 @@ from tests import soak, tiny, together
 
 ROOT = Path(__file__).parents[2]
 NO_FLAGS = {"coordinator": None, "processes": None, "process": None}
-EPOCHS = 4
+EPOCHS = 16  # so many that a signal after the second comes before the last
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +38,8 @@ def start(tiny_npz, compiled_quickly, started):
     def call(folder, number, *more, devices=1):
         environment = {**os.environ, **compiled_quickly, "JAX_PLATFORMS": "cpu"}
         environment["JAX_NUM_CPU_DEVICES"] = str(devices)
+        # JAX warns of a program that another process is writing at that moment.
+        environment["JAX_ENABLE_COMPILATION_CACHE"] = "false"
         arguments = [f"--workdir={folder}", *soak.settings(tiny_npz), *more]
         group = together.start(arguments, number, environment)
         started.extend(group)
@@ -48,7 +50,7 @@ def start(tiny_npz, compiled_quickly, started):
 
 def end(group):
     """The exit status of each process, and what each has printed to standard error."""
-    errors = [process.communicate(timeout=120)[1] for process in group]
+    errors = [process.communicate(timeout=600)[1] for process in group]
     return [process.returncode for process in group], errors
 
 

@@ -134,7 +134,7 @@ def claim_and_wait(path, claimed):
 def test_what_a_dead_process_had_is_taken_up_by_another(folder):
     context = multiprocessing.get_context("spawn")
     claimed = context.Event()
-    process = context.Process(target=claim_and_wait, args=(folder.path, claimed))
+    process = context.Process(target=claim_and_wait, args=(folder.path, claimed), daemon=True)
     process.start()
     assert claimed.wait(timeout=60)
     store = Store(folder, sweep_of())

@@ -35,7 +35,7 @@ def start(tiny_npz, start_python):
     return begin
 
 
-def finish(process, timeout=120):
+def finish(process, timeout=600):
     """What it printed; it must end well."""
     out, err = process.communicate(timeout=timeout)
     assert process.returncode == 0, err

@@ -107,8 +107,8 @@ def count_values(examples: Examples, image_shape: tuple[int, int, int], workers:
     """
     rows = np.arange(len(examples), dtype=np.int32)[None]
     counts = _Counts(_Pieces(examples, rows, image_shape))
-    iterator = begin(counts, _PIECE_BYTES, _useful(workers, examples))
     total = np.zeros((image_shape[-1], 256), np.int64)
+    iterator = begin(counts, total.nbytes, _useful(workers, examples))  # what is handed over
     try:
         for _ in range(len(counts)):
             total += take(iterator)

@@ -1,5 +1,6 @@
 """Compares an exported file, run in a fresh process, with the classifier that it was made from."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -59,7 +60,8 @@ def compare(classifier: TrainedClassifier, file: Path, any_size: bool) -> Agreem
     # A TPU is this process's alone, and onnxruntime is used on the CPU.
     platform = "cpu" if file.suffix == ".onnx" or ours_on == "tpu" else ours_on
     # A CPU's products have all digits, and an accelerator's only if they are asked for.
-    with jax.default_matmul_precision("highest" if platform == "cpu" else None):
+    precise = jax.default_matmul_precision("highest")
+    with precise if platform == "cpu" else contextlib.nullcontext():
         expected = {
             name: _expected(classifier, images, any_size) for name, images in batches.items()
         }

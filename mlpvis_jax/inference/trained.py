@@ -41,6 +41,7 @@ class TrainedClassifier:
       frame: what of an image of any proportions is brought to that shape; see `data.framing`.
       normalization: per-channel statistics of the training images.
       description: all that the file of the weights says of them, JSON values.
+      batch_size: images that are computed at a time.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class TrainedClassifier:
         self.frame = frame_of(description)
         self.normalization = normalization
         self.description = description
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._compute = jax.jit(self._output, static_argnames="layer")
 
     def predict(self, images: Images) -> Predictions:
@@ -126,17 +127,20 @@ class TrainedClassifier:
 
     def _outputs(self, images: Sequence[Image], layer: str) -> np.ndarray:
         """The output of a layer, float32 [number, ...]."""
-        # Computed while the next images are decoded, and fetched at the end.
-        computed = [
-            (self._compute(self.params, batch, layer=layer), number)
-            for batch, number in self._batches(images)
-        ]
-        return np.concatenate([np.asarray(output)[:number] for output, number in computed])
+        fetched: list[np.ndarray] = []
+        # A batch is computed while the next is decoded, and the one before it is fetched.
+        computed: list[tuple[jax.Array, int]] = []
+        for batch, number in self._batches(images):
+            computed.append((self._compute(self.params, batch, layer=layer), number))
+            if len(computed) > 1:
+                output, of_output = computed.pop(0)
+                fetched.append(np.asarray(output)[:of_output])
+        return np.concatenate([*fetched, *(np.asarray(one)[:of_one] for one, of_one in computed)])
 
     def _batches(self, images: Sequence[Image]) -> Iterator[tuple[np.ndarray, int]]:
         """Batches of one size, the last filled up with zeros, and the images in each."""
         # One program for all batches; of few images a smaller one, of a power of two.
-        size = min(self._batch_size, 1 << (len(images) - 1).bit_length())
+        size = min(self.batch_size, 1 << (len(images) - 1).bit_length())
         with concurrent.futures.ThreadPoolExecutor(_THREADS) as threads:
             for start in range(0, len(images), size):
                 some = images[start : start + size]

@@ -30,6 +30,7 @@ from mlpvis_jax.pictures.receptive_field import (
 )
 
 IMAGES = 32  # over which the receptive fields are means
+_TOGETHER = 8  # of them at most, for derivatives take more memory than predictions
 _MOST_PAIRS = 128  # of hidden units in a picture
 
 
@@ -74,7 +75,8 @@ class Learned(NamedTuple):
         if images is not None:
             normalised = classifier.normalization(jnp.asarray(images))
             resized = augment.resize(normalised, classifier.image_size)
-            fields = receptive_fields(model, classifier.params, np.asarray(resized))
+            together = min(_TOGETHER, classifier.batch_size)
+            fields = receptive_fields(model, classifier.params, np.asarray(resized), together)
         return cls(
             model,
             grid,

@@ -4,7 +4,6 @@ import sys
 
 import numpy as np
 
-from mlpvis_jax.data.split import limit_known
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.place import check_kinds
 from mlpvis_jax.files.run_folder import RunFolder
@@ -12,7 +11,7 @@ from mlpvis_jax.inference import TrainedClassifier
 from mlpvis_jax.inference.trained import load_run
 from mlpvis_jax.pictures.learned import IMAGES, Learned
 from mlpvis_jax.pictures.theme import LIGHT, themed
-from mlpvis_jax.running.task import open_data
+from mlpvis_jax.running.task import open_data, open_part
 from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.show.drawing import save_picture
 from mlpvis_jax.show.table import Column, console_for, fitted
@@ -52,9 +51,9 @@ def show_mixing(config: RunConfig, folder: RunFolder) -> None:
 def _test_images(config: RunConfig, classifier: TrainedClassifier) -> np.ndarray | None:
     try:
         source = open_data(config)
-        if config.data.limit is not None:
-            source = limit_known(source, "test", config.data.limit)
         test = source.test
+        if config.data.limit is not None:
+            test = open_part(config, source, "test").examples
         examples = test.read(0, min(len(test), IMAGES))
     except InputError as error:
         print(f"{error} The receptive field is left out.", file=sys.stderr)

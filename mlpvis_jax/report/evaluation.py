@@ -75,9 +75,11 @@ def evaluate_and_report(
     try:
         with explain_resource_errors(config, folder):
             measured = _measure(tested, results, names)
+            files = _files(measured)
     except OutOfMemoryError as error:
         of_device = isinstance(error.__cause__, jax.errors.JaxRuntimeError)
-        advice = f" for {images_at_a_time(config)} images at a time; lower config.batch_size"
+        number = images_at_a_time(config)
+        advice = f" for {number} images at a time; set config.batch_size below {number}"
         _leave_out(place, f"memory does not suffice{advice if of_device else ''}")
         return results
     except RunError as error:
@@ -88,7 +90,7 @@ def evaluate_and_report(
         _leave_out(place, "the weights have changed meanwhile")
         return results
     try:
-        write_report(place, measured, weights)
+        replace_report(place, files, _numbers(measured, weights))
     except OSError as error:
         _leave_out(place, error.strerror or str(error))
     else:
@@ -108,18 +110,8 @@ def _measure(tested: Tested, results: Mapping[str, Any], corruptions: Sequence[s
     return Measured(tested, classifier, results, predictions, corrupted)
 
 
-def write_report(place: Path, measured: Measured, weights: str) -> None:
-    """Writes the report of an evaluation in place of an older one.
-
-    Args:
-      place: folder of the report.
-      measured: what it is of.
-      weights: their digest; see `digest_of_weights`.
-
-    Raises:
-      InputError: the folder holds what no report has written.
-      OSError: it cannot be written.
-    """
+def _files(measured: Measured) -> dict[str, bytes]:
+    """The files of a report by their names; of its sections some are computed here."""
     tested, class_names = measured.tested, measured.class_names
     config, source = tested.config, tested.task.source
     sections = [section for make in SECTIONS if (section := make(measured)) is not None]
@@ -134,8 +126,7 @@ def write_report(place: Path, measured: Measured, weights: str) -> None:
         sections=sections,
         footer=f"Made by {', '.join(f'{name} {number}' for name, number in versions().items())}.",
     )
-    files = {**render(page), PREDICTIONS: measured.predictions.to_csv(class_names)}
-    replace_report(place, files, _numbers(measured, weights))
+    return {**render(page), PREDICTIONS: measured.predictions.to_csv(class_names)}
 
 
 def digest_of_weights(folder: RunFolder) -> str:

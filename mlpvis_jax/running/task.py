@@ -242,10 +242,20 @@ def _read(config: RunConfig, source: Source, part: Part, run: Path) -> tuple[Ima
     """The images of a part that the limit leaves, and where they come from."""
     if not is_streamed(config, source):
         return _decode(config, source, part, run)
+    images = open_part(config, source, part)
+    return images, images.examples
+
+
+def open_part(config: RunConfig, source: Source, part: Part) -> StreamedSet:
+    """Opens the images of a part that the limit leaves, of which no more is read than the labels.
+
+    Raises:
+      InputError: no images, a label outside the classes, or files that cannot be read.
+    """
     images, limit = StreamedSet.of(source, part), config.data.limit
     if limit is not None and len(images) > limit:
         images = images.part(split.first_rows(source, images.examples, images.labels, limit))
-    return images, images.examples
+    return images
 
 
 def _decode(

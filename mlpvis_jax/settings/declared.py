@@ -120,7 +120,8 @@ class Setting:
             return None
         if self.kind is str:
             return text
-        if text == "none" and self.is_optional:  # which can be no word here
+        # Which can be no word here, unless the type is not known yet (object).
+        if text == "none" and self.is_optional and self.kind is not object:
             return None
         try:
             return ast.literal_eval(text.capitalize() if text in ("true", "false") else text)

@@ -14,6 +14,7 @@ import sklearn.metrics
 from mlpvis_jax.files.run_folder import RunFolder, read_json
 from mlpvis_jax.files.weights import load_weights, read_description, save_weights
 from mlpvis_jax.learning.corruptions import corrupt
+from mlpvis_jax.pictures import learned
 from mlpvis_jax.report import evaluation
 from mlpvis_jax.report.measured import Measured, classifier_of
 from mlpvis_jax.report.predictions import LabelledPredictions
@@ -163,17 +164,18 @@ def test_weights_that_change_meanwhile_get_no_report(copied, launch_main, capsys
     assert (copied.path / "report" / "report.json").read_text() == before
 
 
+@pytest.mark.parametrize("place", [(evaluation, "probabilities_of"), (learned, "receptive_fields")])
 def test_a_report_for_which_memory_does_not_suffice_costs_a_line(
-    copied, launch_main, capsys, monkeypatch
+    copied, launch_main, capsys, monkeypatch, place
 ):
     def fail(*_):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
 
-    monkeypatch.setattr(evaluation, "probabilities_of", fail)
+    monkeypatch.setattr(*place, fail)
     assert launch_main("--mode=evaluate", f"--workdir={copied.path}") == 0
     out, err = capsys.readouterr()
     assert out.startswith("Test accuracy: ")
-    assert "is left out (memory does not suffice for 8 images at a time; lower config.batch_" in err
+    assert "is left out (memory does not suffice for 8 images at a time; set config.batch_" in err
 
 
 @pytest.mark.slow  # it evaluates once more

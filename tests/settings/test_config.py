@@ -89,6 +89,7 @@ def test_transforms_keep_the_order_in_which_they_are_written(tmp_path):
         ("model.width", "64", 64),
         ("model.dtype", "bfloat16", "bfloat16"),
         ("model.scan", "true", True),
+        ("model.positions", "none", "none"),  # of a block of one's own it may be a word
         ("model.scan", "False", False),
         ("data.source", "folder:/some where/7", "folder:/some where/7"),
         ("data.source", "None", "None"),

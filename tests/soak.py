@@ -3,7 +3,7 @@
     python -m tests.soak [--kills 100] [--seed 0] [--processes 1]
 
 Every kill is SIGKILL or SIGTERM after a random time, from before the first step to after the last;
-checkpoints are written every three steps, so that many fall into a write. A killed run is started
+checkpoints are written every four steps, so that many fall into a write. A killed run is started
 again with the same command until it is finished; then its weights, its metrics and its results
 must be those of the undisturbed run, to the last bit. Prints kills, resumes and mismatches. Of
 several processes that train a run together one is killed once they have met, and the others have to

@@ -214,8 +214,8 @@ def _prepare(tfds_name: str, folder: Path) -> None:
     if not _can_import_tensorflow():
         raise InputError(
             f"The TFDS set {tfds_name!r} is not prepared in {folder}, and preparing it needs "
-            "TensorFlow: `pip install -e .[tensorflow]`, or set data_dir to where there is a "
-            "prepared copy (as array_record)."
+            "TensorFlow: `pip install 'mlpvis_jax[tensorflow]'`, or set data_dir to where there is "
+            "a prepared copy (as array_record)."
         )
     try:
         builder = tfds.builder(tfds_name, data_dir=str(folder), file_format="array_record")

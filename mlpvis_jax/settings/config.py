@@ -91,7 +91,7 @@ class RunConfig:
         Count,
         Role.SHAPE,
         "Copies of an image in a batch, each transformed by itself (repeated augmentation); an "
-        "epoch has as many steps, and of the images that share.",
+        "epoch has as many steps as without, and sees one in `repeats` of the images.",
     ] = 1
     average_flips: Annotated[
         bool,

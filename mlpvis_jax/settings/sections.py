@@ -170,7 +170,8 @@ class AveragingConfig:
     decay: Annotated[
         Rate | None,
         Role.TRACED,
-        "Weights are averaged, a share of `decay` old at each step; None: no averaging.",
+        "Share of the average of the weights that stays at each step, at most (1 + t) / (10 + t) "
+        "after t steps; None: no averaging.",
     ]
 
 
@@ -197,4 +198,6 @@ class CheckpointConfig:
     """When a checkpoint is due besides the end of each epoch."""
 
     every_minutes: Annotated[Positive | None, Role.MACHINE, "Minutes; None: not by the clock."]
-    every_steps: Annotated[Count | None, Role.MACHINE, "Steps; None: not by steps."]
+    every_steps: Annotated[
+        Count | None, Role.MACHINE, "Steps, counted after a whole dispatch; None: not by steps."
+    ]

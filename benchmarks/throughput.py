@@ -10,6 +10,7 @@ seconds, one after the other, and a large matrix product is timed. README.md say
 import argparse
 import contextlib
 import importlib.util
+import os
 import statistics
 import sys
 import tempfile
@@ -115,10 +116,14 @@ def _start_workers(
       The workers by name, and why a peer is missing.
     """
 
+    # Keras trains on one GPU of several, so the project is given one as well.
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    shared = {**_ENVIRONMENT, **({"CUDA_VISIBLE_DEVICES": visible} if settings.peers else {})}
+
     def start_one(name: str, module: str, *arguments: str, **environment: str) -> Worker:
         record.say(f"{model}: starting {name}")
         command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
-        return stack.enter_context(start(command, {**_ENVIRONMENT, **environment}))
+        return stack.enter_context(start(command, {**shared, **environment}))
 
     contestants = {
         PROJECT: start_one(PROJECT, "throughput_workers", "project", str(npz), model, *settings.set)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 
 from mlpvis_jax.running.processes import exchange
 
@@ -15,12 +16,10 @@ def keep_compiled_programs() -> None:
 
     They are in JAX_COMPILATION_CACHE_DIR, or else in mlpvis_jax/compiled under XDG_CACHE_HOME or
     ~/.cache. A folder that cannot be written costs a line on standard error and nothing else; a
-    user without a home, as in some containers, has none. To be called after `processes.join`.
+    user without a home, as in some containers, has none.
     """
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         _choose_folder()
-    if jax.distributed.is_initialized() and jax.process_count() > 1:
-        _compile_unless_all_find_the_same()
 
 
 def _choose_folder() -> None:
@@ -38,17 +37,24 @@ def _choose_folder() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
-def _compile_unless_all_find_the_same() -> None:
-    """Leaves kept programs alone where the processes of a run would not find the same ones.
+def keep_programs_in(run: Path) -> None:
+    """Makes the processes of a run that compile for GPUs keep their programs in the run's folder.
 
-    All processes that compile for GPUs share the search for the fastest kernels, and wait for the
-    results of all others, for up to a day: so for those, too, that have found the program and do
-    not compile. Process 0 alone keeps programs, so they differ where each machine has a home of
-    its own.
+    All of them share the search for the fastest kernels, and wait for the results of all others,
+    for up to a day: so for those, too, that have found the program and do not compile. In a folder
+    that other runs write as well, a program may come between the looks of two processes.
+
+    Args:
+      run: the folder, which all of them see.
     """
-    if jax.default_backend() != "gpu":
-        return
     folder = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
-    names = sorted(os.listdir(folder)) if folder and os.path.isdir(folder) else []
+    is_alone = not jax.distributed.is_initialized() or jax.process_count() == 1
+    if folder is None or is_alone or jax.default_backend() != "gpu":
+        return
+    compiled = run / "compiled"
+    jax.config.update("jax_compilation_cache_dir", str(compiled))
+    compilation_cache.reset_cache()  # JAX may have opened the other
+    # A network file system may show a program to some of them later.
+    names = sorted(os.listdir(compiled)) if compiled.is_dir() else []
     if len(set(exchange(hashlib.sha256(repr(names).encode()).hexdigest()))) > 1:
         jax.config.update("jax_enable_compilation_cache", False)

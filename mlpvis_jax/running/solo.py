@@ -23,6 +23,7 @@ from mlpvis_jax.running.failures import (
     interrupted,
 )
 from mlpvis_jax.running.interruption import Interruption
+from mlpvis_jax.running.kept_programs import keep_programs_in
 from mlpvis_jax.running.length import Length
 from mlpvis_jax.running.outcome import Outcome, versions
 from mlpvis_jax.running.own_functions import check_functions
@@ -74,6 +75,7 @@ def train(
     to_go_on = functools.partial(command_to_go_on, config, folder)
     explained = explain_resource_errors(config, folder, command=to_go_on)
     with processes.telling(), explained, _begun(config, folder):
+        keep_programs_in(folder.path)
         programs = Programs([config], task, placement)
         source = task.source.name
         writing = functools.partial(make_writers, names=config.writers, source=source)

@@ -1,6 +1,8 @@
 """How many trials there is memory for, and whether programs that are made serve a group."""
 
+import contextlib
 import math
+import resource
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +26,8 @@ MAX_TRIALS_ON_CPU = 4  # one after another: more would only end later
 STATE_COPIES = 6
 KEPT_COPIES = 2
 _SHARE_OF_MEMORY = 0.8
+_FILES_OF_TRIAL = 3  # open while it trains: its lock, and the event files of epochs and of steps
+_OTHER_FILES = 256
 
 
 def serves(programs: Programs, configs: Sequence[RunConfig]) -> bool:
@@ -57,6 +61,17 @@ def trials_that_fit(
         most = (free - KEPT_COPIES * kept * together) / (STATE_COPIES * state)
     limit = MAX_TRIALS_ON_CPU if on_cpu else MAX_TRIALS
     return len(devices) * max(1, min(limit, math.floor(most)))
+
+
+def trials_of_open_files() -> int:
+    """Counts the trials whose files this process may have open, once it has raised its limit."""
+    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Where most has no end, as on macOS, the system allows fewer all the same.
+    wanted = max(limit, 1 << 16) if most == resource.RLIM_INFINITY else most
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+        limit = wanted
+    return max(1, (limit - _OTHER_FILES) // _FILES_OF_TRIAL)
 
 
 def bytes_of(

@@ -32,7 +32,7 @@ from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.show import writers
 from mlpvis_jax.show.terminal import print_header
 from mlpvis_jax.sweep import culling, report
-from mlpvis_jax.sweep.capacity import serves, trials_that_fit
+from mlpvis_jax.sweep.capacity import serves, trials_of_open_files, trials_that_fit
 from mlpvis_jax.sweep.checking import check_settings, check_trials, check_with_data
 from mlpvis_jax.sweep.data import data_key, find_weights, read_task
 from mlpvis_jax.sweep.definition import Sweep, Trial, config_of
@@ -88,11 +88,10 @@ def run(
         example = config_of(sweep.base, point)
         task = read_task(example, point, sweep, folder)
         lengths = check_with_data(sweep, task)
-        run_folder = RunFolder(folder.path)
-        to_go_on = run_folder.command(base, *flags_of(shared))
+        to_go_on = RunFolder(folder.path).command(base, *flags_of(shared))
         full_disk = functools.partial(
             explain_resource_errors,
-            *(example, run_folder),
+            *(example, RunFolder(folder.path)),
             command=lambda: to_go_on if folder.definition.exists() else None,
         )
         with full_disk(), folder.locked():
@@ -135,6 +134,7 @@ class _Session(Observer):
         self._runs: list[Run] = []  # of the group that trains
         self._live = live
         self._to_go_on = to_go_on
+        self._most_trials = trials_of_open_files()
 
     def print_header(self, begins: Sequence[str], has_all_warmup: bool) -> None:
         """Prints what the sweep is about to do.
@@ -191,6 +191,7 @@ class _Session(Observer):
             number = trials_that_fit(trial.config, task, self._devices, settings.side_by_side)
             turn = points_of_turn(self._sweep, trial.point, self._store.rows)
             number = min(number, turn * len(self._sweep.space.seeds))
+        number = min(number, self._most_trials)
         # The seeds of a point are culled by their mean, so they have to come to a cull together.
         return max(number, len(self._sweep.space.seeds)) if self._sweep.cull_epochs else number
 

@@ -2,6 +2,7 @@
 
 import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from mlpvis_jax.data.resident import PADDING, rows_in_order
 from mlpvis_jax.errors import InputError
@@ -55,6 +56,7 @@ def unset():
     yield
     for name, value in before.items():
         jax.config.update(name, value)
+    compilation_cache.reset_cache()
 
 
 def test_compiled_programs_are_kept_in_the_cache_of_the_user(unset, tmp_path, monkeypatch):
@@ -85,27 +87,28 @@ def test_a_user_without_a_home_keeps_no_compiled_programs(unset, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("backend", "others", "is_used"),
-    [("gpu", ["the same"], True), ("gpu", ["another"], False), ("cpu", ["another"], True)],
+    ("backend", "other", "is_used"),
+    [("gpu", "the same", True), ("gpu", "another", False), ("cpu", "another", True)],
 )
-def test_kept_programs_are_used_on_gpus_where_all_processes_find_the_same(
-    unset, tmp_path, monkeypatch, backend, others, is_used
+def test_processes_with_gpus_keep_programs_in_the_folder_of_their_run(
+    unset, tmp_path, monkeypatch, backend, other, is_used
 ):
     """XLA's search for fast kernels would wait for those that need not compile."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
-
-    def exchange(said):
-        return [said, *(said if one == "the same" else one for one in others)]
-
-    monkeypatch.setattr(kept_programs, "exchange", exchange)
+    monkeypatch.setattr(
+        kept_programs, "exchange", lambda said: [said, said if other == "the same" else other]
+    )
     before = jax.config.jax_enable_compilation_cache
     keep_compiled_programs()
+    kept_programs.keep_programs_in(tmp_path / "run")
     found = jax.config.jax_enable_compilation_cache
     jax.config.update("jax_enable_compilation_cache", before)
     assert found == is_used
+    folder = "run/compiled" if backend == "gpu" else "mlpvis_jax/compiled"
+    assert jax.config.jax_compilation_cache_dir == str(tmp_path / folder)
 
 
 def test_a_machine_of_several_of_a_tpu_is_told_to_be_alone(monkeypatch):

@@ -1,6 +1,7 @@
 """Groups: one compilation for all of their trials, each of which stands or falls alone."""
 
 import json
+import resource
 import types
 
 import jax
@@ -10,6 +11,7 @@ import pytest
 from mlpvis_jax.running.group_files import GroupFiles
 from mlpvis_jax.running.programs import Programs
 from mlpvis_jax.running.trials import TrialParallel
+from mlpvis_jax.sweep import capacity
 from mlpvis_jax.sweep.folder import SweepFolder
 from tests import soak
 
@@ -143,3 +145,25 @@ def test_the_best_weights_of_a_trial_keep_those_of_no_other_in_memory():
     fetched = [{"params": {"a": rows}, "averaged": {"b": rows}} for rows in whole]
     files.keep_best([(1, run, True, True)], lambda: fetched)
     assert progress.best_params["a"].base is None and progress.best_averaged["b"].base is None
+
+
+@pytest.mark.parametrize(
+    ("limits", "trials"),
+    [((1024, 4096), 1280), ((1024, resource.RLIM_INFINITY), 21760), ((100, 100), 1)],
+)
+def test_as_many_trials_as_files_may_be_open(monkeypatch, limits, trials):
+    told = []
+    monkeypatch.setattr(capacity.resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(capacity.resource, "setrlimit", lambda _, both: told.append(both))
+    assert capacity.trials_of_open_files() == trials
+    ((raised, most),) = told
+    assert raised >= limits[0] and most == limits[1]
+
+
+def test_a_limit_of_open_files_that_stays_is_kept_to(monkeypatch):
+    def refuse(*_):
+        raise ValueError("not allowed to raise maximum limit")
+
+    monkeypatch.setattr(capacity.resource, "getrlimit", lambda _: (1024, 4096))
+    monkeypatch.setattr(capacity.resource, "setrlimit", refuse)
+    assert capacity.trials_of_open_files() == 256

@@ -173,7 +173,7 @@ def test_a_run_that_is_stopped_goes_on_with_other_workers(folder, start, tmp_pat
 def test_a_run_that_is_killed_leaves_no_process_and_goes_on(folder, start, tmp_path):
     import psutil
 
-    changes = {"data.feed": "stream", "duration": 40, "checkpoint.every_steps": 4}
+    changes = {"data.feed": "stream", "duration": 24, "checkpoint.every_steps": 4}
     straight = start(
         [*settings(folder, **changes), f"--workdir={tmp_path / 'straight'}"], tmp_path / "compiled"
     )

@@ -105,6 +105,11 @@ class ArrayExamples(Examples):
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray):
+        if images.dtype != np.uint8 or images.ndim != 4:
+            raise InputError(
+                f"Images are {images.dtype} {list(images.shape)}, and must be uint8 [number, "
+                "height, width, channels]."
+            )
         self.images = images
         self.labels: np.ndarray = labels.astype(np.int32, copy=False)
 

@@ -89,7 +89,14 @@ class ImageStream:
           RunError: a process that decodes was killed.
         """
         for start in range(0, len(images), self._pieces.piece_images):
-            piece = take(self._held[0])
+            try:
+                piece = take(self._held[0])
+            except InputError as error:
+                raise InputError(
+                    f"{error} A run that has begun does not go on with other images: its best "
+                    "weights can be tested (--mode=evaluate), and a new run can start from them "
+                    "(config.init_from)."
+                ) from error
             images[start : start + len(piece)] = piece
 
 

@@ -116,6 +116,8 @@ def _digest(arrays: Mapping[str, np.ndarray], description: Mapping[str, Any]) ->
 
 
 def _damaged(path: Path, reason: str) -> InputError:
+    if path.suffix != ".safetensors":
+        return InputError(f"{path} is no safetensors file ({reason}).")
     return InputError(
         f"{path} is damaged or no safetensors file ({reason}). Weights of a run are restored from "
         "its checkpoint by the command that goes on with it, once the file is removed."

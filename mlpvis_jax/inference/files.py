@@ -1,6 +1,5 @@
 """The classification of image files with a run: a table, a CSV file and a contact sheet."""
 
-import sys
 from pathlib import Path
 
 from mlpvis_jax.errors import StorageError
@@ -12,7 +11,7 @@ from mlpvis_jax.inference.predictions import Predictions, likeliest, percent
 from mlpvis_jax.inference.trained import load_run
 from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.show.table import Column, console_for, fitted
-from mlpvis_jax.show.terminal import print_header
+from mlpvis_jax.show.terminal import print_places
 
 _MOST_ROWS = 40  # of a table on a terminal
 
@@ -59,7 +58,7 @@ def predict_files(
     sheet = classifier.read(paths[:MOST])
     is_drawn = draw_contact_sheet(picture, sheet, predictions, f"Predictions of {folder.path}")
     written = {"predictions": str(table), **({"picture": str(picture)} if is_drawn else {})}
-    print_header(written, sys.stdout if sys.stdout.isatty() else sys.stderr)
+    print_places(written)
     return predictions
 
 

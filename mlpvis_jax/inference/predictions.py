@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -56,13 +57,13 @@ class Predictions:
             for row, labels in zip(self.probabilities, order, strict=True)
         ]
 
-    def write_csv(self, path: Path) -> None:
+    def write_csv(self, path: str | os.PathLike) -> None:
         """Writes a line an image: its name, and the five likeliest classes with probabilities."""
         number = min(_IN_CSV, len(self.class_names))
         titles = [f"{what}_{place}" for place in range(1, number + 1) for what in Guess._fields]
         # Of a name of a file that is no Unicode, the bytes are kept.
         with (
-            replacing(path) as partial,
+            replacing(Path(path)) as partial,
             partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
         ):
             writer = csv.writer(file, lineterminator="\n")

@@ -162,7 +162,7 @@ def load(path: str | os.PathLike, *, batch_size: int = 64) -> TrainedClassifier:
       InputError: there are no weights, they are damaged, or they lack the description that
         training writes beside them.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))  # which leaves the home of nobody as it is
     if not os.path.exists(path):
         raise InputError(f"There is no {path}; give the folder of a run, or a safetensors file.")
     if not os.path.isdir(path):

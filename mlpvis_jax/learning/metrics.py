@@ -51,7 +51,7 @@ class Metric:
       total: sums a batch up, to an array of any shape.
       mean: of a total and the number of examples: a number, or a list of numbers.
       text: how a mean is printed.
-      label: what a person reads beside the number.
+      label: what a person reads beside the number; of a metric of your own by default its name.
       is_trained: the metric is also reported of the training examples, as they were augmented.
       least_classes: with fewer classes the metric says nothing, and is left out.
     """
@@ -115,7 +115,14 @@ def chosen(names: str) -> dict[str, Metric]:
       InputError: no such metric, or two of one name.
     """
     paths = ["loss", "accuracy", *names.replace(",", " ").split()]
-    return find_each(METRICS, paths, "config.metrics", _is_metric, taken=[_COUNT])
+    found = find_each(METRICS, paths, "config.metrics", _is_metric, taken=[_COUNT])
+    return {name: _with_label(name, row) for name, row in found.items()}
+
+
+def _with_label(name: str, row: Metric) -> Metric:
+    """Gives a metric of the user's own its name for a label; without one it reads as accuracy."""
+    is_ours = any(row is one for one in METRICS.values())
+    return row if is_ours or row.label else dataclasses.replace(row, label=name)
 
 
 def telling(metrics: Mapping[str, Metric], num_classes: int) -> dict[str, Metric]:

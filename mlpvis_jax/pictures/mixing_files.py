@@ -15,7 +15,7 @@ from mlpvis_jax.running.task import open_data, open_part
 from mlpvis_jax.settings.config import RunConfig
 from mlpvis_jax.show.drawing import save_picture
 from mlpvis_jax.show.table import Column, console_for, fitted
-from mlpvis_jax.show.terminal import print_header
+from mlpvis_jax.show.terminal import print_places
 
 
 def show_mixing(config: RunConfig, folder: RunFolder) -> None:
@@ -45,7 +45,7 @@ def show_mixing(config: RunConfig, folder: RunFolder) -> None:
         drawings = {**learned.pictures_of_weights(), **learned.pictures_of_measures()}
         for name, draw in drawings.items():
             save_picture(place / f"{name}.png", draw)
-    print_header({"pictures": str(place)}, sys.stdout if sys.stdout.isatty() else sys.stderr)
+    print_places({"pictures": str(place)})
 
 
 def _test_images(config: RunConfig, classifier: TrainedClassifier) -> np.ndarray | None:

@@ -45,7 +45,7 @@ def compare(workdirs: str, output: Path) -> None:
         Column(name.removeprefix("#"), order, is_text=name[0] != "#") for name, order in columns
     ]
     console.print(fitted(shown, rows, console.width))
-    if any(len(group.runs) > 1 for group in groups):
+    if any(len(group.one_of_each_seed) > 1 for group in groups):
         console.print("Of several runs: mean ± standard deviation over seeds.")
     tests = compare_with_best(runs)
     for line in sentences(tests):
@@ -77,7 +77,7 @@ def _table_of_groups(
     ]
     rows = []
     for group in groups:
-        runs = group.runs
+        runs = group.one_of_each_seed
         epochs = sorted({len(run.history) for run in runs})
         rows.append(
             [
@@ -129,7 +129,7 @@ def _files(
     columns, rows = _table_of_groups(groups, keys)
     spread = (
         " Mean and standard deviation over seeds."
-        if any(len(group.runs) > 1 for group in groups)
+        if any(len(group.one_of_each_seed) > 1 for group in groups)
         else ""
     )
     differing = (

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mlpvis_jax.pictures.theme import DARK, LIGHT, Theme, png
+from mlpvis_jax.show.drawing import letters_without_font
 
 _PIXELS_PER_PIXEL = 1.5  # of a picture, for each of the page: small letters stay sharp
 
@@ -116,7 +117,8 @@ def _part(part: str | Picture | Table, files: dict[str, bytes]) -> str:
 def _picture(picture: Picture, files: dict[str, bytes]) -> str:
     name = f"{picture.name}.png"
     try:
-        light, dark = png(picture.draw, LIGHT), png(picture.draw, DARK)
+        with letters_without_font(name):
+            light, dark = png(picture.draw, LIGHT), png(picture.draw, DARK)
     except Exception as error:  # matplotlib, its settings, its fonts, ...
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         print(f"The picture {name} is left out ({reason}).", file=sys.stderr)

@@ -91,10 +91,19 @@ class Group:
     runs: Sequence[ComparedRun]
 
     @property
+    def one_of_each_seed(self) -> Sequence[ComparedRun]:
+        """Gives the runs that means are of: another run of a seed tells nothing new."""
+        found: dict[int, ComparedRun] = {}
+        for run in sorted(self.runs, key=lambda run: run.accuracy is None):  # first what has ended
+            found.setdefault(run.config.seed, run)
+        return list(found.values())
+
+    @property
     def name(self) -> str:
         """Names the first run of the group, and the number of runs, such as "mixer-0 (2 runs)"."""
-        number = len(self.runs)
-        return self.runs[0].name + (f" ({number} runs)" if number > 1 else "")
+        number, seeds = len(self.runs), len(self.one_of_each_seed)
+        of_seeds = f", {seeds} seed{'s' if seeds > 1 else ''}" if seeds < number else ""
+        return self.runs[0].name + (f" ({number} runs{of_seeds})" if number > 1 else "")
 
 
 def find_runs(patterns: str) -> list[ComparedRun]:

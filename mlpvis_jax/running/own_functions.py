@@ -1,4 +1,4 @@
-"""Whether what a loss and the metrics compute is what a step needs."""
+"""Whether what a schedule, a loss and the metrics compute is what a step needs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,9 +14,9 @@ from mlpvis_jax.settings.config import RunConfig
 
 
 def check_functions(config: RunConfig, num_classes: int) -> None:
-    """Refuses a loss that is not one of each example, and metrics that cannot be added up.
+    """Refuses a schedule, a loss or metrics of other shapes than a step needs.
 
-    Both may be the user's own. A loss of another shape would be broadcast, and train in silence.
+    All may be the user's own. A loss of another shape would be broadcast, and train in silence.
 
     Args:
       config: the settings.
@@ -25,14 +25,19 @@ def check_functions(config: RunConfig, num_classes: int) -> None:
     Raises:
       InputError: naming the setting, and the shapes, or that padding is counted.
     """
-    choices, setting = Choices.of(config), f"config.loss.name={config.loss.name}"
+    choices, setting = Choices.of(config), f"config.schedule.name={config.schedule.name}"
+    progress, schedule = jax.ShapeDtypeStruct((), jnp.float32), choices.schedule
+    shape = _shape(lambda progress: schedule(progress, **schedule.traced), setting, progress)
+    if shape != ():
+        raise InputError(f"{setting} must give a number, and gives {_shown(shape)}.")
+    setting = f"config.loss.name={config.loss.name}"
 
     def losses(of: dict[str, jax.Array]) -> jax.Array:
         targets = jax.nn.one_hot(of["labels"], num_classes) if choices.mix else of["labels"]
         return choices.loss(of["logits"], targets, **choices.loss.traced)
 
     for number in (2, 3):
-        shape = _shape(losses, setting, number, num_classes)
+        shape = _shape(losses, setting, _outputs(number, num_classes))
         if shape != (number,):
             raise InputError(
                 f"{setting} must give the loss of each example, [{number}] of logits "
@@ -44,7 +49,7 @@ def check_functions(config: RunConfig, num_classes: int) -> None:
             return metric.total(Outputs(**of))
 
         setting = f"config.metrics: {name}"
-        of_two, of_three = (_shape(total, setting, number, num_classes) for number in (2, 3))
+        of_two, of_three = (_shape(total, setting, _outputs(one, num_classes)) for one in (2, 3))
         if of_two != of_three or of_two is None:
             raise InputError(
                 f"{setting} must sum a batch to an array whose shape does not depend on the batch; "
@@ -72,19 +77,20 @@ def _refuse_padding(metric: Metric, setting: str, num_classes: int) -> None:
         )
 
 
-def _shape(
-    function: Callable[[dict[str, jax.Array]], Any], setting: str, number: int, num_classes: int
-) -> tuple[int, ...] | None:
-    """The shape of what a function of a batch's outputs gives; None if it is no array."""
+def _outputs(number: int, num_classes: int) -> dict[str, jax.ShapeDtypeStruct]:
     shape = jax.ShapeDtypeStruct
-    outputs = {
+    return {
         "losses": shape((number,), jnp.float32),
         "logits": shape((number, num_classes), jnp.float32),
         "labels": shape((number,), jnp.int32),
         "mask": shape((number,), jnp.bool_),
     }
+
+
+def _shape(function: Callable[[Any], Any], setting: str, argument: Any) -> tuple[int, ...] | None:
+    """The shape of what a function gives; None if it is no array."""
     try:
-        found = jax.eval_shape(function, outputs)
+        found = jax.eval_shape(function, argument)
     except Exception as error:  # a function of the user's own may raise anything
         raise InputError(
             f"{setting} cannot be used ({type(error).__name__}: {first_line(error)})."

@@ -1,8 +1,10 @@
 """Pictures as PNG files: pyplot and its screens have no part in it, and no picture ends a run."""
 
+import contextlib
 import sys
 import textwrap
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,20 @@ def shortened(name: str, letters: int) -> str:
     return name if len(name) <= letters else f"{name[:first]}…{name[-last:]}"
 
 
+@contextlib.contextmanager
+def letters_without_font(picture: str) -> Iterator[None]:
+    """Turns Matplotlib's warnings of letters that no font has, one each, into a single line."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        yield
+    is_of_font = [" missing from " in str(one.message) for one in told]
+    for one, is_known in zip(told, is_of_font, strict=True):
+        if not is_known:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    if any(is_of_font):
+        print(f"The picture {picture} has letters that no font here has.", file=sys.stderr)
+
+
 def save_picture(path: Path, draw: Callable[..., Any], *arguments: Any) -> bool:
     """Saves the figure that `draw(*arguments)` returns; the file is replaced as a whole.
 
@@ -52,7 +68,7 @@ def save_picture(path: Path, draw: Callable[..., Any], *arguments: Any) -> bool:
     """
     try:
         figure = draw(*arguments)
-        with replacing(path) as partial:
+        with replacing(path) as partial, letters_without_font(str(path)):
             figure.savefig(partial, format="png")
     except Exception as error:  # matplotlib, its settings, its fonts, the disk, ...
         reason = f"{type(error).__name__}: {error}".splitlines()[0]

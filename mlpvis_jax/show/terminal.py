@@ -37,6 +37,12 @@ def print_header(rows: Mapping[str, str], stream: TextIO | None = None) -> None:
         print(line, file=stream or sys.stdout, flush=True)
 
 
+def print_places(rows: Mapping[str, str]) -> None:
+    """Prints where files were written; beside results that go into a pipe, on standard error."""
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()  # None: it is closed
+    print_header(rows, sys.stdout if is_terminal else sys.stderr)
+
+
 class _Status(rich.progress.ProgressColumn):
     """Text that is asked for whenever the bar is drawn."""
 

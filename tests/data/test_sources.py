@@ -1,9 +1,14 @@
 import dataclasses
+import sys
+import types
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from mlpvis_jax.data import open_source
+from mlpvis_jax.data import Source, open_source
+from mlpvis_jax.data.examples import ArrayExamples
 from mlpvis_jax.errors import InputError
 
 
@@ -56,3 +61,17 @@ def test_images_that_validate_have_a_name_and_a_name_has_images(changes):
         changes = {"validation": source.test}
     with pytest.raises(InputError, match=r"digits must have images that validate and their name"):
         dataclasses.replace(source, **changes)
+
+
+def test_a_source_of_ones_own_that_cannot_be_opened_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def floats(asked: Any) -> Source:
+        ArrayExamples(np.zeros((int(asked.rest), 8, 8, 3)), np.zeros(4))
+        raise AssertionError
+
+    monkeypatch.setitem(sys.modules, "mine", types.SimpleNamespace(floats=floats))
+    with pytest.raises(InputError, match=r"source=mine:floats:x cannot be opened .ValueError"):
+        open_source("mine:floats:x", image_size=8)
+    with pytest.raises(InputError, match=r"Images are float64 \[4, 8, 8, 3\], and must be uint8"):
+        open_source("mine:floats:4", image_size=8)

@@ -186,6 +186,10 @@ def test_weights_that_are_refused(of_folder, tmp_path):
     folder, _ = of_folder
     with pytest.raises(InputError, match="There is no .*none"):
         mlpvis_jax.load(tmp_path / "none")
+    with pytest.raises(InputError, match="There is no ~nobody-here/run"):
+        mlpvis_jax.load("~nobody-here/run")
+    with pytest.raises(InputError, match=r"config.json is no safetensors file \([^)]*\)\.$"):
+        mlpvis_jax.load(folder.config)
     with pytest.raises(InputError, match="holds no run"):
         mlpvis_jax.load(tmp_path)
     loaded = mlpvis_jax.load(folder.best_weights)  # a file of weights alone is enough

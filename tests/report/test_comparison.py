@@ -13,6 +13,7 @@ import pytest
 from mlpvis_jax.errors import InputError
 from mlpvis_jax.files.run_folder import RunFolder, read_json
 from mlpvis_jax.pictures import mcnemar
+from mlpvis_jax.report import comparison
 from mlpvis_jax.report import runs as runs_module
 from mlpvis_jax.report.paired import compare_with_best
 from mlpvis_jax.report.runs import find_runs, group_by_settings
@@ -49,6 +50,19 @@ def test_seeds_are_one_group(runs):
     assert keys == ["model.width"]
     assert [group.name for group in groups] == ["a/0 (2 runs)", "b"]
     assert [group.values for group in groups] == [{"model.width": 8}, {"model.width": 4}]
+
+
+def test_of_runs_of_one_seed_a_mean_counts_one(runs):
+    first, second = find_runs(f"{runs}/a/*")
+    begun = dataclasses.replace(first, name="a/2", results={})
+    ((group,), _) = group_by_settings([begun, first, dataclasses.replace(first), second])
+    assert group.name == "a/2 (4 runs, 2 seeds)"
+    assert [run.config.seed for run in group.one_of_each_seed] == [0, 1]
+    assert group.one_of_each_seed[0].results
+    # With one seed there is nothing that a deviation could be of.
+    ((group,), _) = group_by_settings([first, dataclasses.replace(first)])
+    _, ((name, accuracy, *_),) = comparison._table_of_groups([group], [])
+    assert name == "0 (2 runs, 1 seed)" and "±" not in accuracy
 
 
 def test_settings_of_the_machine_count_for_nothing(runs):

@@ -83,6 +83,26 @@ def test_a_loss_of_another_shape_is_refused(name, message):
         check_functions(config_of(loss={"name": f"own:{name}"}), 2)
 
 
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        (lambda progress: None, "must give a number, and gives no array"),
+        (lambda progress: jnp.ones(2), r"must give a number, and gives \[2\]"),
+        (lambda: 1.0, r"cannot be used \(TypeError: "),
+    ],
+)
+def test_a_schedule_that_gives_no_number_is_refused(monkeypatch, schedule, message):
+    monkeypatch.setattr(sys.modules["own"], "schedule", schedule, raising=False)
+    values = {**recipe("mixer:digits")["schedule"], "name": "own:schedule"}
+    with pytest.raises(InputError, match=f"config.schedule.name=own:schedule {message}"):
+        check_functions(config_of(schedule=values), 10)
+
+
+def test_a_metric_of_ones_own_is_printed_with_its_name():
+    found = metrics.chosen("top5_accuracy own:sum")
+    assert [row.label for row in found.values()] == ["loss", "", "top-5", "sum"]
+
+
 def test_a_loss_that_takes_no_soft_targets_is_refused_where_images_are_mixed():
     loss = {"name": "own:of_labels"}
     check_functions(config_of(loss=loss), 10)

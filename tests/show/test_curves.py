@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from mlpvis_jax.show import curves
+from mlpvis_jax.show.drawing import save_picture
 from tests.show.records import history
 
 ROOT = Path(__file__).parents[2]
@@ -88,3 +90,14 @@ def test_the_averaged_weights_and_the_name_of_the_run(tmp_path, figures):
     for axes, values in zip(figure.axes, ([0.5, 1.0], [0.25, 0.25]), strict=False):
         (line,) = [one for one in axes.lines if "averaged weights" in one.get_label()]
         assert list(line.get_ydata()) == values
+
+
+def test_letters_that_no_font_has_cost_a_line(tmp_path, capsys):
+    def draw():
+        figure = Figure()
+        figure.suptitle("\N{CJK UNIFIED IDEOGRAPH-732B}\N{CJK UNIFIED IDEOGRAPH-72D7}")
+        return figure
+
+    path = tmp_path / "picture.png"
+    assert save_picture(path, draw) and path.exists()
+    assert capsys.readouterr().err == f"The picture {path} has letters that no font here has.\n"

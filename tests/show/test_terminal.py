@@ -197,3 +197,9 @@ def test_a_line_has_what_is_measured_and_no_more():
 )
 def test_durations(seconds, text):
     assert terminal.format_duration(seconds) == text
+
+
+def test_places_are_printed_where_standard_output_is_closed(monkeypatch, capsys):
+    monkeypatch.setattr(terminal.sys, "stdout", None)
+    terminal.print_places({"table": "x.csv"})
+    assert capsys.readouterr().err == "table  x.csv\n"

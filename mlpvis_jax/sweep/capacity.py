@@ -66,11 +66,14 @@ def trials_that_fit(
 def trials_of_open_files() -> int:
     """Counts the trials whose files this process may have open, once it has raised its limit."""
     limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # Where most has no end, as on macOS, the system allows fewer all the same.
-    wanted = max(limit, 1 << 16) if most == resource.RLIM_INFINITY else most
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    # Where there is no end, as on macOS, the system allows fewer all the same.
+    wanted = 1 << 16 if most == resource.RLIM_INFINITY else most
+    if limit == resource.RLIM_INFINITY:
         limit = wanted
+    elif limit < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+            limit = wanted
     return max(1, (limit - _OTHER_FILES) // _FILES_OF_TRIAL)
 
 

@@ -406,8 +406,8 @@ def test_not_prepared_and_no_tensorflow(tmp_path: Path, monkeypatch: pytest.Monk
         open_source("tfds:mnist", image_size=8, data_dir=tmp_path / "data")
     assert str(raised.value) == (
         f"The TFDS set 'mnist' is not prepared in {tmp_path / 'data'}, and preparing it needs "
-        "TensorFlow: `pip install -e .[tensorflow]`, or set data_dir to where there is a "
-        "prepared copy (as array_record)."
+        "TensorFlow: `pip install 'mlpvis_jax[tensorflow]'`, or set data_dir to where there is "
+        "a prepared copy (as array_record)."
     )
     assert not (tmp_path / "data").exists()
 

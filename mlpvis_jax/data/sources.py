@@ -17,8 +17,8 @@ from mlpvis_jax.data.npz import open_npz
 from mlpvis_jax.data.paths import read_path
 from mlpvis_jax.data.shards import open_shards
 from mlpvis_jax.data.tfds_source import open_tfds
-from mlpvis_jax.errors import InputError, first_line
-from mlpvis_jax.settings.choice import find
+from mlpvis_jax.errors import InputError
+from mlpvis_jax.settings.choice import explain_own, find
 
 
 class Request(NamedTuple):
@@ -89,15 +89,8 @@ def open_source(
     if prefix not in SOURCES and _is_import_path(prefix, rest):
         attribute, _, rest = rest.partition(":")
         opener = find(SOURCES, f"{prefix}:{attribute}", "config.data.source")
-        try:
+        with explain_own(f"config.data.source={name} cannot be opened"):
             source = opener(asked._replace(rest=rest))
-        except InputError:
-            raise
-        except Exception as error:  # a function of the user's own may raise anything
-            raise InputError(
-                f"config.data.source={name} cannot be opened ({type(error).__name__}: "
-                f"{first_line(error)})."
-            ) from error
         if not isinstance(source, Source):
             raise InputError(f"config.data.source={name} returns no Source.")
         return _meant(source, asked)

@@ -1,8 +1,9 @@
 """What a name in a config stands for: a row of a table, or the import path of the user's own."""
 
+import contextlib
 import dataclasses
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mlpvis_jax.errors import InputError, first_line, nearest
@@ -46,6 +47,20 @@ def find(
     if not is_row(found):
         raise InputError(f"{path}={name} is not what the setting needs, but {shown(found)}.")
     return found
+
+
+@contextlib.contextmanager
+def explain_own(what: str) -> Iterator[None]:
+    """Turns what a function of the user's own raises into an InputError that begins with `what`.
+
+    An InputError of the function itself stays as it is.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{what} ({type(error).__name__}: {first_line(error)}).") from error
 
 
 def find_each(

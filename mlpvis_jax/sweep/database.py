@@ -203,8 +203,8 @@ class DatabaseStore:
 
         {} where nothing is, or it may not go on: someone has taken its process for dead.
         """
-        trials = {one["trial"]: one["point"] for one in group.points}
-        points = {trials[one] for one in trials if self.folder.read_outcome(one) is None}
+        left = [one for one in group.points if self.folder.read_outcome(one["trial"]) is None]
+        points = {one["point"] for one in left}
         if not points:
             return {}
         mine = {

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from mlpvis_jax.errors import InputError, first_line
+from mlpvis_jax.errors import InputError
+from mlpvis_jax.settings.choice import explain_own
 from mlpvis_jax.settings.declared import shown
 from mlpvis_jax.sweep.space import Point, Space, Values
 
@@ -119,14 +120,8 @@ def make(found: Callable[..., Any], path: str, needed: Sequence[str], *arguments
     Raises:
       InputError: it cannot be called so, or what comes out lacks an attribute.
     """
-    try:
+    with explain_own(f"{path} cannot be used"):
         made = found(*arguments)
-    except InputError:
-        raise
-    except Exception as error:  # what is the user's own may raise anything
-        raise InputError(
-            f"{path} cannot be used ({type(error).__name__}: {first_line(error)})."
-        ) from error
     lacking = [name for name in needed if not hasattr(made, name)]
     if lacking:
         raise InputError(

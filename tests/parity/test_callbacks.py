@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlpvis_jax.learning import plateau as rules
@@ -86,6 +86,7 @@ def test_recorded_losses(plateau_patience, stopping_patience):
     assert_same(RECORDED, 0.5, plateau_patience, 1e-4, stopping_patience)
 
 
+@settings(max_examples=200)
 @given(
     # Steps of a quarter, exact in float32, in which Keras compares; and a NaN after the first.
     losses=st.lists(st.integers(0, 12).map(lambda n: n / 4) | st.just(np.nan), max_size=40),

@@ -6,7 +6,7 @@ import math
 import re
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
@@ -200,6 +200,7 @@ JSON = st.recursive(
 )
 
 
+@settings(max_examples=300)
 @given(st.sampled_from(CLOSED), JSON)
 def test_any_value_is_taken_as_it_is_or_refused_by_name(key, value):
     try:
@@ -215,6 +216,7 @@ def test_any_value_is_taken_as_it_is_or_refused_by_name(key, value):
     assert RunConfig.from_mapping(json.loads(json.dumps(config.to_dict()))) == config
 
 
+@settings(max_examples=300)
 @example("model.epsilon", 2**31)  # a number of a setting that is a float, which JAX takes for int32
 @example("model.attention_blocks", 1)
 @given(st.sampled_from(OPTIONS), JSON)
@@ -232,6 +234,7 @@ def test_any_value_of_an_option_is_taken_as_it_is_or_refused_by_name(key, value)
 
 
 @pytest.mark.slow
+@settings(max_examples=300)
 @given(
     st.sampled_from([*CLOSED, *OPTIONS, "model", "augment", "mix.x", "seed.x", "", ".", "a.b"]),
     st.text(max_size=8),
